@@ -1,0 +1,3 @@
+//! The `adflow` command.
+
+fn main() {}

@@ -1,0 +1,5 @@
+//! Anomaly detection for the inspection line.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
