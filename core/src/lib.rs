@@ -3,3 +3,6 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
+
+pub mod checksum;
+pub mod rng;
