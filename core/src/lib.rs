@@ -5,4 +5,10 @@
 extern crate alloc;
 
 pub mod checksum;
+pub mod cpu;
+#[doc(hidden)]
+pub mod kernels;
 pub mod rng;
+#[doc(hidden)]
+pub mod simd;
+pub mod threads;

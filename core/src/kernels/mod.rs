@@ -1,0 +1,25 @@
+//! What the operations of a plan run on the CPU: one file a kernel family.
+//!
+//! Kernels are safe functions over `f32` slices, NCHW, row-major, batch outermost. Lengths are asserted on entry; plans are
+//! validated before, so a failing assertion is this crate's mistake. Nothing allocates: a kernel that needs room has a
+//! `*_scratch` function that says how many elements, from the shape, the pass and the number of threads alone. What is in
+//! the scratch does not matter. Each output element is computed by the same sequence of operations whatever the number of
+//! threads and whatever the batch, so results do not depend on either.
+
+pub mod activation;
+pub mod conv2d;
+pub mod gemm;
+pub mod pool;
+
+pub use activation::Activation;
+
+/// Which of a kernel's three passes: scratch sizes differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The output from the input.
+    Forward,
+    /// The gradient of the input.
+    Dx,
+    /// The gradient of the weights.
+    Dw,
+}
