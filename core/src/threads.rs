@@ -19,6 +19,9 @@ pub struct Threads {
     pool: Option<Box<pool::Pool>>,
 }
 
+/// A task of [`Threads::chunks_mut3`]: its number, its worker's, and its part of each slice.
+pub type Task3<'f> = dyn Fn(usize, usize, [&mut [f32]; 3]) + Sync + 'f;
+
 impl Threads {
     /// No worker threads: everything runs on the caller.
     pub const fn serial() -> Self {
@@ -96,6 +99,19 @@ impl Threads {
             // SAFETY: task numbers are distinct, so the ranges are disjoint parts of `out`, borrowed for this call.
             let part = unsafe { base.slice(start, chunk.min(len - start)) };
             f(index, worker, part, own);
+        });
+    }
+
+    /// [`chunks_mut`](Self::chunks_mut) over three slices of equal length at once.
+    pub fn chunks_mut3(&self, out: [&mut [f32]; 3], chunk: usize, f: &Task3<'_>) {
+        let len = out[0].len();
+        assert!(out.iter().all(|o| o.len() == len), "slices of equal length");
+        let bases = out.map(SharedMut::new);
+        self.run(len.div_ceil(chunk), &|index, worker| {
+            let start = index * chunk;
+            // SAFETY: task numbers are distinct, so the ranges are disjoint parts of each slice, borrowed for this call.
+            let parts = bases.map(|base| unsafe { base.slice(start, chunk.min(len - start)) });
+            f(index, worker, parts);
         });
     }
 

@@ -7,9 +7,22 @@
 //! threads and whatever the batch, so results do not depend on either.
 
 pub mod activation;
+pub mod adam;
+pub mod add;
+pub mod channel;
 pub mod conv2d;
+pub mod coupling;
 pub mod gemm;
+pub mod layout;
+pub mod linear;
+pub mod magnitude;
 pub mod pool;
+pub mod position_linear;
+pub mod reduce;
+pub mod resize;
+
+#[cfg(all(test, feature = "std"))]
+mod check;
 
 pub use activation::Activation;
 

@@ -1,0 +1,131 @@
+//! Adam, one streaming pass over parameters, gradients and both moments.
+//!
+//! With `g ← g·grad_scale + λθ`: `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`, `θ ← θ − lr · m̂ / (√v̂ + ε)` where
+//! `m̂ = m/(1−β₁ᵗ)`, `v̂ = v/(1−β₂ᵗ)` (Kingma and Ba, 2015, algorithm 1; λ is the L2 penalty in the gradient, not
+//! decoupled decay).
+
+use crate::cpu::Cpu;
+
+/// Constants of the optimiser.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamParams {
+    /// Learning rate.
+    pub lr: f32,
+    /// Decay of the first moment, in [0, 1).
+    pub beta1: f32,
+    /// Decay of the second moment, in [0, 1).
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// L2 penalty λ, added to the gradient as λθ.
+    pub weight_decay: f32,
+}
+
+/// What does not change within a step.
+#[derive(Clone, Copy)]
+pub(crate) struct Constants {
+    pub grad_scale: f32,
+    pub weight_decay: f32,
+    pub beta1: f32,
+    pub one_minus_beta1: f32,
+    pub beta2: f32,
+    pub one_minus_beta2: f32,
+    /// `lr / (1 − β₁ᵗ)`
+    pub rate: f32,
+    /// `1 / √(1 − β₂ᵗ)`
+    pub root: f32,
+    pub eps: f32,
+}
+
+impl Constants {
+    fn new(p: &AdamParams, step: u64, grad_scale: f32) -> Self {
+        let correction = |beta: f32| 1.0 - libm::pow(f64::from(beta), step as f64);
+        Self {
+            grad_scale,
+            weight_decay: p.weight_decay,
+            beta1: p.beta1,
+            one_minus_beta1: (1.0 - f64::from(p.beta1)) as f32,
+            beta2: p.beta2,
+            one_minus_beta2: (1.0 - f64::from(p.beta2)) as f32,
+            rate: (f64::from(p.lr) / correction(p.beta1)) as f32,
+            root: (1.0 / libm::sqrt(correction(p.beta2))) as f32,
+            eps: p.eps,
+        }
+    }
+}
+
+/// Elements that one task handles; fixed, so that the partition never depends on the number of threads.
+const CHUNK: usize = 16384;
+
+/// One step of Adam over a range of parameters. `step` counts from 1; `grad_scale` multiplies the gradients first (clipping).
+pub fn adam(
+    cpu: Cpu<'_>,
+    p: &AdamParams,
+    step: u64,
+    grad_scale: f32,
+    params: &mut [f32],
+    grads: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+) {
+    let len = params.len();
+    assert_eq!((grads.len(), m.len(), v.len()), (len, len, len), "lengths of grads, m and v");
+    assert!(step > 0, "steps count from 1");
+    let k = Constants::new(p, step, grad_scale);
+    cpu.threads().chunks_mut3([params, m, v], CHUNK, &|chunk, _, [params, m, v]| {
+        let grads = &grads[chunk * CHUNK..][..params.len()];
+        for i in 0..params.len() {
+            let g = grads[i] * k.grad_scale + k.weight_decay * params[i];
+            m[i] = k.beta1 * m[i] + k.one_minus_beta1 * g;
+            v[i] = k.beta2 * v[i] + k.one_minus_beta2 * (g * g);
+            params[i] -= k.rate * m[i] / (libm::sqrtf(v[i]) * k.root + k.eps);
+        }
+    });
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::super::check::{SIZES, close, each_cpu, numbers, wide};
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    /// The algorithm in f64; gradients are θ/2 plus a constant of each element.
+    fn reference(p: &AdamParams, steps: u64, scale: f64, theta: &mut [f64], constant: &[f64]) {
+        let (b1, b2) = (f64::from(p.beta1), f64::from(p.beta2));
+        for i in 0..theta.len() {
+            let (mut m, mut v) = (0.0, 0.0);
+            for t in 1..=steps as i32 {
+                let g = (theta[i] * 0.5 + constant[i]) * scale + f64::from(p.weight_decay) * theta[i];
+                m = b1 * m + (1.0 - b1) * g;
+                v = b2 * v + (1.0 - b2) * g * g;
+                let (m_hat, v_hat) = (m / (1.0 - b1.powi(t)), v / (1.0 - b2.powi(t)));
+                theta[i] -= f64::from(p.lr) * m_hat / (v_hat.sqrt() + f64::from(p.eps));
+            }
+        }
+    }
+
+    #[test]
+    fn follows_the_algorithm() {
+        let flow = AdamParams { lr: 2e-4, beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5 };
+        let usual = AdamParams { lr: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 };
+        for p in [flow, usual] {
+            for len in SIZES.into_iter().chain([0, CHUNK + 3]) {
+                let (start, constant) = (numbers(1, len), numbers(2, len));
+                let mut want = wide(&start);
+                reference(&p, 5, 0.25, &mut want, &wide(&constant));
+                each_cpu(
+                    |cpu| {
+                        let (mut theta, mut m, mut v) = (start.clone(), vec![0.0; len], vec![0.0; len]);
+                        for step in 1..=5 {
+                            let g: Vec<f32> = theta.iter().zip(&constant).map(|(t, c)| t * 0.5 + c).collect();
+                            adam(cpu, &p, step, 0.25, &mut theta, &g, &mut m, &mut v);
+                        }
+                        theta
+                    },
+                    |theta| close("theta", theta, &want, 2e-6),
+                );
+            }
+        }
+    }
+}

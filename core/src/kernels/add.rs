@@ -1,0 +1,37 @@
+//! `y = a + b`: residual connections, and gradients that arrive from two readers.
+
+use crate::cpu::Cpu;
+
+/// Elements that one task handles; fixed, so that the partition never depends on the number of threads.
+const CHUNK: usize = 8192;
+
+/// `y = a + b`, element by element.
+pub fn add(cpu: Cpu<'_>, a: &[f32], b: &[f32], y: &mut [f32]) {
+    assert_eq!((a.len(), b.len()), (y.len(), y.len()), "lengths of a and b");
+    cpu.threads().chunks_mut(y, CHUNK, &|chunk, _, y| {
+        let (a, b) = (&a[chunk * CHUNK..], &b[chunk * CHUNK..]);
+        y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = a + b);
+    });
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::super::check::{SIZES, each_cpu, numbers};
+    use super::*;
+    use std::vec;
+
+    #[test]
+    fn adds() {
+        for len in SIZES.into_iter().chain([0, CHUNK + 1, 3 * CHUNK - 5]) {
+            let (a, b) = (numbers(1, len), numbers(2, len));
+            each_cpu(
+                |cpu| {
+                    let mut y = vec![f32::NAN; len];
+                    add(cpu, &a, &b, &mut y);
+                    y
+                },
+                |y| assert!((0..len).all(|i| y[i] == a[i] + b[i])),
+            );
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A linear map of its own at every position: `y[:, p] = W_p x[:, p] + b_p` (whitening by a position's own covariance).
+
+use crate::cpu::Cpu;
+
+/// Shape of a position-wise linear map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PositionLinearShape {
+    /// Batch.
+    pub n: usize,
+    /// Channels in.
+    pub cin: usize,
+    /// Channels out.
+    pub cout: usize,
+    /// Positions (height times width).
+    pub positions: usize,
+}
+
+impl PositionLinearShape {
+    fn check(&self, x: usize, y: usize, weight: usize) {
+        assert_eq!(x, self.n * self.cin * self.positions, "length of x");
+        assert_eq!(y, self.n * self.cout * self.positions, "length of y");
+        assert_eq!(weight, self.positions * self.cout * self.cin, "length of the weights");
+    }
+}
+
+/// x `[n, cin, P]`, weight `[P, cout, cin]`, bias `[P, cout]`, y `[n, cout, P]`.
+pub fn position_linear(
+    cpu: Cpu<'_>,
+    s: &PositionLinearShape,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    s.check(x.len(), y.len(), weight.len());
+    assert!(bias.is_none_or(|b| b.len() == s.positions * s.cout), "length of the bias");
+    if y.is_empty() {
+        return;
+    }
+    let p = s.positions;
+    cpu.threads().chunks_mut(y, p, &|row, _, y| {
+        let (sample, o) = (row / s.cout, row % s.cout);
+        let x = &x[sample * s.cin * p..][..s.cin * p];
+        for (at, y) in y.iter_mut().enumerate() {
+            let w = &weight[(at * s.cout + o) * s.cin..][..s.cin];
+            let sum = w.iter().enumerate().fold(0.0f32, |sum, (c, w)| sum + w * x[c * p + at]);
+            *y = sum + bias.map_or(0.0, |b| b[at * s.cout + o]);
+        }
+    });
+}
+
+/// Gradient of [`position_linear`] by x: `gx[:, p] = W_pᵀ gy[:, p]`.
+pub fn position_linear_dx(cpu: Cpu<'_>, s: &PositionLinearShape, gy: &[f32], weight: &[f32], gx: &mut [f32]) {
+    s.check(gx.len(), gy.len(), weight.len());
+    if gx.is_empty() {
+        return;
+    }
+    let p = s.positions;
+    cpu.threads().chunks_mut(gx, p, &|row, _, gx| {
+        let (sample, c) = (row / s.cin, row % s.cin);
+        let gy = &gy[sample * s.cout * p..][..s.cout * p];
+        for (at, gx) in gx.iter_mut().enumerate() {
+            *gx = (0..s.cout).fold(0.0f32, |sum, o| sum + weight[(at * s.cout + o) * s.cin + c] * gy[o * p + at]);
+        }
+    });
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::super::check::{SIZES, close, each_cpu, numbers, numerical, wide};
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn reference(s: &PositionLinearShape, x: &[f64], w: &[f64], b: &[f64]) -> Vec<f64> {
+        let mut y = vec![0.0; s.n * s.cout * s.positions];
+        for n in 0..s.n {
+            for o in 0..s.cout {
+                for p in 0..s.positions {
+                    let sum: f64 = (0..s.cin)
+                        .map(|c| w[(p * s.cout + o) * s.cin + c] * x[(n * s.cin + c) * s.positions + p])
+                        .sum();
+                    y[(n * s.cout + o) * s.positions + p] = sum + b[p * s.cout + o];
+                }
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn forward_and_gradient() {
+        let sizes = SIZES.iter().flat_map(|&s| [(2, 3, 5, s), (1, s, 3, 4), (3, 4, s, 3)]);
+        for (n, cin, cout, positions) in sizes.chain([(2, 40, 40, 49), (0, 2, 2, 2)]) {
+            let s = PositionLinearShape { n, cin, cout, positions };
+            let (x, gy) = (numbers(1, n * cin * positions), numbers(2, n * cout * positions));
+            let (w, b) = (numbers(3, positions * cin * cout), numbers(4, positions * cout));
+            let want = reference(&s, &wide(&x), &wide(&w), &wide(&b));
+            each_cpu(
+                |cpu| {
+                    let mut y = vec![f32::NAN; gy.len()];
+                    position_linear(cpu, &s, &x, &w, Some(&b), &mut y);
+                    y
+                },
+                |y| close(&std::format!("{s:?}"), y, &want, 3e-6),
+            );
+            if x.len() < 400 {
+                let gx = numerical(&x, &gy, |x| reference(&s, x, &wide(&w), &wide(&b)));
+                each_cpu(
+                    |cpu| {
+                        let mut got = vec![f32::NAN; x.len()];
+                        position_linear_dx(cpu, &s, &gy, &w, &mut got);
+                        got
+                    },
+                    |got| close(&std::format!("{s:?} dx"), got, &gx, 1e-5),
+                );
+            }
+        }
+    }
+}
