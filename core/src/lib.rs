@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod cpu;
 #[doc(hidden)]
 pub mod kernels;
+pub mod image;
 pub mod rng;
 #[doc(hidden)]
 pub mod simd;
