@@ -1,15 +1,28 @@
-//! Anomaly detection for the inspection line.
+//! Anomaly detection for the inspection line: normalizing flows, trained from good parts only.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+#[cfg(feature = "alloc")]
+pub mod autodiff;
 pub mod checksum;
 pub mod cpu;
+#[cfg(feature = "alloc")]
+pub mod graph;
 #[doc(hidden)]
 pub mod kernels;
 pub mod image;
+pub mod op;
+#[cfg(feature = "alloc")]
+pub mod params;
+#[cfg(feature = "alloc")]
+pub mod place;
+pub mod plan;
 pub mod rng;
+pub mod session;
+pub mod shape;
 #[doc(hidden)]
 pub mod simd;
 pub mod threads;
+pub mod validate;

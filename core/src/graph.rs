@@ -1,0 +1,210 @@
+//! The graph a method is built as: named tensors and the ops between them, in the order they run.
+//!
+//! Layers and flows append ops; `autodiff.rs` appends more; `place.rs` gives each tensor a place and encodes the
+//! result as a program (`plan.rs`). Building mistakes are errors that name the op and the rule.
+
+use crate::op::{MAX_INPUTS, Op, Types};
+use crate::params::Params;
+use crate::shape::{Shape, ShapeError, Type};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A tensor of a graph.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct TensorId(pub(crate) u32);
+
+/// Where a tensor's values come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A parameter, by its position in [`Params`].
+    Param(usize),
+    /// Bound by the caller before each run.
+    Input,
+    /// Written by an op.
+    Op,
+    /// Written by an op: the gradient of a trainable parameter.
+    Grad(usize),
+    /// All trainable parameters as one vector.
+    AllParams,
+    /// All gradients as one vector.
+    AllGrads,
+    /// The optimiser's moments.
+    State,
+}
+
+/// A named tensor.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Name in dumps and of inputs and outputs.
+    pub name: String,
+    /// Shape, and whether once per sample.
+    pub ty: Type,
+    /// Where its values come from.
+    pub source: Source,
+}
+
+/// One op with its operands.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it does.
+    pub op: Op,
+    /// Its inputs; `None` for a slot left out.
+    pub inputs: [Option<TensorId>; MAX_INPUTS],
+    /// What it writes.
+    pub output: TensorId,
+}
+
+/// Why a graph cannot be built.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GraphError {
+    /// A shape rule of the op that should write `tensor` does not hold.
+    Shape {
+        /// Name of the tensor that was to be written.
+        tensor: String,
+        /// The rule.
+        error: ShapeError,
+    },
+    /// There is no such parameter.
+    UnknownParam(String),
+    /// No gradient exists for this.
+    NotDifferentiable {
+        /// Which op.
+        op: &'static str,
+        /// What of it.
+        what: &'static str,
+    },
+    /// A loss must be one number: the output of `batch_mean`.
+    NotALoss(String),
+}
+
+impl fmt::Display for GraphError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GraphError::Shape { tensor, error } => write!(f, "tensor \"{tensor}\": {error}"),
+            GraphError::UnknownParam(name) => write!(f, "there is no parameter \"{name}\""),
+            GraphError::NotDifferentiable { op, what } => write!(f, "{op}: no gradient exists for {what}"),
+            GraphError::NotALoss(name) => write!(f, "\"{name}\" is not a loss: it is not the mean over the batch"),
+        }
+    }
+}
+
+impl core::error::Error for GraphError {}
+
+/// Named tensors and the ops between them.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) outputs: Vec<TensorId>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Graph {
+        Graph::default()
+    }
+
+    pub(crate) fn tensor(&mut self, name: &str, ty: Type, source: Source) -> TensorId {
+        self.tensors.push(Tensor { name: name.to_string(), ty, source });
+        TensorId(self.tensors.len() as u32 - 1)
+    }
+
+    /// A tensor the caller binds before each run, one block per sample.
+    pub fn input(&mut self, name: &str, shape: Shape) -> TensorId {
+        self.tensor(name, Type::batched(shape), Source::Input)
+    }
+
+    /// A tensor the caller binds before each run, one block whatever the batch (for example the learning rate).
+    pub fn control(&mut self, name: &str, shape: Shape) -> TensorId {
+        self.tensor(name, Type::single(shape), Source::Input)
+    }
+
+    /// A parameter; the same tensor each time it is asked for.
+    pub fn param(&mut self, params: &Params, name: &str) -> Result<TensorId, GraphError> {
+        let index = params.find(name).ok_or_else(|| GraphError::UnknownParam(name.to_string()))?;
+        if let Some(at) = self.tensors.iter().position(|t| t.source == Source::Param(index)) {
+            return Ok(TensorId(at as u32));
+        }
+        let shape = params.iter().nth(index).map_or(Shape::SCALAR, |p| p.shape);
+        Ok(self.tensor(name, Type::single(shape), Source::Param(index)))
+    }
+
+    /// Appends an op that writes a new tensor called `name`.
+    pub fn emit(&mut self, name: &str, op: impl Into<Op>, inputs: &[TensorId]) -> Result<TensorId, GraphError> {
+        let mut slots = [None; MAX_INPUTS];
+        for (slot, id) in slots.iter_mut().zip(inputs) {
+            *slot = Some(*id);
+        }
+        self.emit_slots(name, op.into(), slots)
+    }
+
+    /// Appends an op some of whose input slots are left out.
+    pub fn emit_slots(&mut self, name: &str, op: Op, inputs: [Option<TensorId>; MAX_INPUTS]) -> Result<TensorId, GraphError> {
+        let types = self.types(&inputs);
+        let ty = op.output(&types).map_err(|error| GraphError::Shape { tensor: name.to_string(), error })?;
+        let output = self.tensor(name, ty, Source::Op);
+        self.nodes.push(Node { op, inputs, output });
+        Ok(output)
+    }
+
+    pub(crate) fn types(&self, inputs: &[Option<TensorId>; MAX_INPUTS]) -> Types {
+        inputs.map(|id| id.map(|id| self.tensors[id.0 as usize].ty))
+    }
+
+    /// Shape of a tensor.
+    pub fn shape(&self, id: TensorId) -> Shape {
+        self.tensors[id.0 as usize].ty.shape
+    }
+
+    /// Name of a tensor.
+    pub fn name(&self, id: TensorId) -> &str {
+        &self.tensors[id.0 as usize].name
+    }
+
+    /// Declares a tensor an output: its values stay after the run and can be read under `name`.
+    pub fn output(&mut self, name: &str, id: TensorId) {
+        self.tensors[id.0 as usize].name = name.to_string();
+        if !self.outputs.contains(&id) {
+            self.outputs.push(id);
+        }
+    }
+
+    /// Gradients of `loss` (an output of `batch_mean`) for each of `wrt`; `None` where it does not depend on it.
+    pub fn backward(&mut self, loss: TensorId, wrt: &[TensorId]) -> Result<Vec<Option<TensorId>>, GraphError> {
+        crate::autodiff::backward(self, loss, wrt)
+    }
+
+    /// Appends a training step: gradients of all trainable parameters the loss depends on, and one step of Adam over
+    /// the whole trainable range. The caller binds `control` = (learning rate, step from 1) before each run.
+    pub fn train(&mut self, loss: TensorId, params: &Params, adam: crate::op::Adam) -> Result<(), GraphError> {
+        let mut wrt = Vec::new();
+        for (index, p) in params.iter().enumerate() {
+            if p.trainable
+                && let Some(at) = self.tensors.iter().position(|t| t.source == Source::Param(index))
+            {
+                wrt.push((TensorId(at as u32), index));
+            }
+        }
+        let ids: Vec<TensorId> = wrt.iter().map(|w| w.0).collect();
+        let grads = self.backward(loss, &ids)?;
+        for (grad, (_, index)) in grads.into_iter().zip(&wrt) {
+            if let Some(grad) = grad {
+                self.tensors[grad.0 as usize].source = Source::Grad(*index);
+            }
+        }
+        let len = (params.layout().trainable * crate::plan::BLOCK as u64) as u32;
+        let all_grads = self.tensor("grads", Type::single(Shape::vector(len)), Source::AllGrads);
+        let state = self.tensor("state", Type::single(Shape::vector(2 * len)), Source::State);
+        let control = self.control("control", Shape::vector(2));
+        let updated = self.emit("params", adam, &[all_grads, state, control])?;
+        self.tensors[updated.0 as usize].source = Source::AllParams;
+        Ok(())
+    }
+
+    /// A fresh name for a gradient tensor.
+    pub(crate) fn grad_name(&self, of: TensorId) -> String {
+        format!("d.{}", self.name(of))
+    }
+}

@@ -1,0 +1,30 @@
+//! Sum of two tensors of one type: `y = a + b`.
+
+use super::{Check, Operation, Run, Types};
+use crate::kernels::add;
+use crate::shape::{ShapeError, Type};
+
+record! {
+    /// `y = a + b`.
+    Add {}
+}
+
+impl Operation for Add {
+    const NAME: &'static str = "add";
+    const INPUTS: &'static [&'static str] = &["a", "b"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        Check(Self::NAME).that(inputs[0] == inputs[1], "a and b must have the same type")?;
+        inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "a is missing", expected: None, found: None })
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        add::add(run.cpu, run.inputs[0], run.inputs[1], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.give(0, g.upstream())?;
+        g.give(1, g.upstream())
+    }
+}

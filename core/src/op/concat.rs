@@ -1,0 +1,127 @@
+//! Concatenation of channels, a range of channels, and the gradient of the range.
+//!
+//! concat: `y = [a ‖ b ‖ …]`; slice: `y = x[first .. first + count]`; embed: x placed at `first` among zeros. The
+//! gradient of a concat is slices, of a slice an embed, of an embed a slice.
+
+use super::{Check, MAX_INPUTS, Operation, Run, Types};
+use crate::kernels::layout;
+use crate::shape::{Shape, ShapeError, Type};
+
+record! {
+    /// `y = [a ‖ b ‖ …]` along channels.
+    Concat {}
+}
+
+record! {
+    /// `y = x[first .. first + count]` along channels.
+    Slice {
+        /// First channel.
+        first: u32,
+        /// Number of channels.
+        count: u32,
+    }
+}
+
+record! {
+    /// x at channels `first ..` of `count` channels, zero elsewhere.
+    Embed {
+        /// First channel.
+        first: u32,
+        /// Channels of y.
+        count: u32,
+    }
+}
+
+fn with_channels(x: Shape, c: u32) -> Shape {
+    Shape([c, x.0[1], x.0[2], x.0[3]])
+}
+
+impl Operation for Concat {
+    const NAME: &'static str = "concat";
+    const INPUTS: &'static [&'static str] = &["a", "?b", "?c", "?d", "?e", "?f"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let check = Check(Self::NAME);
+        let first = check.batched(inputs, 0)?;
+        let mut channels = 0u64;
+        for slot in 0..MAX_INPUTS {
+            if inputs[slot].is_some() {
+                let x = check.batched(inputs, slot)?;
+                check.same("inputs agree in all but channels", with_channels(first, x.c()), x)?;
+                channels += u64::from(x.c());
+            }
+        }
+        check.that(channels <= 1 << 28, "too many channels")?;
+        Ok(Type::batched(with_channels(first, channels as u32)))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        // Slots left out are empty slices and copy nothing.
+        layout::concat(run.cpu, run.batch, &run.inputs, run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        let mut first = 0;
+        for slot in 0..MAX_INPUTS {
+            if !g.has(slot) {
+                continue;
+            }
+            let count = g.shape(slot).c();
+            if g.needs(slot) {
+                let gx = g.emit(Slice { first, count }, &[g.upstream()])?;
+                g.give(slot, gx)?;
+            }
+            first += count;
+        }
+        Ok(())
+    }
+}
+
+impl Operation for Slice {
+    const NAME: &'static str = "slice";
+    const INPUTS: &'static [&'static str] = &["x"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let check = Check(Self::NAME);
+        let x = check.batched(inputs, 0)?;
+        check.that(self.count > 0 && self.first + self.count <= x.c(), "the range must lie inside the channels")?;
+        Ok(Type::batched(with_channels(x, self.count)))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let (x, y) = (run.shape(0), run.output_type.shape);
+        let at = self.first as usize * (x.len() / x.c() as usize);
+        layout::slice(run.cpu, run.batch, x.len(), at, y.len(), run.inputs[0], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        let gx = g.emit(Embed { first: self.first, count: g.shape(0).c() }, &[g.upstream()])?;
+        g.give(0, gx)
+    }
+}
+
+impl Operation for Embed {
+    const NAME: &'static str = "embed";
+    const INPUTS: &'static [&'static str] = &["x"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let check = Check(Self::NAME);
+        let x = check.batched(inputs, 0)?;
+        check.that(u64::from(self.first) + u64::from(x.c()) <= u64::from(self.count), "the range must lie inside the channels")?;
+        Ok(Type::batched(with_channels(x, self.count)))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let (x, y) = (run.shape(0), run.output_type.shape);
+        let at = self.first as usize * (x.len() / x.c() as usize);
+        layout::slice_dx(run.cpu, run.batch, y.len(), at, x.len(), run.inputs[0], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        let gx = g.emit(Slice { first: self.first, count: g.shape(0).c() }, &[g.upstream()])?;
+        g.give(0, gx)
+    }
+}

@@ -1,0 +1,162 @@
+//! Affine coupling with soft clamp, in groups: the active channels of each group are scaled and shifted.
+//!
+//! `y = x · exp(σ(s)) + t` on the active channels, `y = x` on the others; inverse `x = (y − t) · exp(−σ(s))`, with
+//! `σ(s) = (2α/π)·atan(s/α)` in (−α, α) (cdnf eq 8). `st` holds, group after group, first s and then t. In a level of
+//! a recursive flow the groups are the nodes. Gradients of the forward direction: `gx = gy·e^σ` (active), `gt = gy`,
+//! `gs = gy·x·e^σ·σ'(s)`, `σ'(s) = (2/π)/(1 + (s/α)²)`. The log-determinant is an op of its own: `log_det.rs`.
+
+use super::{Check, Operation, Run, Types};
+use crate::kernels::coupling::{self, CouplingShape};
+use crate::shape::{Shape, ShapeError, Type};
+
+record! {
+    /// Affine coupling of `groups` groups of channels.
+    Coupling {
+        /// Number of groups that share the channels evenly.
+        groups: u32,
+        /// First active channel of a group.
+        offset: u32,
+        /// Number of active channels of a group.
+        active: u32,
+        /// Soft clamp α.
+        clamp: f32,
+        /// Whether to undo the coupling.
+        inverse: bool,
+    }
+}
+
+record! {
+    /// `gx` of a coupling from gy and st.
+    CouplingDx {
+        /// Number of groups.
+        groups: u32,
+        /// First active channel of a group.
+        offset: u32,
+        /// Number of active channels of a group.
+        active: u32,
+        /// Soft clamp α.
+        clamp: f32,
+    }
+}
+
+record! {
+    /// `gst` of a coupling from gy, x and st.
+    CouplingDst {
+        /// Number of groups.
+        groups: u32,
+        /// First active channel of a group.
+        offset: u32,
+        /// Number of active channels of a group.
+        active: u32,
+        /// Soft clamp α.
+        clamp: f32,
+    }
+}
+
+/// Checks the geometry; returns the shape of st.
+fn check(name: &'static str, x: Shape, groups: u32, offset: u32, active: u32, clamp: f32) -> Result<Shape, ShapeError> {
+    let check = Check(name);
+    check.that(groups > 0 && x.c() % groups == 0, "groups must divide the channels")?;
+    check.that(active > 0 && offset + active <= x.c() / groups, "the active channels must lie inside the group")?;
+    check.that(clamp > 0.0, "the clamp must be positive")?;
+    check.that(x.0[3] == 1 && groups.checked_mul(2 * active).is_some(), "x must be C×H×W")?;
+    Ok(Shape::chw(groups * 2 * active, x.h(), x.w()))
+}
+
+fn kernel_shape(n: usize, x: Shape, groups: u32, offset: u32, active: u32, clamp: f32) -> CouplingShape {
+    CouplingShape {
+        n,
+        groups: groups as usize,
+        size: (x.c() / groups) as usize,
+        active_offset: offset as usize,
+        active: active as usize,
+        hw: x.positions(),
+        clamp,
+    }
+}
+
+impl Operation for Coupling {
+    const NAME: &'static str = "coupling";
+    const INPUTS: &'static [&'static str] = &["x", "st"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let c = Check(Self::NAME);
+        let x = c.batched(inputs, 0)?;
+        let st = check(Self::NAME, x, self.groups, self.offset, self.active, self.clamp)?;
+        c.same("st holds s and t of every active channel", st, c.batched(inputs, 1)?)?;
+        Ok(Type::batched(x))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let s = kernel_shape(run.batch, run.shape(0), self.groups, self.offset, self.active, self.clamp);
+        if self.inverse {
+            coupling::coupling_inverse(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
+        } else {
+            coupling::coupling(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
+        }
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        if self.inverse {
+            return g.unsupported("the inverse direction of a coupling");
+        }
+        let Coupling { groups, offset, active, clamp, inverse: _ } = *self;
+        if g.needs(0) {
+            let gx = g.emit(CouplingDx { groups, offset, active, clamp }, &[g.upstream(), g.input(1)])?;
+            g.give(0, gx)?;
+        }
+        if g.needs(1) {
+            let gst = g.emit(CouplingDst { groups, offset, active, clamp }, &[g.upstream(), g.input(0), g.input(1)])?;
+            g.give(1, gst)?;
+        }
+        Ok(())
+    }
+}
+
+impl Operation for CouplingDx {
+    const NAME: &'static str = "coupling_dx";
+    const INPUTS: &'static [&'static str] = &["gy", "st"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let c = Check(Self::NAME);
+        let gy = c.batched(inputs, 0)?;
+        let st = check(Self::NAME, gy, self.groups, self.offset, self.active, self.clamp)?;
+        c.same("st holds s and t of every active channel", st, c.batched(inputs, 1)?)?;
+        Ok(Type::batched(gy))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let s = kernel_shape(run.batch, run.shape(0), self.groups, self.offset, self.active, self.clamp);
+        coupling::coupling_dx(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.first_order_only()
+    }
+}
+
+impl Operation for CouplingDst {
+    const NAME: &'static str = "coupling_dst";
+    const INPUTS: &'static [&'static str] = &["gy", "x", "st"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let c = Check(Self::NAME);
+        let gy = c.batched(inputs, 0)?;
+        c.same("gy and x have one shape", gy, c.batched(inputs, 1)?)?;
+        let st = check(Self::NAME, gy, self.groups, self.offset, self.active, self.clamp)?;
+        c.same("st holds s and t of every active channel", st, c.batched(inputs, 2)?)?;
+        Ok(Type::batched(st))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let s = kernel_shape(run.batch, run.shape(0), self.groups, self.offset, self.active, self.clamp);
+        coupling::coupling_dst(run.cpu, &s, run.inputs[0], run.inputs[1], run.inputs[2], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.first_order_only()
+    }
+}

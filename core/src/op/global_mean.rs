@@ -1,0 +1,64 @@
+//! Mean over positions: `y[c] = (1/HW) Σ x[c, ·]`; the gradient spreads `gy/HW`.
+
+use super::{Check, Operation, Run, Types};
+use crate::kernels::pool;
+use crate::shape::{Shape, ShapeError, Type};
+
+record! {
+    /// `y[c] = mean x[c]`.
+    GlobalMean {}
+}
+
+record! {
+    /// `gx[c, ·] = gy[c]/HW`.
+    GlobalMeanDx {
+        /// Rows of x.
+        h: u32,
+        /// Columns of x.
+        w: u32,
+    }
+}
+
+impl Operation for GlobalMean {
+    const NAME: &'static str = "global_mean";
+    const INPUTS: &'static [&'static str] = &["x"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let x = Check(Self::NAME).batched(inputs, 0)?;
+        Ok(Type::batched(Shape::vector(x.c())))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let x = run.shape(0);
+        pool::global_mean(run.cpu, run.batch, x.c() as usize, x.positions(), run.inputs[0], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        let x = g.shape(0);
+        let gx = g.emit(GlobalMeanDx { h: x.h(), w: x.w() }, &[g.upstream()])?;
+        g.give(0, gx)
+    }
+}
+
+impl Operation for GlobalMeanDx {
+    const NAME: &'static str = "global_mean_dx";
+    const INPUTS: &'static [&'static str] = &["gy"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let check = Check(Self::NAME);
+        let gy = check.batched(inputs, 0)?;
+        check.same("gy is a vector", Shape::vector(gy.c()), gy)?;
+        Ok(Type::batched(Shape::chw(gy.c(), self.h, self.w)))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let x = run.output_type.shape;
+        pool::global_mean_dx(run.cpu, run.batch, x.c() as usize, x.positions(), run.inputs[0], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.first_order_only()
+    }
+}

@@ -1,0 +1,99 @@
+//! Log-determinant of a coupling, per sample: `y = j + Σ σ(s)` over the active channels of all groups.
+//!
+//! `j` is the log-determinant so far and may be left out. Never summed over the batch. Gradient: `gs = g·σ'(s)`,
+//! `gt = 0`, `gj = g`.
+
+use super::{Check, Operation, Run, Types};
+use crate::kernels::coupling::{self, CouplingShape};
+use crate::shape::{Shape, ShapeError, Type};
+
+record! {
+    /// `y = j + Σ σ(s)`.
+    LogDet {
+        /// Number of groups in st.
+        groups: u32,
+        /// Soft clamp α.
+        clamp: f32,
+    }
+}
+
+record! {
+    /// `gst` of a log-determinant from g and st.
+    LogDetDst {
+        /// Number of groups in st.
+        groups: u32,
+        /// Soft clamp α.
+        clamp: f32,
+    }
+}
+
+fn check(name: &'static str, st: Shape, groups: u32, clamp: f32) -> Result<(), ShapeError> {
+    let check = Check(name);
+    check.that(groups > 0 && st.c() % groups == 0 && (st.c() / groups) % 2 == 0, "st must hold s and t for each group")?;
+    check.that(clamp > 0.0 && st.0[3] == 1, "the clamp must be positive and st C×H×W")
+}
+
+fn kernel_shape(n: usize, st: Shape, groups: u32, clamp: f32) -> CouplingShape {
+    let active = (st.c() / groups / 2) as usize;
+    CouplingShape { n, groups: groups as usize, size: active, active_offset: 0, active, hw: st.positions(), clamp }
+}
+
+impl Operation for LogDet {
+    const NAME: &'static str = "log_det";
+    const INPUTS: &'static [&'static str] = &["st", "?j"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let c = Check(Self::NAME);
+        check(Self::NAME, c.batched(inputs, 0)?, self.groups, self.clamp)?;
+        if inputs[1].is_some() {
+            c.same("j is one number per sample", Shape::SCALAR, c.batched(inputs, 1)?)?;
+        }
+        Ok(Type::batched(Shape::SCALAR))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let s = kernel_shape(run.batch, run.shape(0), self.groups, self.clamp);
+        coupling::log_det(run.cpu, &s, run.inputs[0], run.output);
+        if run.types[1].is_some() {
+            for (y, j) in run.output.iter_mut().zip(run.inputs[1]) {
+                *y += j;
+            }
+        }
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        if g.needs(0) {
+            let LogDet { groups, clamp } = *self;
+            let gst = g.emit(LogDetDst { groups, clamp }, &[g.upstream(), g.input(0)])?;
+            g.give(0, gst)?;
+        }
+        if g.has(1) {
+            g.give(1, g.upstream())?;
+        }
+        Ok(())
+    }
+}
+
+impl Operation for LogDetDst {
+    const NAME: &'static str = "log_det_dst";
+    const INPUTS: &'static [&'static str] = &["g", "st"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let c = Check(Self::NAME);
+        c.same("g is one number per sample", Shape::SCALAR, c.batched(inputs, 0)?)?;
+        let st = c.batched(inputs, 1)?;
+        check(Self::NAME, st, self.groups, self.clamp)?;
+        Ok(Type::batched(st))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let s = kernel_shape(run.batch, run.shape(1), self.groups, self.clamp);
+        coupling::log_det_dst(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.first_order_only()
+    }
+}

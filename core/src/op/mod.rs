@@ -1,0 +1,323 @@
+//! The closed set of ops: what a plan can say.
+//!
+//! One file per op kind family: the forward op and the ops of its gradient stand together with the formula, the shape
+//! rule, the gradient rule and the CPU kernel call. [`Op`] lists them all; whoever executes or describes ops matches
+//! over it without a wildcard, so an op that is missing somewhere does not compile. A new op: write its file with
+//! [`Operation`], add one line to the list below, add a case to the shared case list and an arm to the f64 reference.
+
+use crate::cpu::Cpu;
+use crate::shape::{Shape, ShapeError, Type};
+use core::fmt;
+
+#[macro_use]
+mod record;
+
+mod activation;
+mod adam;
+mod add;
+mod batch_mean;
+mod concat;
+mod conv2d;
+mod coupling;
+mod flow_nll;
+mod global_mean;
+mod linear;
+mod log_det;
+mod magnitude;
+mod max_pool;
+mod permute;
+mod position_linear;
+mod resize;
+mod scale_shift;
+mod square_sum;
+mod top_mean;
+
+pub use activation::{Activate, ActivateDx};
+pub use adam::Adam;
+pub use add::Add;
+pub use batch_mean::{BatchMean, BatchMeanDx};
+pub use concat::{Concat, Embed, Slice};
+pub use conv2d::{Conv2d, Conv2dDw, Conv2dDx};
+pub use coupling::{Coupling, CouplingDst, CouplingDx};
+pub use flow_nll::{FlowNll, FlowNllDj, FlowNllDz};
+pub use global_mean::{GlobalMean, GlobalMeanDx};
+pub use linear::{Linear, LinearDw, LinearDx};
+pub use log_det::{LogDet, LogDetDst};
+pub use magnitude::{Magnitude, MagnitudeDx};
+pub use max_pool::{MaxPool, MaxPoolDx};
+pub use permute::Permute;
+pub use position_linear::{PositionLinear, PositionLinearDx};
+pub use record::{Attr, Record};
+pub use resize::{Interpolation, Resize, ResizeDx};
+pub use scale_shift::{ChannelSum, ScaleShift, ScaleShiftDscale, ScaleShiftDx};
+pub use square_sum::{SquareSum, SquareSumDx};
+pub use top_mean::{TopMean, TopMeanDx};
+
+/// Most inputs an op can have.
+pub const MAX_INPUTS: usize = 6;
+/// Words of attributes in an op record.
+pub const ATTRS: usize = 16;
+
+/// The inputs of an op: a slot that is `None` was left out (for example a convolution without bias).
+pub type Types = [Option<Type>; MAX_INPUTS];
+
+/// What every op defines. The wire form comes from [`Record`].
+pub trait Operation: Record {
+    /// Name in dumps, shaders and benches.
+    const NAME: &'static str;
+    /// Names of the input slots; a leading `?` marks a slot that may be left out.
+    const INPUTS: &'static [&'static str];
+
+    /// The shape rule: the output's type from the inputs' types, or which rule is broken.
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError>;
+
+    /// Floats of scratch that [`Operation::run`] needs.
+    fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
+        let _ = (inputs, output, batch, workers);
+        0
+    }
+
+    /// The CPU kernel: writes the whole output.
+    fn run(&self, run: &mut Run<'_>);
+
+    /// The gradient rule: appends ops to the graph and returns, for each input slot that needs it, the gradient.
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError>;
+}
+
+/// Everything a CPU kernel sees of one op: typed inputs, the output to write, scratch.
+pub struct Run<'r> {
+    /// Instruction set and threads.
+    pub cpu: Cpu<'r>,
+    /// Samples in the batch.
+    pub batch: usize,
+    /// Input values; empty where the slot is left out.
+    pub inputs: [&'r [f32]; MAX_INPUTS],
+    /// Input types.
+    pub types: Types,
+    /// Output values, to be written whole.
+    pub output: &'r mut [f32],
+    /// Output type.
+    pub output_type: Type,
+    /// Scratch of at least the announced length.
+    pub scratch: &'r mut [f32],
+    /// The second moment of storage that [`Adam`] updates in place; empty for every other op.
+    pub state: &'r mut [f32],
+}
+
+impl Run<'_> {
+    /// Type of a slot that the shape rule has required.
+    fn type_of(&self, slot: usize) -> Type {
+        self.types[slot].unwrap_or(Type::single(Shape::SCALAR))
+    }
+
+    fn shape(&self, slot: usize) -> Shape {
+        self.type_of(slot).shape
+    }
+
+    /// Blocks of one sample's shape in a slot: the batch, or one.
+    fn count(&self, slot: usize) -> usize {
+        if self.type_of(slot).batched { self.batch } else { 1 }
+    }
+
+    fn optional(&self, slot: usize) -> Option<&[f32]> {
+        self.types[slot].map(|_| self.inputs[slot])
+    }
+}
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $variant:ident = $kind:literal),* $(,)?) => {
+        /// One operation with its attributes.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub enum Op { $($(#[$doc])* $variant($variant)),* }
+
+        impl Op {
+            /// Number of the kind in files; never reused for another op.
+            pub fn kind(&self) -> u32 { match self { $(Op::$variant(_) => $kind),* } }
+            /// Name in dumps.
+            pub fn name(&self) -> &'static str { match self { $(Op::$variant(_) => <$variant as Operation>::NAME),* } }
+            /// Names of the input slots; a leading `?` marks one that may be left out.
+            pub fn input_names(&self) -> &'static [&'static str] { match self { $(Op::$variant(_) => <$variant as Operation>::INPUTS),* } }
+            /// Attribute words of the record.
+            pub fn encode(&self) -> [u32; ATTRS] { match self { $(Op::$variant(op) => record::encode(op)),* } }
+            /// Reads attribute words; `None` for an unknown kind or an attribute outside its range.
+            pub fn decode(kind: u32, attrs: &[u32; ATTRS]) -> Option<Op> {
+                match kind { $($kind => record::decode(attrs).map(Op::$variant),)* _ => None }
+            }
+            /// Scratch floats of the CPU kernel.
+            pub fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
+                match self { $(Op::$variant(op) => op.scratch(inputs, output, batch, workers)),* }
+            }
+            /// Runs the CPU kernel.
+            pub fn run(&self, run: &mut Run<'_>) { match self { $(Op::$variant(op) => op.run(run)),* } }
+            /// Appends the ops of the gradient to a graph.
+            #[cfg(feature = "alloc")]
+            pub fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+                match self { $(Op::$variant(op) => op.gradient(g)),* }
+            }
+            fn output_of(&self, inputs: &Types) -> Result<Type, ShapeError> {
+                match self { $(Op::$variant(op) => op.output(inputs)),* }
+            }
+            /// Name and attributes, for dumps.
+            pub fn describe(&self, f: &mut dyn fmt::Write) -> fmt::Result {
+                match self { $(Op::$variant(op) => { f.write_str(<$variant as Operation>::NAME)?; op.describe(f) }),* }
+            }
+        }
+        $(impl From<$variant> for Op { fn from(op: $variant) -> Op { Op::$variant(op) } })*
+        /// Every kind with its number, for tables and completeness tests.
+        pub const KINDS: &[(u32, &str)] = &[$(($kind, <$variant as Operation>::NAME)),*];
+    };
+}
+
+ops! {
+    /// 2D convolution with bias, residual and activation.
+    Conv2d = 1,
+    /// Gradient of a convolution towards its input.
+    Conv2dDx = 2,
+    /// Gradient of a convolution towards its weight.
+    Conv2dDw = 3,
+    /// Grouped linear layer.
+    Linear = 4,
+    /// Gradient of a linear layer towards its input.
+    LinearDx = 5,
+    /// Gradient of a linear layer towards its weight.
+    LinearDw = 6,
+    /// Pointwise activation.
+    Activate = 7,
+    /// Its gradient, from the output.
+    ActivateDx = 8,
+    /// Sum of two tensors.
+    Add = 9,
+    /// Per-channel scale and shift.
+    ScaleShift = 10,
+    /// Its gradient towards the input.
+    ScaleShiftDx = 11,
+    /// Its gradient towards the scale.
+    ScaleShiftDscale = 12,
+    /// Sum over batch and positions, per channel.
+    ChannelSum = 13,
+    /// Max pooling.
+    MaxPool = 14,
+    /// Its gradient.
+    MaxPoolDx = 15,
+    /// Mean over positions, per channel.
+    GlobalMean = 16,
+    /// Its gradient.
+    GlobalMeanDx = 17,
+    /// Nearest or bilinear resize.
+    Resize = 18,
+    /// Its gradient.
+    ResizeDx = 19,
+    /// Concatenation of channels.
+    Concat = 20,
+    /// A range of channels.
+    Slice = 21,
+    /// Channels placed among zeros: the gradient of a slice.
+    Embed = 22,
+    /// Fixed permutation of channels, or its inverse.
+    Permute = 23,
+    /// Affine coupling, forward or inverse.
+    Coupling = 24,
+    /// Its gradient towards the input.
+    CouplingDx = 25,
+    /// Its gradient towards scale and translation.
+    CouplingDst = 26,
+    /// Log-determinant of a coupling.
+    LogDet = 27,
+    /// Its gradient.
+    LogDetDst = 28,
+    /// Negative log-likelihood of a flow per sample.
+    FlowNll = 29,
+    /// Its gradient towards the latent.
+    FlowNllDz = 30,
+    /// Its gradient towards the log-determinant.
+    FlowNllDj = 31,
+    /// Sum of squares per sample or per position.
+    SquareSum = 32,
+    /// Its gradient.
+    SquareSumDx = 33,
+    /// Mean over the batch.
+    BatchMean = 34,
+    /// Its gradient.
+    BatchMeanDx = 35,
+    /// Mean of the largest values.
+    TopMean = 36,
+    /// Its gradient.
+    TopMeanDx = 37,
+    /// One linear map per position.
+    PositionLinear = 38,
+    /// Its gradient towards the input.
+    PositionLinearDx = 39,
+    /// Magnitude of complex channels.
+    Magnitude = 40,
+    /// Its gradient.
+    MagnitudeDx = 41,
+    /// One step of Adam over a range of parameters.
+    Adam = 42,
+}
+
+impl Op {
+    /// The shape rule with its preamble: required slots present, no slot beyond the op's own.
+    pub fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let names = self.input_names();
+        for (slot, ty) in inputs.iter().enumerate() {
+            let fault = match (names.get(slot), ty) {
+                (Some(name), None) if !name.starts_with('?') => Some("a required input is missing"),
+                (None, Some(_)) => Some("more inputs than the op has"),
+                _ => None,
+            };
+            if let Some(rule) = fault {
+                return Err(ShapeError { op: self.name(), rule, expected: None, found: None });
+            }
+            if let Some(t) = ty
+                && t.shape.checked_len().is_none()
+            {
+                return Err(ShapeError { op: self.name(), rule: "an input is empty or too large", expected: None, found: Some(t.shape) });
+            }
+        }
+        let ty = self.output_of(inputs)?;
+        if ty.shape.checked_len().is_none() {
+            return Err(ShapeError { op: self.name(), rule: "the output is empty or too large", expected: None, found: Some(ty.shape) });
+        }
+        Ok(ty)
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.describe(f)
+    }
+}
+
+/// Checks inside shape rules.
+pub(crate) struct Check(pub &'static str);
+
+impl Check {
+    pub fn that(&self, ok: bool, rule: &'static str) -> Result<(), ShapeError> {
+        if ok { Ok(()) } else { Err(ShapeError { op: self.0, rule, expected: None, found: None }) }
+    }
+
+    pub fn same(&self, rule: &'static str, expected: Shape, found: Shape) -> Result<(), ShapeError> {
+        if expected == found {
+            Ok(())
+        } else {
+            Err(ShapeError { op: self.0, rule, expected: Some(expected), found: Some(found) })
+        }
+    }
+
+    /// A slot that holds one block per sample.
+    pub fn batched(&self, inputs: &Types, slot: usize) -> Result<Shape, ShapeError> {
+        match inputs[slot] {
+            Some(t) if t.batched => Ok(t.shape),
+            _ => Err(ShapeError { op: self.0, rule: "an input must be batched", expected: None, found: inputs[slot].map(|t| t.shape) }),
+        }
+    }
+
+    /// A slot that holds one block for the whole batch (a parameter).
+    pub fn single(&self, inputs: &Types, slot: usize) -> Result<Shape, ShapeError> {
+        match inputs[slot] {
+            Some(t) if !t.batched => Ok(t.shape),
+            _ => Err(ShapeError { op: self.0, rule: "an input must not be batched", expected: None, found: inputs[slot].map(|t| t.shape) }),
+        }
+    }
+}

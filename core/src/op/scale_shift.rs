@@ -1,0 +1,128 @@
+//! Per-channel scale and shift: `y = x · scale[c] + shift[c]`, and the sum per channel that bias gradients are.
+//!
+//! Gradients: `gx = gy·scale`, `gscale = Σ gy·x`, `gshift = Σ gy`, sums over batch and positions.
+
+use super::{Check, Operation, Run, Types};
+use crate::kernels::channel;
+use crate::shape::{Shape, ShapeError, Type};
+
+record! {
+    /// `y = x · scale + shift` per channel.
+    ScaleShift {}
+}
+
+record! {
+    /// `gx = gy · scale` per channel.
+    ScaleShiftDx {}
+}
+
+record! {
+    /// `gscale = Σ gy · x` per channel.
+    ScaleShiftDscale {}
+}
+
+record! {
+    /// `y[c] = Σ x[c]` over batch and positions.
+    ChannelSum {}
+}
+
+impl Operation for ScaleShift {
+    const NAME: &'static str = "scale_shift";
+    const INPUTS: &'static [&'static str] = &["x", "scale", "shift"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let check = Check(Self::NAME);
+        let x = check.batched(inputs, 0)?;
+        for slot in 1..3 {
+            check.same("one number per channel", Shape::vector(x.c()), check.single(inputs, slot)?)?;
+        }
+        Ok(Type::batched(x))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let x = run.shape(0);
+        channel::scale_shift(run.cpu, run.batch, x.c() as usize, x.positions(), run.inputs[0], run.inputs[1], run.inputs[2], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        let gy = g.upstream();
+        if g.needs(0) {
+            let gx = g.emit(ScaleShiftDx {}, &[gy, g.input(1)])?;
+            g.give(0, gx)?;
+        }
+        if g.needs(1) {
+            let gs = g.emit(ScaleShiftDscale {}, &[gy, g.input(0)])?;
+            g.give(1, gs)?;
+        }
+        if g.needs(2) {
+            let gb = g.emit(ChannelSum {}, &[gy])?;
+            g.give(2, gb)?;
+        }
+        Ok(())
+    }
+}
+
+impl Operation for ScaleShiftDx {
+    const NAME: &'static str = "scale_shift_dx";
+    const INPUTS: &'static [&'static str] = &["gy", "scale"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let check = Check(Self::NAME);
+        let gy = check.batched(inputs, 0)?;
+        check.same("one number per channel", Shape::vector(gy.c()), check.single(inputs, 1)?)?;
+        Ok(Type::batched(gy))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let gy = run.shape(0);
+        channel::scale_shift_dx(run.cpu, run.batch, gy.c() as usize, gy.positions(), run.inputs[0], run.inputs[1], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.first_order_only()
+    }
+}
+
+impl Operation for ScaleShiftDscale {
+    const NAME: &'static str = "scale_shift_dscale";
+    const INPUTS: &'static [&'static str] = &["gy", "x"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let check = Check(Self::NAME);
+        let gy = check.batched(inputs, 0)?;
+        check.same("gy and x have one shape", gy, check.batched(inputs, 1)?)?;
+        Ok(Type::single(Shape::vector(gy.c())))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let gy = run.shape(0);
+        channel::scale_shift_dscale(run.cpu, run.batch, gy.c() as usize, gy.positions(), run.inputs[0], run.inputs[1], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.first_order_only()
+    }
+}
+
+impl Operation for ChannelSum {
+    const NAME: &'static str = "channel_sum";
+    const INPUTS: &'static [&'static str] = &["x"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let x = Check(Self::NAME).batched(inputs, 0)?;
+        Ok(Type::single(Shape::vector(x.c())))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let x = run.shape(0);
+        channel::channel_sum(run.cpu, run.batch, x.c() as usize, x.positions(), run.inputs[0], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.first_order_only()
+    }
+}

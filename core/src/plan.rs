@@ -1,0 +1,245 @@
+//! A plan as data: the records of a program, exactly as they lie in a model file.
+//!
+//! A program is a list of tensors, each with a place (region, offset in blocks), and a list of ops over them. Offsets
+//! of batched tensors are per sample and multiplied by the batch when a session opens, so one program serves every
+//! batch. The records are plain data; [`Program::parse`] is the one gate between bytes and execution (`validate.rs`).
+
+use crate::op::{ATTRS, MAX_INPUTS, Op, Types};
+use crate::shape::{Shape, Type};
+use bytemuck::{Pod, Zeroable};
+use core::fmt;
+
+pub use crate::validate::PlanError;
+
+/// Floats in a block: 64 bytes, a cache line and an AVX-512 register.
+pub const BLOCK: usize = 16;
+/// Marks an input slot left out.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// Blocks that `len` floats fill.
+pub const fn blocks_of(len: usize) -> u64 {
+    len.div_ceil(BLOCK) as u64
+}
+
+/// Where values live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Region {
+    /// Parameters: read-only when scoring.
+    Params = 0,
+    /// Gradients of the trainable range.
+    Grads = 1,
+    /// Moments of the optimiser.
+    State = 2,
+    /// Scratch values, per sample, reused.
+    Work = 3,
+    /// Inputs and outputs, per sample.
+    Io = 4,
+    /// What does not scale with the batch: losses, learning rate.
+    Fixed = 5,
+}
+
+/// Number of regions.
+pub const REGIONS: usize = 6;
+
+impl Region {
+    /// All regions, in the order of their numbers.
+    pub const ALL: [Region; REGIONS] =
+        [Region::Params, Region::Grads, Region::State, Region::Work, Region::Io, Region::Fixed];
+
+    pub(crate) fn from_word(word: u32) -> Option<Region> {
+        Region::ALL.get(word as usize).copied()
+    }
+
+    /// Whether tensors there hold one block per sample.
+    pub fn is_batched(self) -> bool {
+        match self {
+            Region::Work | Region::Io => true,
+            Region::Params | Region::Grads | Region::State | Region::Fixed => false,
+        }
+    }
+
+    /// Name in dumps.
+    pub fn name(self) -> &'static str {
+        match self {
+            Region::Params => "params",
+            Region::Grads => "grads",
+            Region::State => "state",
+            Region::Work => "work",
+            Region::Io => "io",
+            Region::Fixed => "fixed",
+        }
+    }
+}
+
+/// A tensor: 40 bytes.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct TensorRecord {
+    /// First byte of the name.
+    pub name: u32,
+    /// Bytes of the name.
+    pub name_len: u32,
+    /// A [`Region`].
+    pub region: u32,
+    /// 1 where there is one block of the shape per sample.
+    pub batched: u32,
+    /// Extents, outermost first.
+    pub dims: [u32; 4],
+    /// Offset in blocks (per sample where batched).
+    pub offset: u64,
+}
+
+/// An op: 96 bytes.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct OpRecord {
+    /// Kind, see [`crate::op::KINDS`].
+    pub kind: u32,
+    /// Input tensors; `u32::MAX` for a slot left out.
+    pub inputs: [u32; MAX_INPUTS],
+    /// Output tensor.
+    pub output: u32,
+    /// Attributes, in the order of the op's fields.
+    pub attrs: [u32; ATTRS],
+}
+
+/// An input or output of the program: 8 bytes.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct BindingRecord {
+    /// Which tensor.
+    pub tensor: u32,
+    /// 0 input, 1 output.
+    pub role: u32,
+}
+
+/// Head of a program: 64 bytes.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct ProgramHeader {
+    /// Number of tensors.
+    pub tensors: u32,
+    /// Number of ops.
+    pub ops: u32,
+    /// Number of bindings.
+    pub bindings: u32,
+    /// Bytes of names, a multiple of 8.
+    pub names: u32,
+    /// Blocks of each region (per sample for batched ones).
+    pub blocks: [u64; REGIONS],
+}
+
+/// A validated program; cheap to copy, borrows its records.
+#[derive(Clone, Copy)]
+pub struct Program<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) header: ProgramHeader,
+    pub(crate) tensors: &'a [TensorRecord],
+    pub(crate) ops: &'a [OpRecord],
+    pub(crate) bindings: &'a [BindingRecord],
+    pub(crate) names: &'a [u8],
+}
+
+/// A typed op of a program.
+#[derive(Clone, Copy)]
+pub struct PlannedOp<'a> {
+    /// What it does.
+    pub op: Op,
+    /// Types of its inputs.
+    pub types: Types,
+    /// Its record.
+    pub record: &'a OpRecord,
+}
+
+impl<'a> Program<'a> {
+    /// Name: `features`, `score`, `train`, `localize` or `inverse`.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// Number of ops.
+    pub fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Whether there are no ops.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Blocks of a region (per sample where it scales with the batch).
+    pub fn blocks(&self, region: Region) -> u64 {
+        self.header.blocks[region as usize]
+    }
+
+    /// Type of a tensor. Validation has checked the record.
+    pub fn tensor_type(&self, tensor: u32) -> Type {
+        let t = &self.tensors[tensor as usize];
+        Type { shape: Shape(t.dims), batched: t.batched == 1 }
+    }
+
+    /// Name of a tensor.
+    pub fn tensor_name(&self, tensor: u32) -> &'a str {
+        let t = &self.tensors[tensor as usize];
+        let bytes = &self.names[t.name as usize..][..t.name_len as usize];
+        core::str::from_utf8(bytes).unwrap_or("?")
+    }
+
+    /// An op by its position.
+    pub fn op(&self, at: usize) -> PlannedOp<'a> {
+        let record = &self.ops[at];
+        let types = record.inputs.map(|i| (i != NONE).then(|| self.tensor_type(i)));
+        let op = Op::decode(record.kind, &record.attrs).expect("validation has decoded every op");
+        PlannedOp { op, types, record }
+    }
+
+    /// The input or output called `name`.
+    pub fn find(&self, name: &str) -> Option<u32> {
+        self.bindings.iter().map(|b| b.tensor).find(|&t| self.tensor_name(t) == name)
+    }
+
+    /// Inputs and outputs: name, type, whether it is an output.
+    pub fn bindings(&self) -> impl Iterator<Item = (&'a str, Type, bool)> + '_ {
+        self.bindings.iter().map(|b| (self.tensor_name(b.tensor), self.tensor_type(b.tensor), b.role == 1))
+    }
+
+    /// Whether running it changes the parameters.
+    pub fn trains(&self) -> bool {
+        self.ops.iter().any(|o| self.tensors[o.output as usize].region == Region::Params as u32)
+    }
+
+    /// The program as text, one op a line.
+    pub fn dump(&self, f: &mut dyn fmt::Write) -> fmt::Result {
+        writeln!(f, "program {}: {} ops, {} tensors", self.name, self.ops.len(), self.tensors.len())?;
+        for region in Region::ALL {
+            let each = if region.is_batched() { " per sample" } else { "" };
+            writeln!(f, "  {} {} floats{each}", region.name(), self.blocks(region) * BLOCK as u64)?;
+        }
+        for (name, ty, output) in self.bindings() {
+            writeln!(f, "  {} {name}: {ty}", if output { "output" } else { "input" })?;
+        }
+        for at in 0..self.ops.len() {
+            let planned = self.op(at);
+            let out = planned.record.output;
+            let t = &self.tensors[out as usize];
+            let region = Region::from_word(t.region).map_or("?", Region::name);
+            write!(f, "  {at:4} {}: {} @{region}+{} = ", self.tensor_name(out), self.tensor_type(out), t.offset)?;
+            planned.op.describe(f)?;
+            for (slot, input) in planned.record.inputs.iter().enumerate() {
+                if *input != NONE {
+                    let label = planned.op.input_names().get(slot).map_or("?", |n| n.trim_start_matches('?'));
+                    write!(f, " {label}:{}", self.tensor_name(*input))?;
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Program<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.dump(f)
+    }
+}
