@@ -88,7 +88,11 @@ impl Rule<'_> {
     }
 }
 
-pub(crate) fn backward(graph: &mut Graph, loss: TensorId, wrt: &[TensorId]) -> Result<Vec<Option<TensorId>>, GraphError> {
+pub(crate) fn backward(
+    graph: &mut Graph,
+    loss: TensorId,
+    wrt: &[TensorId],
+) -> Result<Vec<Option<TensorId>>, GraphError> {
     let is_loss = graph.nodes.iter().any(|n| n.output == loss && matches!(n.op, Op::BatchMean(BatchMean {})));
     if !is_loss {
         return Err(GraphError::NotALoss(graph.name(loss).into()));

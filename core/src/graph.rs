@@ -141,7 +141,12 @@ impl Graph {
     }
 
     /// Appends an op some of whose input slots are left out.
-    pub fn emit_slots(&mut self, name: &str, op: Op, inputs: [Option<TensorId>; MAX_INPUTS]) -> Result<TensorId, GraphError> {
+    pub fn emit_slots(
+        &mut self,
+        name: &str,
+        op: Op,
+        inputs: [Option<TensorId>; MAX_INPUTS],
+    ) -> Result<TensorId, GraphError> {
         let types = self.types(&inputs);
         let ty = op.output(&types).map_err(|error| GraphError::Shape { tensor: name.to_string(), error })?;
         let output = self.tensor(name, ty, Source::Op);

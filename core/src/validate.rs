@@ -6,9 +6,7 @@
 //! panics and nothing reads out of bounds, whatever bytes came in. No allocation; time is bounded by the limits below.
 
 use crate::op::{MAX_INPUTS, Op, Types};
-use crate::plan::{
-    BindingRecord, NONE, OpRecord, Program, ProgramHeader, REGIONS, Region, TensorRecord, blocks_of,
-};
+use crate::plan::{BindingRecord, NONE, OpRecord, Program, ProgramHeader, REGIONS, Region, TensorRecord, blocks_of};
 use crate::shape::{Shape, ShapeError, Type};
 use core::fmt;
 use core::mem::size_of;
@@ -283,7 +281,10 @@ impl<'a> Program<'a> {
                     }
                 }
                 if !bound {
-                    return Err(PlanError::Op { op: i as u32, rule: "an input is read before it is written, or after it was overwritten" });
+                    return Err(PlanError::Op {
+                        op: i as u32,
+                        rule: "an input is read before it is written, or after it was overwritten",
+                    });
                 }
             }
         }

@@ -109,7 +109,10 @@ impl Operation for Embed {
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         let check = Check(Self::NAME);
         let x = check.batched(inputs, 0)?;
-        check.that(u64::from(self.first) + u64::from(x.c()) <= u64::from(self.count), "the range must lie inside the channels")?;
+        check.that(
+            u64::from(self.first) + u64::from(x.c()) <= u64::from(self.count),
+            "the range must lie inside the channels",
+        )?;
         Ok(Type::batched(with_channels(x, self.count)))
     }
 

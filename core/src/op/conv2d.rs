@@ -5,9 +5,11 @@
 //! TensorFlow's SAME padding is asymmetric on even sizes. The residual r is added after the activation.
 //! Gradients: towards x the transposed convolution, towards w the correlation of x with gy, towards b the sum of gy.
 
-use super::{ActivateDx, ChannelSum, Check, Operation, Run, Types};
-use crate::kernels::activation::Activation;
+#[cfg(feature = "alloc")]
+use super::{ActivateDx, ChannelSum};
+use super::{Check, Operation, Run, Types};
 use crate::kernels::Pass;
+use crate::kernels::activation::Activation;
 use crate::kernels::conv2d::{self, Conv2dShape};
 use crate::shape::{Shape, ShapeError, Type};
 
@@ -125,15 +127,29 @@ impl Conv2d {
     fn infer(&self, name: &'static str, x: Shape, w: Shape) -> Result<Shape, ShapeError> {
         let check = Check(name);
         let [o, ci, kh, kw] = w.0;
-        check.that(self.stride > 0 && self.dilation > 0 && self.groups > 0, "stride, dilation and groups must be positive")?;
+        check.that(
+            self.stride > 0 && self.dilation > 0 && self.groups > 0,
+            "stride, dilation and groups must be positive",
+        )?;
         check.that(x.0[3] == 1, "x must be C×H×W")?;
-        check.that(kh <= 64 && kw <= 64 && self.dilation <= 64 && self.stride <= 64, "kernel, dilation and stride must be at most 64")?;
+        check.that(
+            kh <= 64 && kw <= 64 && self.dilation <= 64 && self.stride <= 64,
+            "kernel, dilation and stride must be at most 64",
+        )?;
         let pads = [(self.top, kh), (self.bottom, kh), (self.left, kw), (self.right, kw)];
         check.that(pads.iter().all(|&(p, k)| p <= self.dilation * k), "padding must not exceed the kernel")?;
-        check.that(o % self.groups == 0 && x.c() == ci.saturating_mul(self.groups), "channels must match the weight and its groups")?;
+        check.that(
+            o % self.groups == 0 && x.c() == ci.saturating_mul(self.groups),
+            "channels must match the weight and its groups",
+        )?;
         match (self.out(x.h(), self.top, self.bottom, kh), self.out(x.w(), self.left, self.right, kw)) {
             (Some(oh), Some(ow)) => Ok(Shape::chw(o, oh, ow)),
-            _ => Err(ShapeError { op: name, rule: "the kernel does not fit into the padded input", expected: Some(w), found: Some(x) }),
+            _ => Err(ShapeError {
+                op: name,
+                rule: "the kernel does not fit into the padded input",
+                expected: Some(w),
+                found: Some(x),
+            }),
         }
     }
 
@@ -181,9 +197,11 @@ impl Operation for Conv2d {
 
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
-            (Some(x), Some(w)) => {
-                conv2d::conv2d_scratch(&self.kernel_shape(batch, x.shape, w.shape, output.shape), Pass::Forward, workers)
-            }
+            (Some(x), Some(w)) => conv2d::conv2d_scratch(
+                &self.kernel_shape(batch, x.shape, w.shape, output.shape),
+                Pass::Forward,
+                workers,
+            ),
             _ => 0,
         }
     }
@@ -256,9 +274,11 @@ impl Operation for Conv2dDx {
 
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
-            (Some(gy), Some(w)) => {
-                conv2d::conv2d_scratch(&self.forward().kernel_shape(batch, output.shape, w.shape, gy.shape), Pass::Dx, workers)
-            }
+            (Some(gy), Some(w)) => conv2d::conv2d_scratch(
+                &self.forward().kernel_shape(batch, output.shape, w.shape, gy.shape),
+                Pass::Dx,
+                workers,
+            ),
             _ => 0,
         }
     }
@@ -297,9 +317,11 @@ impl Operation for Conv2dDw {
 
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
-            (Some(x), Some(gy)) => {
-                conv2d::conv2d_scratch(&self.forward().kernel_shape(batch, x.shape, output.shape, gy.shape), Pass::Dw, workers)
-            }
+            (Some(x), Some(gy)) => conv2d::conv2d_scratch(
+                &self.forward().kernel_shape(batch, x.shape, output.shape, gy.shape),
+                Pass::Dw,
+                workers,
+            ),
             _ => 0,
         }
     }
@@ -314,4 +336,3 @@ impl Operation for Conv2dDw {
         g.first_order_only()
     }
 }
-

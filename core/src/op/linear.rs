@@ -5,9 +5,11 @@
 //! the scale and translation subnets of a node over one input window, and `offset`/`stride` pick the conditioning
 //! half of each node without a copy. Gradients: `gx = wᵀ·gy` scattered to the windows, `gw = gy·xᵀ`, `gb = Σ gy`.
 
-use super::{ActivateDx, ChannelSum, Check, Operation, Run, Types};
-use crate::kernels::activation::Activation;
+#[cfg(feature = "alloc")]
+use super::{ActivateDx, ChannelSum};
+use super::{Check, Operation, Run, Types};
 use crate::kernels::Pass;
+use crate::kernels::activation::Activation;
 use crate::kernels::linear::{self, LinearShape};
 use crate::shape::{Shape, ShapeError, Type};
 
@@ -172,7 +174,9 @@ impl Operation for LinearDx {
     }
 
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
-        inputs[1].map_or(0, |w| linear::linear_scratch(&self.windows().kernel_shape(batch, output.shape, w.shape), Pass::Dx, workers))
+        inputs[1].map_or(0, |w| {
+            linear::linear_scratch(&self.windows().kernel_shape(batch, output.shape, w.shape), Pass::Dx, workers)
+        })
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -207,7 +211,9 @@ impl Operation for LinearDw {
     }
 
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
-        inputs[0].map_or(0, |x| linear::linear_scratch(&self.windows().kernel_shape(batch, x.shape, output.shape), Pass::Dw, workers))
+        inputs[0].map_or(0, |x| {
+            linear::linear_scratch(&self.windows().kernel_shape(batch, x.shape, output.shape), Pass::Dw, workers)
+        })
     }
 
     fn run(&self, run: &mut Run<'_>) {

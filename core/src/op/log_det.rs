@@ -29,7 +29,10 @@ record! {
 
 fn check(name: &'static str, st: Shape, groups: u32, clamp: f32) -> Result<(), ShapeError> {
     let check = Check(name);
-    check.that(groups > 0 && st.c() % groups == 0 && (st.c() / groups) % 2 == 0, "st must hold s and t for each group")?;
+    check.that(
+        groups > 0 && st.c() % groups == 0 && (st.c() / groups) % 2 == 0,
+        "st must hold s and t for each group",
+    )?;
     check.that(clamp > 0.0 && st.0[3] == 1, "the clamp must be positive and st C×H×W")
 }
 

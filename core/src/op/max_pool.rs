@@ -33,12 +33,20 @@ record! {
 impl MaxPool {
     fn infer(&self, name: &'static str, x: Shape) -> Result<Shape, ShapeError> {
         let check = Check(name);
-        check.that(self.k > 0 && self.k <= 64 && self.stride > 0 && self.pad * 2 <= self.k, "0 < k ≤ 64, 0 < stride, 2·pad ≤ k")?;
+        check.that(
+            self.k > 0 && self.k <= 64 && self.stride > 0 && self.pad * 2 <= self.k,
+            "0 < k ≤ 64, 0 < stride, 2·pad ≤ k",
+        )?;
         check.that(x.0[3] == 1, "x must be C×H×W")?;
         let out = |n: u32| Some((n.checked_add(2 * self.pad)?.checked_sub(self.k)?) / self.stride + 1);
         match (out(x.h()), out(x.w())) {
             (Some(h), Some(w)) => Ok(Shape::chw(x.c(), h, w)),
-            _ => Err(ShapeError { op: name, rule: "the window does not fit into the padded input", expected: None, found: Some(x) }),
+            _ => Err(ShapeError {
+                op: name,
+                rule: "the window does not fit into the padded input",
+                expected: None,
+                found: Some(x),
+            }),
         }
     }
 

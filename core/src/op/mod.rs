@@ -115,11 +115,6 @@ impl Run<'_> {
         self.type_of(slot).shape
     }
 
-    /// Blocks of one sample's shape in a slot: the batch, or one.
-    fn count(&self, slot: usize) -> usize {
-        if self.type_of(slot).batched { self.batch } else { 1 }
-    }
-
     fn optional(&self, slot: usize) -> Option<&[f32]> {
         self.types[slot].map(|_| self.inputs[slot])
     }
@@ -272,12 +267,22 @@ impl Op {
             if let Some(t) = ty
                 && t.shape.checked_len().is_none()
             {
-                return Err(ShapeError { op: self.name(), rule: "an input is empty or too large", expected: None, found: Some(t.shape) });
+                return Err(ShapeError {
+                    op: self.name(),
+                    rule: "an input is empty or too large",
+                    expected: None,
+                    found: Some(t.shape),
+                });
             }
         }
         let ty = self.output_of(inputs)?;
         if ty.shape.checked_len().is_none() {
-            return Err(ShapeError { op: self.name(), rule: "the output is empty or too large", expected: None, found: Some(ty.shape) });
+            return Err(ShapeError {
+                op: self.name(),
+                rule: "the output is empty or too large",
+                expected: None,
+                found: Some(ty.shape),
+            });
         }
         Ok(ty)
     }
@@ -309,7 +314,12 @@ impl Check {
     pub fn batched(&self, inputs: &Types, slot: usize) -> Result<Shape, ShapeError> {
         match inputs[slot] {
             Some(t) if t.batched => Ok(t.shape),
-            _ => Err(ShapeError { op: self.0, rule: "an input must be batched", expected: None, found: inputs[slot].map(|t| t.shape) }),
+            _ => Err(ShapeError {
+                op: self.0,
+                rule: "an input must be batched",
+                expected: None,
+                found: inputs[slot].map(|t| t.shape),
+            }),
         }
     }
 
@@ -317,7 +327,12 @@ impl Check {
     pub fn single(&self, inputs: &Types, slot: usize) -> Result<Shape, ShapeError> {
         match inputs[slot] {
             Some(t) if !t.batched => Ok(t.shape),
-            _ => Err(ShapeError { op: self.0, rule: "an input must not be batched", expected: None, found: inputs[slot].map(|t| t.shape) }),
+            _ => Err(ShapeError {
+                op: self.0,
+                rule: "an input must not be batched",
+                expected: None,
+                found: inputs[slot].map(|t| t.shape),
+            }),
         }
     }
 }

@@ -36,13 +36,17 @@ impl Operation for PositionLinear {
         let positions = x.positions();
         check.that(x.0[3] == 1 && positions <= 1 << 24, "x must be C×H×W")?;
         check.same("w holds one matrix per position", Shape([positions as u32, w.0[1], x.c(), 1]), w)?;
-        check.same("b holds one vector per position", Shape([positions as u32, w.0[1], 1, 1]), check.single(inputs, 2)?)?;
+        check.same(
+            "b holds one vector per position",
+            Shape([positions as u32, w.0[1], 1, 1]),
+            check.single(inputs, 2)?,
+        )?;
         Ok(Type::batched(Shape::chw(w.0[1], x.h(), x.w())))
     }
 
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), run.shape(1));
-        position_linear::position_linear(run.cpu, &s, run.inputs[0], run.inputs[1], run.inputs[2], run.output);
+        position_linear::position_linear(run.cpu, &s, run.inputs[0], run.inputs[1], Some(run.inputs[2]), run.output);
     }
 
     #[cfg(feature = "alloc")]

@@ -65,8 +65,7 @@ record! {
 
 fn kernel_shape(n: usize, x: Shape, y: Shape) -> ResizeShape {
     ResizeShape {
-        n,
-        c: x.c() as usize,
+        planes: n * x.c() as usize,
         h: x.h() as usize,
         w: x.w() as usize,
         oh: y.h() as usize,

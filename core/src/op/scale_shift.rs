@@ -41,7 +41,16 @@ impl Operation for ScaleShift {
 
     fn run(&self, run: &mut Run<'_>) {
         let x = run.shape(0);
-        channel::scale_shift(run.cpu, run.batch, x.c() as usize, x.positions(), run.inputs[0], run.inputs[1], run.inputs[2], run.output);
+        channel::scale_shift(
+            run.cpu,
+            run.batch,
+            x.c() as usize,
+            x.positions(),
+            run.inputs[0],
+            run.inputs[1],
+            run.inputs[2],
+            run.output,
+        );
     }
 
     #[cfg(feature = "alloc")]
@@ -76,7 +85,15 @@ impl Operation for ScaleShiftDx {
 
     fn run(&self, run: &mut Run<'_>) {
         let gy = run.shape(0);
-        channel::scale_shift_dx(run.cpu, run.batch, gy.c() as usize, gy.positions(), run.inputs[0], run.inputs[1], run.output);
+        channel::scale_shift_dx(
+            run.cpu,
+            run.batch,
+            gy.c() as usize,
+            gy.positions(),
+            run.inputs[0],
+            run.inputs[1],
+            run.output,
+        );
     }
 
     #[cfg(feature = "alloc")]
@@ -98,7 +115,15 @@ impl Operation for ScaleShiftDscale {
 
     fn run(&self, run: &mut Run<'_>) {
         let gy = run.shape(0);
-        channel::scale_shift_dscale(run.cpu, run.batch, gy.c() as usize, gy.positions(), run.inputs[0], run.inputs[1], run.output);
+        channel::scale_shift_dscale(
+            run.cpu,
+            run.batch,
+            gy.c() as usize,
+            gy.positions(),
+            run.inputs[0],
+            run.inputs[1],
+            run.output,
+        );
     }
 
     #[cfg(feature = "alloc")]

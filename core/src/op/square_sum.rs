@@ -45,7 +45,15 @@ impl Operation for SquareSum {
     fn run(&self, run: &mut Run<'_>) {
         let (n, x) = (run.batch, run.shape(0));
         if self.per_position {
-            reduce::channel_square_sum(run.cpu, n, x.c() as usize, x.positions(), self.scale, run.inputs[0], run.output);
+            reduce::channel_square_sum(
+                run.cpu,
+                n,
+                x.c() as usize,
+                x.positions(),
+                self.scale,
+                run.inputs[0],
+                run.output,
+            );
         } else {
             reduce::square_sum(run.cpu, n, x.len(), self.scale, run.inputs[0], run.output);
         }
