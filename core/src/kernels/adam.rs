@@ -5,6 +5,7 @@
 //! decoupled decay).
 
 use crate::cpu::Cpu;
+use crate::simd::{Op, Simd};
 
 /// Constants of the optimiser.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,18 +24,18 @@ pub struct AdamParams {
 
 /// What does not change within a step.
 #[derive(Clone, Copy)]
-pub(crate) struct Constants {
-    pub grad_scale: f32,
-    pub weight_decay: f32,
-    pub beta1: f32,
-    pub one_minus_beta1: f32,
-    pub beta2: f32,
-    pub one_minus_beta2: f32,
+struct Constants {
+    grad_scale: f32,
+    weight_decay: f32,
+    beta1: f32,
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
     /// `lr / (1 − β₁ᵗ)`
-    pub rate: f32,
+    rate: f32,
     /// `1 / √(1 − β₂ᵗ)`
-    pub root: f32,
-    pub eps: f32,
+    root: f32,
+    eps: f32,
 }
 
 impl Constants {
@@ -74,13 +75,39 @@ pub fn adam(
     let k = Constants::new(p, step, grad_scale);
     cpu.threads().chunks_mut3([params, m, v], CHUNK, &|chunk, _, [params, m, v]| {
         let grads = &grads[chunk * CHUNK..][..params.len()];
-        for i in 0..params.len() {
-            let g = grads[i] * k.grad_scale + k.weight_decay * params[i];
-            m[i] = k.beta1 * m[i] + k.one_minus_beta1 * g;
-            v[i] = k.beta2 * v[i] + k.one_minus_beta2 * (g * g);
-            params[i] -= k.rate * m[i] / (libm::sqrtf(v[i]) * k.root + k.eps);
-        }
+        cpu.isa().run(Chunk { k, params, grads, m, v });
     });
+}
+
+struct Chunk<'a> {
+    k: Constants,
+    params: &'a mut [f32],
+    grads: &'a [f32],
+    m: &'a mut [f32],
+    v: &'a mut [f32],
+}
+
+impl Op for Chunk<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { k, params, grads, m, v } = self;
+        let (grad_scale, weight_decay) = (s.splat(k.grad_scale), s.splat(k.weight_decay));
+        let (beta1, one_minus_beta1) = (s.splat(k.beta1), s.splat(k.one_minus_beta1));
+        let (beta2, one_minus_beta2) = (s.splat(k.beta2), s.splat(k.one_minus_beta2));
+        let (minus_rate, root, eps) = (s.splat(-k.rate), s.splat(k.root), s.splat(k.eps));
+        let moments = m.chunks_mut(S::LANES).zip(v.chunks_mut(S::LANES));
+        for ((theta, g), (m, v)) in params.chunks_mut(S::LANES).zip(grads.chunks(S::LANES)).zip(moments) {
+            let x = s.load_part(theta);
+            let g = s.fma(s.load_part(g), grad_scale, s.mul(x, weight_decay));
+            let first = s.fma(beta1, s.load_part(m), s.mul(one_minus_beta1, g));
+            let second = s.fma(beta2, s.load_part(v), s.mul(one_minus_beta2, s.mul(g, g)));
+            let step = s.div(first, s.fma(s.sqrt(second), root, eps));
+            s.store_part(m, first);
+            s.store_part(v, second);
+            s.store_part(theta, s.fma(minus_rate, step, x));
+        }
+    }
 }
 
 #[cfg(all(test, feature = "std"))]

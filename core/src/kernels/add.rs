@@ -1,6 +1,7 @@
 //! `y = a + b`: residual connections, and gradients that arrive from two readers.
 
 use crate::cpu::Cpu;
+use crate::simd::{Op, Simd};
 
 /// Elements that one task handles; fixed, so that the partition never depends on the number of threads.
 const CHUNK: usize = 8192;
@@ -9,9 +10,25 @@ const CHUNK: usize = 8192;
 pub fn add(cpu: Cpu<'_>, a: &[f32], b: &[f32], y: &mut [f32]) {
     assert_eq!((a.len(), b.len()), (y.len(), y.len()), "lengths of a and b");
     cpu.threads().chunks_mut(y, CHUNK, &|chunk, _, y| {
-        let (a, b) = (&a[chunk * CHUNK..], &b[chunk * CHUNK..]);
-        y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = a + b);
+        let (a, b) = (&a[chunk * CHUNK..][..y.len()], &b[chunk * CHUNK..][..y.len()]);
+        cpu.isa().run(Add { a, b, y });
     });
+}
+
+struct Add<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Op for Add<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for ((y, a), b) in self.y.iter_mut().zip(self.a).zip(self.b) {
+            *y = a + b;
+        }
+    }
 }
 
 #[cfg(all(test, feature = "std"))]

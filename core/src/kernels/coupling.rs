@@ -5,7 +5,15 @@
 //! layer. σ lies in (−α, α), so one coupling stretches by at most e^α, and
 //! `σ'(s) = (2/π) / (1 + (s/α)²)` needs neither of the two functions.
 
+//!
+//! Deep levels of a dense flow have groups of three channels. So the elements of a sample are gathered into blocks of
+//! [`BLOCK`], computed there a vector at a time, and put back; a result never depends on its place in a block.
+
 use crate::cpu::Cpu;
+use crate::simd::math::{atan, exp};
+use crate::simd::sum::Sum;
+use crate::simd::{MAX_LANES, Op, Simd};
+use core::f32::consts::FRAC_2_PI;
 
 /// Shape of a coupling: x, y `[n, groups·size, hw]`, st `[n, groups·2·active, hw]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,70 +51,238 @@ impl CouplingShape {
         assert_eq!(st, self.n * self.st_len(), "length of st");
     }
 
+    /// Transformed elements of one group.
+    const fn run(&self) -> usize {
+        self.active * self.hw
+    }
+
+    /// Samples that one task handles.
+    fn samples(&self) -> usize {
+        (4096 / self.st_len().max(1)).max(1)
+    }
+}
+
+/// Elements of a block; a multiple of every vector length.
+const BLOCK: usize = 256;
+
+/// The constants of σ.
+#[derive(Clone, Copy)]
+struct Clamp<S: Simd> {
+    s: S,
+    inverse: S::V,
+    bound: S::V,
+    slope: S::V,
+}
+
+impl<S: Simd> Clamp<S> {
+    #[inline(always)]
+    fn new(s: S, clamp: f32) -> Self {
+        let (inverse, bound, slope) = (s.splat(1.0 / clamp), s.splat(FRAC_2_PI * clamp), s.splat(FRAC_2_PI));
+        Self { s, inverse, bound, slope }
+    }
+
     /// σ(s).
-    fn sigma(&self, s: f32) -> f32 {
-        core::f32::consts::FRAC_2_PI * self.clamp * libm::atanf(s / self.clamp)
+    #[inline(always)]
+    fn sigma(&self, v: S::V) -> S::V {
+        self.s.mul(self.bound, atan(self.s, self.s.mul(v, self.inverse)))
     }
 
     /// σ'(s).
-    fn slope(&self, s: f32) -> f32 {
-        let u = s / self.clamp;
-        core::f32::consts::FRAC_2_PI / (1.0 + u * u)
+    #[inline(always)]
+    fn slope(&self, v: S::V) -> S::V {
+        let u = self.s.mul(v, self.inverse);
+        self.s.div(self.slope, self.s.fma(u, u, self.s.splat(1.0)))
     }
+}
 
-    /// Copies a sample and replaces each transformed element by f(x, s, t).
-    fn map(&self, x: &[f32], st: &[f32], y: &mut [f32], f: impl Fn(f32, f32, f32) -> f32) {
-        let (group, run) = (self.size * self.hw, self.active * self.hw);
-        y.copy_from_slice(x);
-        for g in 0..self.groups {
-            let (s, t) = st[g * 2 * run..][..2 * run].split_at(run);
-            let y = &mut y[g * group + self.active_offset * self.hw..][..run];
-            y.iter_mut().zip(s.iter().zip(t)).for_each(|(y, (s, t))| *y = f(*y, *s, *t));
+/// What is done with the three numbers of a transformed element.
+#[derive(Clone, Copy)]
+enum Formula {
+    /// `x · e^σ(s) + t` of (x, s, t).
+    Forward,
+    /// `(y − t) · e^−σ(s)` of (y, s, t).
+    Inverse,
+    /// `g · e^σ(s)` of (g, s, ·).
+    Dx,
+    /// `x · e^σ(s) · g · σ'(s)` of (x, s, g).
+    Dscale,
+}
+
+impl Formula {
+    #[inline(always)]
+    fn apply<S: Simd>(self, c: &Clamp<S>, x: S::V, v: S::V, t: S::V) -> S::V {
+        let s = c.s;
+        match self {
+            Self::Forward => s.fma(x, exp(s, c.sigma(v)), t),
+            Self::Inverse => s.mul(s.sub(x, t), exp(s, s.sub(s.zero(), c.sigma(v)))),
+            Self::Dx => s.mul(x, exp(s, c.sigma(v))),
+            Self::Dscale => s.mul(s.mul(s.mul(x, exp(s, c.sigma(v))), t), c.slope(v)),
         }
     }
 }
 
-/// `y = x · exp(σ(s)) + t` on the transformed channels, `y = x` elsewhere.
-pub fn coupling(cpu: Cpu<'_>, shape: &CouplingShape, x: &[f32], st: &[f32], y: &mut [f32]) {
+/// The runs of transformed elements in a sample: one a group, `step` apart, the first at `first`.
+#[derive(Clone, Copy)]
+struct Runs {
+    first: usize,
+    step: usize,
+}
+
+impl Runs {
+    /// Copies `count` runs from number `from` on, elements `piece` of each, to `block`.
+    #[inline(always)]
+    fn gather(self, x: &[f32], from: usize, count: usize, piece: (usize, usize), block: &mut [f32; BLOCK]) {
+        let (start, len) = (self.first + from * self.step + piece.0, piece.1);
+        if len >= MAX_LANES || count == 1 {
+            for k in 0..count {
+                block[k * len..][..len].copy_from_slice(&x[start + k * self.step..][..len]);
+            }
+        } else {
+            // Short runs: element by element across the groups, cheaper than many tiny copies.
+            for i in 0..len {
+                let x = x[start + i..].iter().step_by(self.step);
+                for (x, b) in x.zip(block[i * count..][..count].iter_mut()) {
+                    *b = *x;
+                }
+            }
+        }
+    }
+
+    /// The reverse of [`gather`](Self::gather).
+    #[inline(always)]
+    fn scatter(self, block: &[f32; BLOCK], from: usize, count: usize, piece: (usize, usize), y: &mut [f32]) {
+        let (start, len) = (self.first + from * self.step + piece.0, piece.1);
+        if len >= MAX_LANES || count == 1 {
+            for k in 0..count {
+                y[start + k * self.step..][..len].copy_from_slice(&block[k * len..][..len]);
+            }
+        } else {
+            for i in 0..len {
+                let y = y[start + i..].iter_mut().step_by(self.step);
+                for (y, b) in y.zip(&block[i * count..][..count]) {
+                    *y = *b;
+                }
+            }
+        }
+    }
+}
+
+impl CouplingShape {
+    const fn x_runs(&self) -> Runs {
+        Runs { first: self.active_offset * self.hw, step: self.size * self.hw }
+    }
+
+    const fn s_runs(&self) -> Runs {
+        Runs { first: 0, step: 2 * self.run() }
+    }
+
+    const fn t_runs(&self) -> Runs {
+        Runs { first: self.run(), ..self.s_runs() }
+    }
+}
+
+/// Runs `$body` for each block of a sample with (first run, number of runs, piece of each run, elements). A block holds whole
+/// runs, or a piece of one that is too long.
+macro_rules! each_block {
+    ($shape:expr, |$from:ident, $count:ident, $piece:ident, $len:ident| $body:block) => {
+        let (groups, run) = ($shape.groups, $shape.run());
+        if run > 0 {
+            let per_block = (BLOCK / run).max(1);
+            let mut $from = 0;
+            while $from < groups {
+                let $count = per_block.min(groups - $from);
+                let mut start = 0;
+                while start < run {
+                    let $piece = (start, (run - start).min(BLOCK));
+                    let $len = $count * $piece.1;
+                    $body
+                    start += BLOCK;
+                }
+                $from += $count;
+            }
+        }
+    };
+}
+
+/// One sample: replaces the transformed elements of y by the formula of (x, s, t).
+struct Map<'a> {
+    shape: &'a CouplingShape,
+    formula: Formula,
+    x: (&'a [f32], Runs),
+    s: (&'a [f32], Runs),
+    t: (&'a [f32], Runs),
+    y: (&'a mut [f32], Runs),
+}
+
+impl Op for Map<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // One loop for each formula: the choice is made outside.
+        match self.formula {
+            Formula::Forward => self.blocks(s, Formula::Forward),
+            Formula::Inverse => self.blocks(s, Formula::Inverse),
+            Formula::Dx => self.blocks(s, Formula::Dx),
+            Formula::Dscale => self.blocks(s, Formula::Dscale),
+        }
+    }
+}
+
+impl Map<'_> {
+    #[inline(always)]
+    fn blocks<S: Simd>(self, s: S, formula: Formula) {
+        let clamp = Clamp::new(s, self.shape.clamp);
+        let (mut x, mut v, mut t) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
+        each_block!(self.shape, |from, count, piece, len| {
+            self.x.1.gather(self.x.0, from, count, piece, &mut x);
+            self.s.1.gather(self.s.0, from, count, piece, &mut v);
+            self.t.1.gather(self.t.0, from, count, piece, &mut t);
+            for ((x, v), t) in x
+                .chunks_exact_mut(S::LANES)
+                .zip(v.chunks_exact(S::LANES))
+                .zip(t.chunks_exact(S::LANES))
+                .take(len.div_ceil(S::LANES))
+            {
+                let y = formula.apply(&clamp, s.load(x), s.load(v), s.load(t));
+                s.store(x, y);
+            }
+            self.y.1.scatter(&x, from, count, piece, self.y.0);
+        });
+    }
+}
+
+/// `y = formula(x, s, t)` on the transformed channels, `y = x` elsewhere.
+fn map(cpu: Cpu<'_>, shape: &CouplingShape, formula: Formula, x: &[f32], st: &[f32], y: &mut [f32]) {
     shape.check(x.len(), st.len());
-    assert_eq!(y.len(), x.len(), "length of y");
+    assert_eq!(y.len(), x.len(), "length of the output");
     if y.is_empty() {
         return;
     }
-    let (x_len, st_len) = (shape.x_len(), shape.st_len());
-    cpu.threads().chunks_mut(y, x_len, &|n, _, y| {
-        shape.map(&x[n * x_len..][..x_len], &st[n * st_len..][..st_len], y, |x, s, t| {
-            x * libm::expf(shape.sigma(s)) + t
-        });
+    let (x_len, st_len, samples) = (shape.x_len(), shape.st_len(), shape.samples());
+    cpu.threads().chunks_mut(y, samples * x_len, &|task, _, y| {
+        for (k, y) in y.chunks_exact_mut(x_len).enumerate() {
+            let n = task * samples + k;
+            let (x, st) = (&x[n * x_len..][..x_len], &st[n * st_len..][..st_len]);
+            y.copy_from_slice(x);
+            let (x, y) = ((x, shape.x_runs()), (y, shape.x_runs()));
+            cpu.isa().run(Map { shape, formula, x, s: (st, shape.s_runs()), t: (st, shape.t_runs()), y });
+        }
     });
+}
+
+/// `y = x · exp(σ(s)) + t` on the transformed channels, `y = x` elsewhere.
+pub fn coupling(cpu: Cpu<'_>, shape: &CouplingShape, x: &[f32], st: &[f32], y: &mut [f32]) {
+    map(cpu, shape, Formula::Forward, x, st, y);
 }
 
 /// `x = (y − t) · exp(−σ(s))`, the inverse of [`coupling`] for the same st.
 pub fn coupling_inverse(cpu: Cpu<'_>, shape: &CouplingShape, y: &[f32], st: &[f32], x: &mut [f32]) {
-    shape.check(y.len(), st.len());
-    assert_eq!(x.len(), y.len(), "length of x");
-    if x.is_empty() {
-        return;
-    }
-    let (x_len, st_len) = (shape.x_len(), shape.st_len());
-    cpu.threads().chunks_mut(x, x_len, &|n, _, x| {
-        shape.map(&y[n * x_len..][..x_len], &st[n * st_len..][..st_len], x, |y, s, t| {
-            (y - t) * libm::expf(-shape.sigma(s))
-        });
-    });
+    map(cpu, shape, Formula::Inverse, y, st, x);
 }
 
 /// Gradient of [`coupling`] by x: `gx = gy · exp(σ(s))` on the transformed channels, `gx = gy` elsewhere.
 pub fn coupling_dx(cpu: Cpu<'_>, shape: &CouplingShape, gy: &[f32], st: &[f32], gx: &mut [f32]) {
-    shape.check(gy.len(), st.len());
-    assert_eq!(gx.len(), gy.len(), "length of gx");
-    if gx.is_empty() {
-        return;
-    }
-    let (x_len, st_len) = (shape.x_len(), shape.st_len());
-    cpu.threads().chunks_mut(gx, x_len, &|n, _, gx| {
-        shape.map(&gy[n * x_len..][..x_len], &st[n * st_len..][..st_len], gx, |g, s, _| g * libm::expf(shape.sigma(s)));
-    });
+    map(cpu, shape, Formula::Dx, gy, st, gx);
 }
 
 /// Gradient of [`coupling`] by st: `gt = gy`, `gs = gy · x · exp(σ(s)) · σ'(s)`.
@@ -117,30 +293,77 @@ pub fn coupling_dst(cpu: Cpu<'_>, shape: &CouplingShape, gy: &[f32], x: &[f32], 
     if gst.is_empty() {
         return;
     }
-    let (group, run) = (shape.size * shape.hw, shape.active * shape.hw);
-    cpu.threads().chunks_mut(gst, shape.st_len(), &|n, _, gst| {
-        for g in 0..shape.groups {
-            let first = n * shape.x_len() + g * group + shape.active_offset * shape.hw;
-            let (gy, x) = (&gy[first..][..run], &x[first..][..run]);
-            let s = &st[n * shape.st_len() + g * 2 * run..][..run];
-            let (gs, gt) = gst[g * 2 * run..][..2 * run].split_at_mut(run);
-            gt.copy_from_slice(gy);
-            for k in 0..run {
-                gs[k] = gy[k] * x[k] * libm::expf(shape.sigma(s[k])) * shape.slope(s[k]);
-            }
+    let (x_len, st_len, samples) = (shape.x_len(), shape.st_len(), shape.samples());
+    cpu.threads().chunks_mut(gst, samples * st_len, &|task, _, gst| {
+        for (k, gst) in gst.chunks_exact_mut(st_len).enumerate() {
+            let n = task * samples + k;
+            let (gy, x, st) = (&gy[n * x_len..][..x_len], &x[n * x_len..][..x_len], &st[n * st_len..][..st_len]);
+            cpu.isa().run(Copy { shape, x: gy, gst });
+            let (x, g) = ((x, shape.x_runs()), (gy, shape.x_runs()));
+            let (s, y) = ((st, shape.s_runs()), (gst, shape.s_runs()));
+            cpu.isa().run(Map { shape, formula: Formula::Dscale, x, s, t: g, y });
         }
     });
+}
+
+/// One sample: the transformed elements of x to the places of t.
+struct Copy<'a> {
+    shape: &'a CouplingShape,
+    x: &'a [f32],
+    gst: &'a mut [f32],
+}
+
+impl Op for Copy<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let mut block = [0.0; BLOCK];
+        each_block!(self.shape, |from, count, piece, _len| {
+            self.shape.x_runs().gather(self.x, from, count, piece, &mut block);
+            self.shape.t_runs().scatter(&block, from, count, piece, self.gst);
+        });
+    }
 }
 
 /// `J = Σ σ(s)` of each sample: the logarithm of the absolute determinant of [`coupling`]'s Jacobian. j `[n]`.
 pub fn log_det(cpu: Cpu<'_>, shape: &CouplingShape, st: &[f32], j: &mut [f32]) {
     shape.check(shape.n * shape.x_len(), st.len());
     assert_eq!(j.len(), shape.n, "length of j");
-    let run = shape.active * shape.hw;
-    cpu.threads().chunks_mut(j, 1, &|n, _, j| {
-        let st = &st[n * shape.st_len()..][..shape.st_len()];
-        j[0] = (0..shape.groups).map(|g| st[g * 2 * run..][..run].iter().map(|&s| shape.sigma(s)).sum::<f32>()).sum();
+    let (st_len, samples) = (shape.st_len(), shape.samples());
+    cpu.threads().chunks_mut(j, samples, &|task, _, j| {
+        for (k, j) in j.iter_mut().enumerate() {
+            let st = &st[(task * samples + k) * st_len..][..st_len];
+            *j = cpu.isa().run(Total { shape, st });
+        }
     });
+}
+
+/// One sample: `Σ σ(s)`.
+struct Total<'a> {
+    shape: &'a CouplingShape,
+    st: &'a [f32],
+}
+
+impl Op for Total<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let clamp = Clamp::new(s, self.shape.clamp);
+        let mut total = Sum::new(s);
+        let mut v = [0.0; BLOCK];
+        each_block!(self.shape, |from, count, piece, len| {
+            self.shape.s_runs().gather(self.st, from, count, piece, &mut v);
+            // σ(0) = 0: the rest of the last sixteen adds nothing.
+            let padded = len.next_multiple_of(MAX_LANES);
+            v[len..padded].fill(0.0);
+            for v in v[..padded].chunks_exact(MAX_LANES) {
+                for part in 0..Sum::<S>::PARTS {
+                    total.add(part, clamp.sigma(s.load(&v[part * S::LANES..])));
+                }
+            }
+        });
+        total.total()
+    }
 }
 
 /// Gradient of [`log_det`]: `gs = gj · σ'(s)`, `gt = 0`. gj `[n]`.
@@ -150,15 +373,40 @@ pub fn log_det_dst(cpu: Cpu<'_>, shape: &CouplingShape, gj: &[f32], st: &[f32], 
     if gst.is_empty() {
         return;
     }
-    let run = shape.active * shape.hw;
-    cpu.threads().chunks_mut(gst, shape.st_len(), &|n, _, gst| {
-        for g in 0..shape.groups {
-            let s = &st[n * shape.st_len() + g * 2 * run..][..run];
-            let (gs, gt) = gst[g * 2 * run..][..2 * run].split_at_mut(run);
-            gs.iter_mut().zip(s).for_each(|(gs, s)| *gs = gj[n] * shape.slope(*s));
-            gt.fill(0.0);
+    let (st_len, samples) = (shape.st_len(), shape.samples());
+    cpu.threads().chunks_mut(gst, samples * st_len, &|task, _, gst| {
+        for (k, gst) in gst.chunks_exact_mut(st_len).enumerate() {
+            let n = task * samples + k;
+            gst.fill(0.0);
+            cpu.isa().run(Slope { shape, g: gj[n], st: &st[n * st_len..][..st_len], gst });
         }
     });
+}
+
+/// One sample: `gs = g · σ'(s)`.
+struct Slope<'a> {
+    shape: &'a CouplingShape,
+    g: f32,
+    st: &'a [f32],
+    gst: &'a mut [f32],
+}
+
+impl Op for Slope<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (clamp, g) = (Clamp::new(s, self.shape.clamp), s.splat(self.g));
+        let mut v = [0.0; BLOCK];
+        let runs = self.shape.s_runs();
+        each_block!(self.shape, |from, count, piece, len| {
+            runs.gather(self.st, from, count, piece, &mut v);
+            for v in v.chunks_exact_mut(S::LANES).take(len.div_ceil(S::LANES)) {
+                let slope = clamp.slope(s.load(v));
+                s.store(v, s.mul(g, slope));
+            }
+            runs.scatter(&v, from, count, piece, self.gst);
+        });
+    }
 }
 
 #[cfg(all(test, feature = "std"))]

@@ -1,6 +1,7 @@
 //! Magnitude of complex responses: `y = √(re² + im² + 1e-12)`, the constant keeping the gradient finite at 0.
 
 use crate::cpu::Cpu;
+use crate::simd::{Op, Simd};
 
 /// Added under the root.
 const EPS: f32 = 1e-12;
@@ -13,7 +14,7 @@ pub fn magnitude(cpu: Cpu<'_>, n: usize, half: usize, x: &[f32], y: &mut [f32]) 
     }
     cpu.threads().chunks_mut(y, half, &|sample, _, y| {
         let (re, im) = x[sample * 2 * half..][..2 * half].split_at(half);
-        y.iter_mut().zip(re).zip(im).for_each(|((y, re), im)| *y = libm::sqrtf(re * re + im * im + EPS));
+        cpu.isa().run(Magnitude { re, im, y });
     });
 }
 
@@ -28,8 +29,43 @@ pub fn magnitude_dx(cpu: Cpu<'_>, n: usize, half: usize, gy: &[f32], x: &[f32], 
         let sample = part / 2;
         let (gy, y) = (&gy[sample * half..][..half], &y[sample * half..][..half]);
         let x = &x[part * half..][..half];
-        gx.iter_mut().zip(gy).zip(x.iter().zip(y)).for_each(|((gx, gy), (x, y))| *gx = gy * x / y);
+        cpu.isa().run(Gradient { gy, x, y, gx });
     });
+}
+
+struct Magnitude<'a> {
+    re: &'a [f32],
+    im: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Op for Magnitude<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let parts = self.re.chunks(S::LANES).zip(self.im.chunks(S::LANES));
+        for (y, (re, im)) in self.y.chunks_mut(S::LANES).zip(parts) {
+            let (re, im) = (s.load_part(re), s.load_part(im));
+            s.store_part(y, s.sqrt(s.fma(re, re, s.fma(im, im, s.splat(EPS)))));
+        }
+    }
+}
+
+struct Gradient<'a> {
+    gy: &'a [f32],
+    x: &'a [f32],
+    y: &'a [f32],
+    gx: &'a mut [f32],
+}
+
+impl Op for Gradient<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for ((gx, gy), (x, y)) in self.gx.iter_mut().zip(self.gy).zip(self.x.iter().zip(self.y)) {
+            *gx = gy * x / y;
+        }
+    }
 }
 
 #[cfg(all(test, feature = "std"))]

@@ -4,13 +4,14 @@
 //! parts is.
 
 use crate::cpu::Cpu;
+use crate::simd::{Op, Simd, sum};
 
 /// Loss of a flow per sample: `loss = (½·Σ z² − J) / d`. z `[n, d]`, j and loss `[n]`.
 pub fn flow_nll(cpu: Cpu<'_>, n: usize, d: usize, z: &[f32], j: &[f32], loss: &mut [f32]) {
     assert_eq!(z.len(), n * d, "length of z");
     assert_eq!((j.len(), loss.len()), (n, n), "lengths of j and loss");
     cpu.threads().chunks_mut(loss, 1, &|n, _, loss| {
-        loss[0] = (0.5 * sum_of_squares(&z[n * d..][..d]) - j[n]) / d as f32;
+        loss[0] = (0.5 * cpu.isa().run(Squares(&z[n * d..][..d])) - j[n]) / d as f32;
     });
 }
 
@@ -22,8 +23,8 @@ pub fn flow_nll_dz(cpu: Cpu<'_>, n: usize, d: usize, g: &[f32], z: &[f32], gz: &
         return;
     }
     cpu.threads().chunks_mut(gz, d, &|n, _, gz| {
-        let scale = g[n] / d as f32;
-        gz.iter_mut().zip(&z[n * d..]).for_each(|(gz, z)| *gz = scale * z);
+        let z = &z[n * d..][..d];
+        cpu.isa().run(Scale { scale: g[n] / d as f32, x: z, y: gz });
     });
 }
 
@@ -36,7 +37,7 @@ pub fn flow_nll_dj(d: usize, g: &[f32], gj: &mut [f32]) {
 /// `y = scale · Σ x²` of each sample. x `[n, len]`, y `[n]`.
 pub fn square_sum(cpu: Cpu<'_>, n: usize, len: usize, scale: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!((x.len(), y.len()), (n * len, n), "lengths of x and y");
-    cpu.threads().chunks_mut(y, 1, &|n, _, y| y[0] = scale * sum_of_squares(&x[n * len..][..len]));
+    cpu.threads().chunks_mut(y, 1, &|n, _, y| y[0] = scale * cpu.isa().run(Squares(&x[n * len..][..len])));
 }
 
 /// Gradient of [`square_sum`]: `gx = 2 · scale · g · x`. g `[n]`.
@@ -47,8 +48,7 @@ pub fn square_sum_dx(cpu: Cpu<'_>, n: usize, len: usize, scale: f32, g: &[f32], 
         return;
     }
     cpu.threads().chunks_mut(gx, len, &|n, _, gx| {
-        let scale = 2.0 * scale * g[n];
-        gx.iter_mut().zip(&x[n * len..]).for_each(|(gx, x)| *gx = scale * x);
+        cpu.isa().run(Scale { scale: 2.0 * scale * g[n], x: &x[n * len..][..len], y: gx });
     });
 }
 
@@ -59,11 +59,7 @@ pub fn channel_square_sum(cpu: Cpu<'_>, n: usize, c: usize, hw: usize, scale: f3
         return;
     }
     cpu.threads().chunks_mut(y, hw, &|n, _, y| {
-        y.fill(0.0);
-        for x in x[n * c * hw..][..c * hw].chunks_exact(hw) {
-            y.iter_mut().zip(x).for_each(|(y, x)| *y += x * x);
-        }
-        y.iter_mut().for_each(|y| *y *= scale);
+        cpu.isa().run(ChannelSquares { x: &x[n * c * hw..][..c * hw], scale, y });
     });
 }
 
@@ -85,7 +81,7 @@ pub fn channel_square_sum_dx(
     }
     cpu.threads().chunks_mut(gx, hw, &|plane, _, gx| {
         let (g, x) = (&g[plane / c * hw..][..hw], &x[plane * hw..][..hw]);
-        gx.iter_mut().zip(g.iter().zip(x)).for_each(|(gx, (g, x))| *gx = 2.0 * scale * g * x);
+        cpu.isa().run(ScaleBy { scale: 2.0 * scale, g, x, y: gx });
     });
 }
 
@@ -105,7 +101,7 @@ pub fn global_norm(cpu: Cpu<'_>, x: &[f32]) -> f32 {
     cpu.threads().chunks_mut(&mut parts, 1, &|part, _, out| {
         let first = (part * len).min(x.len());
         let x = &x[first..(first + len).min(x.len())];
-        out[0] = x.chunks(4096).map(|x| f64::from(sum_of_squares(x))).sum::<f64>() as f32;
+        out[0] = x.chunks(4096).map(|x| f64::from(cpu.isa().run(Squares(x)))).sum::<f64>() as f32;
     });
     libm::sqrt(parts.iter().map(|&p| f64::from(p)).sum()) as f32
 }
@@ -179,9 +175,73 @@ fn kth_largest(x: &[f32], k: usize) -> (u32, usize) {
     (prefix, rest)
 }
 
-/// `Σ x²`.
-fn sum_of_squares(x: &[f32]) -> f32 {
-    x.iter().map(|x| x * x).sum()
+/// `Σ x²`
+struct Squares<'a>(&'a [f32]);
+
+impl Op for Squares<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        sum::dot(s, self.0, self.0)
+    }
+}
+
+/// `y = scale · x`
+struct Scale<'a> {
+    scale: f32,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Op for Scale<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (y, x) in self.y.iter_mut().zip(self.x) {
+            *y = self.scale * x;
+        }
+    }
+}
+
+/// `y = scale · g · x`
+struct ScaleBy<'a> {
+    scale: f32,
+    g: &'a [f32],
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Op for ScaleBy<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for ((y, x), g) in self.y.iter_mut().zip(self.x).zip(self.g) {
+            *y = self.scale * g * x;
+        }
+    }
+}
+
+/// `y_p = scale · Σ_c x[c, p]²`
+struct ChannelSquares<'a> {
+    x: &'a [f32],
+    scale: f32,
+    y: &'a mut [f32],
+}
+
+impl Op for ChannelSquares<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let hw = self.y.len();
+        for (k, y) in self.y.chunks_mut(S::LANES).enumerate() {
+            let mut total = s.zero();
+            for x in self.x.chunks_exact(hw) {
+                let x = s.load_part(&x[k * S::LANES..][..y.len()]);
+                total = s.fma(x, x, total);
+            }
+            s.store_part(y, s.mul(total, s.splat(self.scale)));
+        }
+    }
 }
 
 #[cfg(all(test, feature = "std"))]

@@ -24,6 +24,9 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 
+pub(crate) mod math;
+pub(crate) mod sum;
+
 /// Work that is compiled once for each instruction set. `run` must be `#[inline(always)]`.
 pub trait Op {
     /// What it returns.
