@@ -6,13 +6,15 @@ extern crate alloc;
 
 #[cfg(feature = "alloc")]
 pub mod autodiff;
+#[cfg(feature = "alloc")]
+pub mod backbones;
 pub mod checksum;
 pub mod cpu;
 #[cfg(feature = "alloc")]
 pub mod graph;
+pub mod image;
 #[doc(hidden)]
 pub mod kernels;
-pub mod image;
 pub mod op;
 #[cfg(feature = "alloc")]
 pub mod params;

@@ -1,0 +1,339 @@
+//! Backbones: networks with fixed weights that turn an image into maps of features.
+//!
+//! A backbone has named taps, points where its features can be read, and [`Backbone::emit`] writes the ops up to the
+//! deepest tap asked for into a graph, with its weights as frozen parameters. Emitting twice with the same prefix shares
+//! the weights, so one backbone can see an image at several scales ([`Backbone::pooled`]). Each architecture is one file
+//! and one line in [`ARCHITECTURES`]; a weights file is recognised by the name of a tensor that only that one has.
+//! Sides of images are free, odd ones too. Next: `mobilenet_v2.rs`, `alexnet.rs`, `builtin.rs`; `weights.rs`.
+
+mod alexnet;
+mod builtin;
+mod mobilenet_v2;
+#[cfg(feature = "safetensors")]
+pub mod safetensors;
+mod weights;
+
+pub use weights::{Weight, Weights, WeightsError};
+
+use crate::graph::{Graph, GraphError, TensorId};
+use crate::op::{Concat, Conv2d, GlobalMean, Interpolation, MAX_INPUTS, Op, Resize};
+use crate::params::{ParamError, Params};
+use crate::shape::Shape;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A point of a backbone where features can be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TapInfo {
+    /// Name, for example `features.13`.
+    pub name: &'static str,
+    /// Channels of its map.
+    pub channels: u32,
+    /// Pixels of the image for one step of the map.
+    pub stride: u32,
+}
+
+/// What one architecture defines.
+struct Architecture {
+    /// Name in messages and model files.
+    name: &'static str,
+    /// A tensor that no other architecture has.
+    marker: &'static str,
+    /// Factor for samples in 0..1, per channel.
+    scale: [f32; 3],
+    /// Added after the factor.
+    shift: [f32; 3],
+    /// Taps, the shallowest first.
+    taps: &'static [TapInfo],
+    /// What [`Backbone::pooled`] reads unless told otherwise.
+    pooled_taps: &'static [&'static str],
+    /// Calls its argument for each tensor that the network needs.
+    tensors: fn(&mut dyn FnMut(&str, Shape)),
+    /// Emits ops until the emitter has seen all taps.
+    emit: fn(&mut Emitter<'_>, TensorId) -> Result<(), BuildError>,
+}
+
+/// The architectures that weights can be for.
+const ARCHITECTURES: &[Architecture] = &[mobilenet_v2::ARCHITECTURE, alexnet::ARCHITECTURE, builtin::ARCHITECTURE];
+
+/// Why a backbone cannot be emitted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BuildError {
+    /// It has no such tap.
+    Tap {
+        /// Name of the backbone.
+        backbone: &'static str,
+        /// The tap asked for.
+        tap: String,
+    },
+    /// The image has not three channels of positive sides.
+    Image {
+        /// Name of the backbone.
+        backbone: &'static str,
+        /// Shape of the image.
+        found: Shape,
+    },
+    /// An op does not fit, for example because the image is too small for the network.
+    Graph(GraphError),
+    /// A parameter cannot be added.
+    Param(ParamError),
+    /// A weight is not there.
+    Weights(WeightsError),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Tap { backbone, tap } => {
+                write!(f, "{backbone} has no tap \"{tap}\"; it has")?;
+                let taps = ARCHITECTURES.iter().filter(|a| a.name == *backbone).flat_map(|a| a.taps);
+                taps.enumerate().try_for_each(|(i, t)| write!(f, "{} {}", if i > 0 { "," } else { "" }, t.name))
+            }
+            BuildError::Image { backbone, found } => {
+                write!(f, "{backbone} reads images of 3 channels, H and W above 0, found {found}")
+            }
+            BuildError::Graph(error) => error.fmt(f),
+            BuildError::Param(error) => error.fmt(f),
+            BuildError::Weights(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for BuildError {}
+
+impl From<GraphError> for BuildError {
+    fn from(error: GraphError) -> BuildError {
+        BuildError::Graph(error)
+    }
+}
+
+impl From<ParamError> for BuildError {
+    fn from(error: ParamError) -> BuildError {
+        BuildError::Param(error)
+    }
+}
+
+impl From<WeightsError> for BuildError {
+    fn from(error: WeightsError) -> BuildError {
+        BuildError::Weights(error)
+    }
+}
+
+/// A network with fixed weights.
+#[derive(Clone)]
+pub struct Backbone {
+    architecture: &'static Architecture,
+    weights: Weights,
+    digest: u64,
+}
+
+impl fmt::Debug for Backbone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Backbone({}, {:016x})", self.name(), self.digest)
+    }
+}
+
+impl Backbone {
+    /// The one that needs no file.
+    pub fn builtin() -> Backbone {
+        let weights = builtin::weights();
+        let digest = weights.digest();
+        Backbone { architecture: &builtin::ARCHITECTURE, weights, digest }
+    }
+
+    /// The network that these tensors are for, recognised by their names. Every tensor that the network needs is checked
+    /// here: name, shape, finite values; others are dropped.
+    pub fn from_weights(mut weights: Weights) -> Result<Backbone, WeightsError> {
+        let Some(architecture) = ARCHITECTURES.iter().find(|a| weights.contains(a.marker)) else {
+            return Err(WeightsError::Unknown { found: weights.example().map(ToString::to_string) });
+        };
+        let mut needed = Vec::new();
+        (architecture.tensors)(&mut |name, shape| needed.push((name.to_string(), shape)));
+        for (name, shape) in &needed {
+            weights.get(name, *shape)?;
+        }
+        let digest = weights.digest();
+        weights.retain(|name| needed.iter().any(|n| n.0 == name));
+        Ok(Backbone { architecture, weights, digest })
+    }
+
+    /// The network in a safetensors file (F32, F16 or BF16), recognised by the names of its tensors.
+    #[cfg(feature = "safetensors")]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Backbone, WeightsError> {
+        Backbone::from_weights(safetensors::open(path.as_ref())?)
+    }
+
+    /// `builtin`, `mobilenet_v2` or `alexnet`.
+    pub fn name(&self) -> &'static str {
+        self.architecture.name
+    }
+
+    /// Scale and shift that turn samples in 0..1 into what the network was trained on: `x·scale[c] + shift[c]`.
+    pub fn normalisation(&self) -> ([f32; 3], [f32; 3]) {
+        (self.architecture.scale, self.architecture.shift)
+    }
+
+    /// Names the weights in the record of a model: see [`Weights::digest`].
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Weights and biases, including those behind the last tap that is used.
+    pub fn param_count(&self) -> usize {
+        self.weights.iter().map(|(_, w)| w.data.len()).sum()
+    }
+
+    /// Where features can be read, the shallowest first.
+    pub fn taps(&self) -> &'static [TapInfo] {
+        self.architecture.taps
+    }
+
+    /// A tap by name.
+    pub fn tap(&self, name: &str) -> Result<TapInfo, BuildError> {
+        let unknown = || BuildError::Tap { backbone: self.name(), tap: name.to_string() };
+        self.taps().iter().find(|t| t.name == name).copied().ok_or_else(unknown)
+    }
+
+    /// The taps whose means describe a whole image: what [`pooled`](Self::pooled) is meant for.
+    pub fn pooled_taps(&self) -> &'static [&'static str] {
+        self.architecture.pooled_taps
+    }
+
+    /// Emits the network up to the deepest of `taps` and returns their maps, in the order asked for.
+    ///
+    /// Parameters are called `prefix` + the tensor's name; they are added to `params`, frozen, unless there are such
+    /// already: then those are used. Ops are named after `image`, so that several images in one graph stay apart.
+    /// `image` is 3×H×W, already normalised; for TensorFlow-trained networks zero padding means zero after that.
+    pub fn emit(
+        &self,
+        g: &mut Graph,
+        params: &mut Params,
+        prefix: &str,
+        image: TensorId,
+        taps: &[&str],
+    ) -> Result<Vec<TensorId>, BuildError> {
+        for tap in taps {
+            self.tap(tap)?;
+        }
+        let found = g.shape(image);
+        if found.c() != 3 || found.0[3] != 1 || found.is_empty() {
+            return Err(BuildError::Image { backbone: self.name(), found });
+        }
+        if taps.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stem = format!("{}.", g.name(image));
+        let seen = vec![None; taps.len()];
+        let mut emitter = Emitter { g, params, weights: &self.weights, prefix, stem, taps, seen };
+        (self.architecture.emit)(&mut emitter, image)?;
+        Ok(emitter.seen.into_iter().map(|id| id.expect("an architecture shows all of its taps")).collect())
+    }
+
+    /// Means of `taps` over an image and over its decimations by 2, 4, …: one vector, the coarsest scale last.
+    ///
+    /// Scale s sees the image at `⌊H/2ˢ⌋×⌊W/2ˢ⌋`, of which it takes the nearest pixel at the top left: `x[2ˢ·i, 2ˢ·j]`
+    /// on divisible sides. The vector holds Σ channels · scales numbers (CDNF: 256 · 3 = 768).
+    pub fn pooled(
+        &self,
+        g: &mut Graph,
+        params: &mut Params,
+        prefix: &str,
+        image: TensorId,
+        scales: u32,
+        taps: &[&str],
+    ) -> Result<TensorId, BuildError> {
+        let (shape, name) = (g.shape(image), g.name(image).to_string());
+        let mut means = Vec::new();
+        for s in 0..scales {
+            let (h, w) = (shape.h() >> s.min(31), shape.w() >> s.min(31));
+            let scaled = match s {
+                0 => image,
+                _ => g.emit(&format!("{name}.scale{s}"), Resize { h, w, mode: Interpolation::Nearest }, &[image])?,
+            };
+            for (tap, map) in taps.iter().zip(self.emit(g, params, prefix, scaled, taps)?) {
+                let mean = format!("{}.{tap}.mean", g.name(scaled));
+                means.push(g.emit(&mean, GlobalMean {}, &[map])?);
+            }
+        }
+        concat(g, &format!("{name}.pooled"), means)
+    }
+}
+
+/// Concatenates any number of tensors along channels. One tensor is handed back as it is.
+fn concat(g: &mut Graph, name: &str, mut parts: Vec<TensorId>) -> Result<TensorId, BuildError> {
+    while parts.len() > 1 {
+        let last = parts.len() <= MAX_INPUTS;
+        let chunks = parts.chunks(MAX_INPUTS).enumerate();
+        let joined = chunks.map(|(i, part)| match part {
+            [one] => Ok(*one),
+            _ if last => g.emit(name, Concat {}, part),
+            _ => g.emit(&format!("{name}.{i}"), Concat {}, part),
+        });
+        parts = joined.collect::<Result<_, _>>()?;
+    }
+    // Nothing to concatenate: the op says so.
+    parts.pop().map_or_else(|| Ok(g.emit(name, Concat {}, &[])?), Ok)
+}
+
+/// What an architecture writes through: ops named after the image, weights as shared frozen parameters, taps noted.
+struct Emitter<'e> {
+    g: &'e mut Graph,
+    params: &'e mut Params,
+    weights: &'e Weights,
+    prefix: &'e str,
+    stem: String,
+    taps: &'e [&'e str],
+    seen: Vec<Option<TensorId>>,
+}
+
+impl Emitter<'_> {
+    /// Shape of a tensor.
+    fn shape(&self, x: TensorId) -> Shape {
+        self.g.shape(x)
+    }
+
+    /// A weight as a frozen parameter, of the shape that [`Architecture::tensors`] has announced.
+    fn param(&mut self, name: &str, shape: Shape) -> Result<TensorId, BuildError> {
+        let full = format!("{}{name}", self.prefix);
+        if self.params.find(&full).is_none() {
+            let data = self.weights.get(name, shape)?;
+            self.params.add(&full, shape, false, data.to_vec())?;
+        }
+        Ok(self.g.param(self.params, &full)?)
+    }
+
+    /// Any op.
+    fn op(&mut self, name: &str, op: impl Into<Op>, inputs: &[TensorId]) -> Result<TensorId, BuildError> {
+        let name = format!("{}{name}", self.stem);
+        Ok(self.g.emit(&name, op, inputs)?)
+    }
+
+    /// A convolution with weight and bias `<name>.weight`, `<name>.bias`, and a residual where there is one.
+    fn conv(
+        &mut self,
+        name: &str,
+        op: Conv2d,
+        weight: Shape,
+        x: TensorId,
+        residual: Option<TensorId>,
+    ) -> Result<TensorId, BuildError> {
+        let w = self.param(&format!("{name}.weight"), weight)?;
+        let b = self.param(&format!("{name}.bias"), Shape::vector(weight.0[0]))?;
+        let mut inputs = [None; MAX_INPUTS];
+        inputs[..4].copy_from_slice(&[Some(x), Some(w), Some(b), residual]);
+        Ok(self.g.emit_slots(&format!("{}{name}", self.stem), op.into(), inputs)?)
+    }
+
+    /// Notes the map at a tap. True when no deeper tap is wanted.
+    fn tap(&mut self, name: &str, map: TensorId) -> bool {
+        for (tap, seen) in self.taps.iter().zip(&mut self.seen) {
+            if *tap == name {
+                *seen = Some(map);
+            }
+        }
+        self.seen.iter().all(Option::is_some)
+    }
+}
