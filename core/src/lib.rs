@@ -21,6 +21,11 @@ pub mod params;
 #[cfg(feature = "alloc")]
 pub mod place;
 pub mod plan;
+#[cfg(feature = "std")]
+pub mod file;
+pub mod image;
+#[doc(hidden)]
+pub mod kernels;
 pub mod rng;
 pub mod session;
 pub mod shape;
@@ -28,3 +33,4 @@ pub mod shape;
 pub mod simd;
 pub mod threads;
 pub mod validate;
+pub mod threshold;
