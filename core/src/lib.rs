@@ -26,6 +26,8 @@ pub mod file;
 pub mod image;
 #[doc(hidden)]
 pub mod kernels;
+#[cfg(feature = "alloc")]
+pub mod metrics;
 pub mod rng;
 pub mod session;
 pub mod shape;
