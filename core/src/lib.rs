@@ -10,29 +10,26 @@ pub mod autodiff;
 pub mod backbones;
 pub mod checksum;
 pub mod cpu;
+#[cfg(feature = "std")]
+pub mod file;
 #[cfg(feature = "alloc")]
 pub mod graph;
 pub mod image;
 #[doc(hidden)]
 pub mod kernels;
+#[cfg(feature = "alloc")]
+pub mod metrics;
 pub mod op;
 #[cfg(feature = "alloc")]
 pub mod params;
 #[cfg(feature = "alloc")]
 pub mod place;
 pub mod plan;
-#[cfg(feature = "std")]
-pub mod file;
-pub mod image;
-#[doc(hidden)]
-pub mod kernels;
-#[cfg(feature = "alloc")]
-pub mod metrics;
 pub mod rng;
 pub mod session;
 pub mod shape;
 #[doc(hidden)]
 pub mod simd;
 pub mod threads;
-pub mod validate;
 pub mod threshold;
+pub mod validate;
