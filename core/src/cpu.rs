@@ -3,7 +3,7 @@
 //! [`Isa`] is a proof: a variant other than `Portable` carries a token that only detection hands out, so a kernel that is given
 //! `Isa::Avx512` may use AVX-512 without asking again. Next: [`simd`](crate::simd) for the vectors, [`threads`](crate::threads).
 
-use crate::simd::{self, Op};
+use crate::simd::{self, Op, Simd};
 use crate::threads::Threads;
 
 /// An instruction set that this processor has.
@@ -70,13 +70,13 @@ impl Isa {
     #[inline]
     pub fn run<O: Op>(self, op: O) -> O::Output {
         match self {
-            Self::Portable => op.run(simd::Portable),
+            Self::Portable => simd::Portable.vectorize(op),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(s) => s.vectorize(op),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(s) => s.vectorize(op),
             #[cfg(target_arch = "aarch64")]
-            Self::Neon(s) => op.run(s),
+            Self::Neon(s) => s.vectorize(op),
         }
     }
 }

@@ -154,7 +154,6 @@ impl<'a> SharedMut<'a> {
     }
 
     /// The first element; reads and writes through it must keep to the elements that are the caller's own.
-    #[allow(dead_code)] // For the register tiles.
     pub(crate) fn as_ptr(&self) -> *mut f32 {
         self.start
     }

@@ -1,10 +1,18 @@
 //! Convolution: `y[o, p] = act(bias[o] + Σ_{c,ky,kx} w[o, c, ky, kx] · x[c, p·stride − pad + (ky, kx)·dilation]) + residual[o, p]`.
 //!
 //! Outside the image x is 0. The padding at the top and left is given, the rest follows from the output size, so TensorFlow's
-//! uneven "same" padding is expressible.
+//! uneven "same" padding is expressible. A pure function of the shape chooses the algorithm: a 1×1 kernel is a matrix product, a
+//! depthwise 3×3 runs straight over the image, everything else is a matrix product with the image's patches. The gradients are
+//! in `conv2d_grad`.
 
-use super::{Activation, Pass};
+use super::gemm::{Bias, Matrix};
+use super::{Activation, Pass, conv2d_grad};
 use crate::cpu::Cpu;
+use crate::simd::depthwise::Depthwise;
+use crate::simd::patches::Patches;
+use crate::simd::product::{self, MatrixSource, Product};
+
+pub use super::conv2d_grad::{conv2d_dw, conv2d_dx};
 
 /// The geometry of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,22 +73,44 @@ impl Conv2dShape {
         (o * self.stride + k * self.dilation).checked_sub(self.pad_left).filter(|&i| i < self.w)
     }
 
-    fn check(&self) {
+    /// Whether the output is a matrix product of the weights and the image as it lies.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        self.kh == 1
+            && self.kw == 1
+            && self.stride == 1
+            && (self.h, self.w) == (self.oh, self.ow)
+            && self.pad_top + self.pad_left == 0
+    }
+
+    /// Whether every channel is convolved with its own 3×3 kernel, without gaps, stride 1 or 2.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        let square = self.kh == 3 && self.kw == 3 && self.dilation == 1 && self.stride <= 2;
+        self.groups == self.cin && self.groups == self.cout && square
+    }
+
+    pub(crate) fn check(&self) {
         assert!(self.groups > 0 && self.cin.is_multiple_of(self.groups) && self.cout.is_multiple_of(self.groups));
         assert!(self.stride > 0 && self.dilation > 0);
     }
 }
 
 /// Elements of scratch that a pass needs.
-pub fn conv2d_scratch(_s: &Conv2dShape, _pass: Pass, _threads: usize) -> usize {
-    0
+pub fn conv2d_scratch(s: &Conv2dShape, pass: Pass, threads: usize) -> usize {
+    match pass {
+        Pass::Forward if s.is_depthwise() => 0,
+        Pass::Forward => {
+            product::scratch(s.cout / s.groups, s.oh * s.ow, s.cin / s.groups * s.kh * s.kw, false, threads)
+        }
+        Pass::Dx => conv2d_grad::dx_scratch(s, threads),
+        Pass::Dw => conv2d_grad::dw_scratch(s, threads),
+    }
 }
 
 /// The convolution. `weight` is `[cout, cin/groups, kh, kw]`, `bias` is `[cout]`; `residual`, laid out like `y`, is added after the
 /// activation.
 pub fn conv2d(
-    _cpu: Cpu,
-    _scratch: &mut [f32],
+    cpu: Cpu,
+    scratch: &mut [f32],
     s: &Conv2dShape,
     x: &[f32],
     weight: &[f32],
@@ -92,77 +122,69 @@ pub fn conv2d(
     s.check();
     assert!(x.len() == s.x_len() && y.len() == s.y_len() && weight.len() == s.weight_len());
     assert!(bias.is_none_or(|b| b.len() == s.cout) && residual.is_none_or(|r| r.len() == y.len()));
-    let (gin, gout) = (s.cin / s.groups, s.cout / s.groups);
-    for plane in 0..s.n * s.cout {
-        let (n, o) = (plane / s.cout, plane % s.cout);
-        for oy in 0..s.oh {
-            for ox in 0..s.ow {
-                let mut sum = bias.map_or(0.0, |b| b[o]);
-                for c in 0..gin {
-                    let x = &x[(n * s.cin + o / gout * gin + c) * s.h * s.w..][..s.h * s.w];
-                    for ky in 0..s.kh {
-                        let Some(iy) = s.row(oy, ky) else { continue };
-                        for kx in 0..s.kw {
-                            let Some(ix) = s.col(ox, kx) else { continue };
-                            sum += weight[((o * gin + c) * s.kh + ky) * s.kw + kx] * x[iy * s.w + ix];
-                        }
-                    }
-                }
-                let at = (plane * s.oh + oy) * s.ow + ox;
-                y[at] = act.apply(sum) + residual.map_or(0.0, |r| r[at]);
-            }
-        }
+    if y.is_empty() {
+        return;
+    }
+    if s.is_depthwise() {
+        return depthwise(cpu, s, x, weight, bias, residual, act, y);
+    }
+    let (m, n, k) = (s.cout / s.groups, s.oh * s.ow, s.cin / s.groups * s.kh * s.kw);
+    let p = Product {
+        m,
+        n,
+        k,
+        batch: s.n * s.groups,
+        groups: s.groups,
+        a_group: m * k,
+        a: Matrix::rows(weight, k),
+        b: &(),
+        bias: bias.map_or(Bias::None, Bias::Rows),
+        act,
+        residual,
+        accumulate: false,
+        c_row: n,
+        c_batch: m * n,
+    };
+    if s.is_pointwise() {
+        product::run(cpu, scratch, &p.with(&MatrixSource { b: Matrix::rows(x, n), batch_step: k * n }), y);
+    } else {
+        product::run(cpu, scratch, &p.with(&Patches { s, x }), y);
     }
 }
 
-/// The gradient of the input. `gy` is the gradient before the activation, laid out like the output; `gx` is overwritten.
-pub fn conv2d_dx(_cpu: Cpu, _scratch: &mut [f32], s: &Conv2dShape, gy: &[f32], weight: &[f32], gx: &mut [f32]) {
-    s.check();
-    assert!(gx.len() == s.x_len() && gy.len() == s.y_len() && weight.len() == s.weight_len());
-    let (gin, gout) = (s.cin / s.groups, s.cout / s.groups);
-    gx.fill(0.0);
-    for plane in 0..s.n * s.cout {
-        let (n, o) = (plane / s.cout, plane % s.cout);
-        for oy in 0..s.oh {
-            for ox in 0..s.ow {
-                let g = gy[(plane * s.oh + oy) * s.ow + ox];
-                for c in 0..gin {
-                    let gx = &mut gx[(n * s.cin + o / gout * gin + c) * s.h * s.w..][..s.h * s.w];
-                    for ky in 0..s.kh {
-                        let Some(iy) = s.row(oy, ky) else { continue };
-                        for kx in 0..s.kw {
-                            let Some(ix) = s.col(ox, kx) else { continue };
-                            gx[iy * s.w + ix] += weight[((o * gin + c) * s.kh + ky) * s.kw + kx] * g;
-                        }
-                    }
-                }
-            }
-        }
-    }
+fn depthwise(
+    cpu: Cpu,
+    s: &Conv2dShape,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    residual: Option<&[f32]>,
+    act: Activation,
+    y: &mut [f32],
+) {
+    let (from, to) = (s.h * s.w, s.oh * s.ow);
+    cpu.threads().chunks_mut(y, to, &|plane, _, y| {
+        let c = plane % s.cout;
+        let mut w = [0.0; 9];
+        w.copy_from_slice(&weight[c * 9..][..9]);
+        cpu.isa().run(Depthwise {
+            x: &x[plane * from..][..from],
+            h: s.h,
+            w: s.w,
+            y,
+            oh: s.oh,
+            ow: s.ow,
+            stride: s.stride,
+            pad_top: s.pad_top,
+            pad_left: s.pad_left,
+            weight: w,
+            bias: bias.map_or(0.0, |b| b[c]),
+            act,
+            residual: residual.map(|r| &r[plane * to..][..to]),
+        });
+    });
 }
 
-/// The gradient of the weights, summed over the batch in order. `gy` is the gradient before the activation; `gw` is overwritten.
-pub fn conv2d_dw(_cpu: Cpu, _scratch: &mut [f32], s: &Conv2dShape, x: &[f32], gy: &[f32], gw: &mut [f32]) {
-    s.check();
-    assert!(x.len() == s.x_len() && gy.len() == s.y_len() && gw.len() == s.weight_len());
-    let (gin, gout) = (s.cin / s.groups, s.cout / s.groups);
-    gw.fill(0.0);
-    for plane in 0..s.n * s.cout {
-        let (n, o) = (plane / s.cout, plane % s.cout);
-        for oy in 0..s.oh {
-            for ox in 0..s.ow {
-                let g = gy[(plane * s.oh + oy) * s.ow + ox];
-                for c in 0..gin {
-                    let x = &x[(n * s.cin + o / gout * gin + c) * s.h * s.w..][..s.h * s.w];
-                    for ky in 0..s.kh {
-                        let Some(iy) = s.row(oy, ky) else { continue };
-                        for kx in 0..s.kw {
-                            let Some(ix) = s.col(ox, kx) else { continue };
-                            gw[((o * gin + c) * s.kh + ky) * s.kw + kx] += x[iy * s.w + ix] * g;
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
+#[cfg(all(test, feature = "std"))]
+#[path = "conv2d_tests.rs"]
+mod tests;

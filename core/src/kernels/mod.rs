@@ -11,6 +11,7 @@ pub mod adam;
 pub mod add;
 pub mod channel;
 pub mod conv2d;
+mod conv2d_grad;
 pub mod coupling;
 pub mod gemm;
 pub mod layout;
@@ -35,4 +36,32 @@ pub enum Pass {
     Dx,
     /// The gradient of the weights.
     Dw,
+}
+
+#[cfg(all(test, feature = "std"))]
+pub(crate) mod testing {
+    //! What the kernels' tests share.
+    use alloc::vec::Vec;
+
+    /// Values in −1..1, the same for the same seed.
+    pub(crate) fn noise(seed: u32, len: usize) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+        let mut next = || {
+            // xorshift32, Marsaglia 2003.
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    /// Every element within `tolerance`, or a message with the first that is not.
+    #[track_caller]
+    pub(crate) fn close(want: &[f32], got: &[f32], tolerance: f32, what: &str) {
+        assert_eq!(want.len(), got.len());
+        for (i, (w, g)) in want.iter().zip(got).enumerate() {
+            assert!((w - g).abs() <= tolerance, "{what}: element {i} is {g}, should be {w} within {tolerance}");
+        }
+    }
 }

@@ -16,16 +16,6 @@ impl Avx2 {
         let found = cfg!(all(target_feature = "avx2", target_feature = "fma"));
         found.then_some(Self(()))
     }
-
-    #[inline]
-    pub(crate) fn vectorize<O: Op>(self, op: O) -> O::Output {
-        #[target_feature(enable = "avx2,fma")]
-        fn inner<O: Op>(s: Avx2, op: O) -> O::Output {
-            op.run(s)
-        }
-        // SAFETY: `self` proves the features.
-        unsafe { inner(self, op) }
-    }
 }
 
 /// All bits in lanes `from..to`. Slides a window over ones between zeros.
@@ -50,6 +40,15 @@ impl Simd for Avx2 {
     const TILE_ROWS: usize = 4;
     const TILE_VECTORS: usize = 3;
 
+    #[inline]
+    fn vectorize<O: Op>(self, op: O) -> O::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn inner<O: Op>(s: Avx2, op: O) -> O::Output {
+            op.run(s)
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { inner(self, op) }
+    }
     #[inline(always)]
     fn splat(self, v: f32) -> __m256 {
         unsafe { _mm256_set1_ps(v) }

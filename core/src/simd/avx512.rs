@@ -18,16 +18,6 @@ impl Avx512 {
         let found = cfg!(all(target_feature = "avx512f", target_feature = "avx2", target_feature = "fma"));
         found.then_some(Self(()))
     }
-
-    #[inline]
-    pub(crate) fn vectorize<O: Op>(self, op: O) -> O::Output {
-        #[target_feature(enable = "avx512f,avx2,fma")]
-        fn inner<O: Op>(s: Avx512, op: O) -> O::Output {
-            op.run(s)
-        }
-        // SAFETY: `self` proves the features.
-        unsafe { inner(self, op) }
-    }
 }
 
 /// Bits `from..to`, both cut at 16.
@@ -46,6 +36,15 @@ impl Simd for Avx512 {
     const TILE_ROWS: usize = 8;
     const TILE_VECTORS: usize = 3;
 
+    #[inline]
+    fn vectorize<O: Op>(self, op: O) -> O::Output {
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        fn inner<O: Op>(s: Avx512, op: O) -> O::Output {
+            op.run(s)
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { inner(self, op) }
+    }
     #[inline(always)]
     fn splat(self, v: f32) -> __m512 {
         unsafe { _mm512_set1_ps(v) }

@@ -26,6 +26,9 @@ pub use neon::Neon;
 
 pub(crate) mod math;
 pub(crate) mod sum;
+pub(crate) mod depthwise;
+pub(crate) mod patches;
+pub(crate) mod product;
 
 /// Work that is compiled once for each instruction set. `run` must be `#[inline(always)]`.
 pub trait Op {
@@ -50,6 +53,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const TILE_ROWS: usize;
     /// Vectors a row of that tile: 2 or 3.
     const TILE_VECTORS: usize;
+
+    /// Runs `op` as a function of its own, compiled for this instruction set: keeps code that several callers share in one
+    /// place.
+    fn vectorize<O: Op>(self, op: O) -> O::Output;
 
     /// `v` in every lane.
     fn splat(self, v: f32) -> Self::V;

@@ -1,6 +1,6 @@
 //! Four lanes of Advanced SIMD, which every 64-bit Arm application processor has.
 
-use super::{MAX_LANES, Simd};
+use super::{MAX_LANES, Op, Simd};
 use core::arch::aarch64::*;
 
 /// Proof of Advanced SIMD.
@@ -23,6 +23,10 @@ impl Simd for Neon {
     const TILE_ROWS: usize = 8;
     const TILE_VECTORS: usize = 3;
 
+    #[inline]
+    fn vectorize<O: Op>(self, op: O) -> O::Output {
+        op.run(self)
+    }
     #[inline(always)]
     fn splat(self, v: f32) -> float32x4_t {
         unsafe { vdupq_n_f32(v) }

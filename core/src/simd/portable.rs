@@ -1,6 +1,6 @@
 //! Four lanes in plain Rust: what every target has, and what the others are compared with.
 
-use super::{MAX_LANES, Simd};
+use super::{MAX_LANES, Op, Simd};
 
 /// Plain Rust on arrays of four. Multiply-add rounds twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ impl Simd for Portable {
     const TILE_ROWS: usize = 4;
     const TILE_VECTORS: usize = 2;
 
+    #[inline]
+    fn vectorize<O: Op>(self, op: O) -> O::Output {
+        op.run(self)
+    }
     #[inline(always)]
     fn splat(self, v: f32) -> F4 {
         F4([v; N])

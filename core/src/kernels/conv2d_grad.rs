@@ -1,0 +1,134 @@
+//! The gradients of [`conv2d`](super::conv2d): of its input and of its weights.
+//!
+//! `gx[c, i] = Σ_{o,k} w[o, c, k] · gy[o, p]` over the output positions p that saw i through kernel element k: a matrix product of the
+//! weights, transposed, and [`BackPatches`]. `gw[o, c, k] = Σ_p gy[o, p] · x[c, p·stride + k]`: a matrix product of gy and
+//! [`PatchRows`], summed over the batch in order. `gy` is the gradient before the activation.
+
+use super::Activation;
+use super::conv2d::Conv2dShape;
+use super::gemm::{Bias, Matrix};
+use crate::cpu::Cpu;
+use crate::simd::depthwise::Depthwise;
+use crate::simd::patches::{BackPatches, PatchRows};
+use crate::simd::product::{self, MatrixSource, Product};
+
+pub(crate) fn dx_scratch(s: &Conv2dShape, threads: usize) -> usize {
+    let (m, n, k) = (s.cin / s.groups, s.h * s.w, s.cout / s.groups * s.kh * s.kw);
+    if is_depthwise(s) {
+        0
+    } else if s.is_pointwise() {
+        product::scratch(m, n, k, true, threads)
+    } else {
+        s.weight_len() + product::scratch(m, n, k, false, threads)
+    }
+}
+
+pub(crate) fn dw_scratch(s: &Conv2dShape, threads: usize) -> usize {
+    product::scratch(s.cout / s.groups, s.cin / s.groups * s.kh * s.kw, s.oh * s.ow, false, threads)
+}
+
+/// Stride 1: the gradient is a depthwise convolution with the kernel turned round.
+fn is_depthwise(s: &Conv2dShape) -> bool {
+    s.is_depthwise() && s.stride == 1 && s.pad_top <= 2 && s.pad_left <= 2
+}
+
+/// The gradient of the input. `gy` is the gradient before the activation, laid out like the output; `gx` is overwritten.
+pub fn conv2d_dx(cpu: Cpu, scratch: &mut [f32], s: &Conv2dShape, gy: &[f32], weight: &[f32], gx: &mut [f32]) {
+    s.check();
+    assert!(gx.len() == s.x_len() && gy.len() == s.y_len() && weight.len() == s.weight_len());
+    if gx.is_empty() {
+        return;
+    }
+    if is_depthwise(s) {
+        return depthwise_dx(cpu, s, gy, weight, gx);
+    }
+    let (gin, gout, kernel) = (s.cin / s.groups, s.cout / s.groups, s.kh * s.kw);
+    let (m, n, k) = (gin, s.h * s.w, gout * kernel);
+    let p = Product {
+        m,
+        n,
+        k,
+        batch: s.n * s.groups,
+        groups: s.groups,
+        a_group: m * k,
+        a: Matrix::transposed(weight, gin),
+        b: &(),
+        bias: Bias::None,
+        act: Activation::None,
+        residual: None,
+        accumulate: false,
+        c_row: n,
+        c_batch: m * n,
+    };
+    if s.is_pointwise() {
+        return product::run(cpu, scratch, &p.with(&MatrixSource { b: Matrix::rows(gy, n), batch_step: k * n }), gx);
+    }
+    // [group, o, c, kernel] to [group, c, o, kernel].
+    let (turned, scratch) = scratch.split_at_mut(s.weight_len());
+    for (i, to) in turned.chunks_exact_mut(kernel).enumerate() {
+        let (g, c, o) = (i / (gin * gout), i / gout % gin, i % gout);
+        to.copy_from_slice(&weight[((g * gout + o) * gin + c) * kernel..][..kernel]);
+    }
+    product::run(cpu, scratch, &Product { a: Matrix::rows(turned, k), ..p.with(&BackPatches { s, gy }) }, gx);
+}
+
+fn depthwise_dx(cpu: Cpu, s: &Conv2dShape, gy: &[f32], weight: &[f32], gx: &mut [f32]) {
+    let (from, to) = (s.oh * s.ow, s.h * s.w);
+    cpu.threads().chunks_mut(gx, to, &|plane, _, gx| {
+        let c = plane % s.cin;
+        let mut w = [0.0; 9];
+        w.copy_from_slice(&weight[c * 9..][..9]);
+        w.reverse();
+        cpu.isa().run(Depthwise {
+            x: &gy[plane * from..][..from],
+            h: s.oh,
+            w: s.ow,
+            y: gx,
+            oh: s.h,
+            ow: s.w,
+            stride: 1,
+            pad_top: 2 - s.pad_top,
+            pad_left: 2 - s.pad_left,
+            weight: w,
+            bias: 0.0,
+            act: Activation::None,
+            residual: None,
+        });
+    });
+}
+
+/// The gradient of the weights, summed over the batch in order. `gw` is overwritten.
+pub fn conv2d_dw(cpu: Cpu, scratch: &mut [f32], s: &Conv2dShape, x: &[f32], gy: &[f32], gw: &mut [f32]) {
+    s.check();
+    assert!(x.len() == s.x_len() && gy.len() == s.y_len() && gw.len() == s.weight_len());
+    let (gin, gout) = (s.cin / s.groups, s.cout / s.groups);
+    let (m, n, k) = (gout, gin * s.kh * s.kw, s.oh * s.ow);
+    if s.n == 0 {
+        gw.fill(0.0);
+    }
+    for sample in 0..s.n {
+        let x = &x[sample * s.cin * s.h * s.w..][..s.cin * s.h * s.w];
+        let gy = &gy[sample * s.cout * k..][..s.cout * k];
+        let p = Product {
+            m,
+            n,
+            k,
+            batch: s.groups,
+            groups: s.groups,
+            a_group: m * k,
+            a: Matrix::rows(gy, k),
+            b: &(),
+            bias: Bias::None,
+            act: Activation::None,
+            residual: None,
+            accumulate: sample > 0,
+            c_row: n,
+            c_batch: m * n,
+        };
+        if s.is_pointwise() {
+            product::run(cpu, scratch, &p.with(&MatrixSource { b: Matrix::transposed(x, k), batch_step: n * k }), gw);
+        } else {
+            product::run(cpu, scratch, &p.with(&PatchRows { s, x }), gw);
+        }
+    }
+}

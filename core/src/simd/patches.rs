@@ -1,0 +1,218 @@
+//! The patches of an image as columns of a matrix, packed straight into the matrix product's panels.
+//!
+//! [`Patches`] is the B of a forward convolution: row `(c, ky, kx)`, column `(oy, ox)`. [`PatchRows`] is its transpose, for the
+//! gradient of the weights. [`BackPatches`] is the B of the gradient of the input: row `(o, ky, kx)`, column `(iy, ix)`, which holds
+//! `gy[o, (iy + top − ky·dilation)/stride, …]` where that is an output position and 0 elsewhere.
+
+use super::{Simd, product::Source};
+use crate::kernels::conv2d::Conv2dShape;
+
+/// The patches of `x`; batch number is `sample · groups + group`.
+pub(crate) struct Patches<'a> {
+    pub s: &'a Conv2dShape,
+    pub x: &'a [f32],
+}
+
+impl Source for Patches<'_> {
+    #[inline(always)]
+    unsafe fn pack<S: Simd>(
+        &self,
+        v: S,
+        batch: usize,
+        p0: usize,
+        rows: usize,
+        j0: usize,
+        cols: usize,
+        to: *mut f32,
+        width: usize,
+    ) {
+        let s = self.s;
+        let image = s.cin / s.groups * s.h * s.w;
+        let x = &self.x[batch * image..][..image];
+        let (oy0, ox0) = (j0 / s.ow, j0 % s.ow);
+        for p in 0..rows {
+            let (c, ky, kx) = split(p0 + p, s.kh, s.kw);
+            let plane = &x[c * s.h * s.w..][..s.h * s.w];
+            // Output columns whose input column lies in the image.
+            let shift = kx * s.dilation;
+            let first = s.pad_left.saturating_sub(shift).div_ceil(s.stride);
+            let end = (s.w + s.pad_left).saturating_sub(shift).div_ceil(s.stride);
+            // SAFETY: the panel has room for `width` elements a row; sources are slices of the image.
+            unsafe {
+                let to = to.add(p * width);
+                let (mut j, mut oy, mut ox) = (0, oy0, ox0);
+                while j < cols {
+                    let run = (cols - j).min(s.ow - ox);
+                    let (from, until) = (first.clamp(ox, ox + run), end.clamp(ox, ox + run));
+                    match s.row(oy, ky) {
+                        Some(iy) if from < until => {
+                            zero(to.add(j), from - ox);
+                            let at = iy * s.w + from * s.stride + shift - s.pad_left;
+                            copy_strided(v, &plane[at..], s.stride, to.add(j + from - ox), until - from);
+                            zero(to.add(j + until - ox), ox + run - until);
+                        }
+                        _ => zero(to.add(j), run),
+                    }
+                    (j, oy, ox) = (j + run, oy + 1, 0);
+                }
+                zero(to.add(cols), width - cols);
+            }
+        }
+    }
+}
+
+/// The transpose of [`Patches`] for the groups of one sample: rows are output positions.
+pub(crate) struct PatchRows<'a> {
+    pub s: &'a Conv2dShape,
+    /// One sample.
+    pub x: &'a [f32],
+}
+
+impl Source for PatchRows<'_> {
+    #[inline(always)]
+    unsafe fn pack<S: Simd>(
+        &self,
+        _: S,
+        batch: usize,
+        p0: usize,
+        rows: usize,
+        j0: usize,
+        cols: usize,
+        to: *mut f32,
+        width: usize,
+    ) {
+        let s = self.s;
+        let image = s.cin / s.groups * s.h * s.w;
+        let x = &self.x[batch * image..][..image];
+        let (oy0, ox0) = (p0 / s.ow, p0 % s.ow);
+        for j in 0..width {
+            let (c, ky, kx) = split(j0 + j, s.kh, s.kw);
+            let (mut oy, mut ox) = (oy0, ox0);
+            for p in 0..rows {
+                let value = match (s.row(oy, ky), s.col(ox, kx)) {
+                    (Some(iy), Some(ix)) if j < cols => x[(c * s.h + iy) * s.w + ix],
+                    _ => 0.0,
+                };
+                // SAFETY: the panel has room for `rows · width` elements.
+                unsafe { *to.add(p * width + j) = value };
+                ox += 1;
+                if ox == s.ow {
+                    (oy, ox) = (oy + 1, 0);
+                }
+            }
+        }
+    }
+}
+
+/// The output positions that saw an input position; batch number is `sample · groups + group`.
+pub(crate) struct BackPatches<'a> {
+    pub s: &'a Conv2dShape,
+    pub gy: &'a [f32],
+}
+
+impl Source for BackPatches<'_> {
+    #[inline(always)]
+    unsafe fn pack<S: Simd>(
+        &self,
+        v: S,
+        batch: usize,
+        p0: usize,
+        rows: usize,
+        j0: usize,
+        cols: usize,
+        to: *mut f32,
+        width: usize,
+    ) {
+        let s = self.s;
+        let image = s.cout / s.groups * s.oh * s.ow;
+        let gy = &self.gy[batch * image..][..image];
+        let (iy0, ix0) = (j0 / s.w, j0 % s.w);
+        for p in 0..rows {
+            let (o, ky, kx) = split(p0 + p, s.kh, s.kw);
+            let plane = &gy[o * s.oh * s.ow..][..s.oh * s.ow];
+            // Input column `ix` was seen by output column `(ix + pad_left − shift) / stride`.
+            let shift = kx * s.dilation;
+            // SAFETY: the panel has room for `width` elements a row.
+            unsafe {
+                let to = to.add(p * width);
+                let (mut j, mut iy, mut ix) = (0, iy0, ix0);
+                while j < cols {
+                    let run = (cols - j).min(s.w - ix);
+                    zero(to.add(j), run);
+                    let up = (iy + s.pad_top).checked_sub(ky * s.dilation);
+                    if let Some(oy) =
+                        up.filter(|u| u.is_multiple_of(s.stride)).map(|u| u / s.stride).filter(|&o| o < s.oh)
+                    {
+                        let row = &plane[oy * s.ow..][..s.ow];
+                        // Output columns whose input column lies in the run.
+                        let first = (ix + s.pad_left).saturating_sub(shift).div_ceil(s.stride);
+                        let end = (ix + run + s.pad_left).saturating_sub(shift).div_ceil(s.stride).min(s.ow);
+                        if first < end {
+                            let at = j + first * s.stride + shift - s.pad_left - ix;
+                            if s.stride == 1 {
+                                copy_strided(v, &row[first..], 1, to.add(at), end - first);
+                            } else {
+                                for (i, g) in row[first..end].iter().enumerate() {
+                                    *to.add(at + i * s.stride) = *g;
+                                }
+                            }
+                        }
+                    }
+                    (j, iy, ix) = (j + run, iy + 1, 0);
+                }
+                zero(to.add(cols), width - cols);
+            }
+        }
+    }
+}
+
+/// `i` as (channel, kernel row, kernel column).
+#[inline(always)]
+fn split(i: usize, kh: usize, kw: usize) -> (usize, usize, usize) {
+    (i / (kh * kw), i / kw % kh, i % kw)
+}
+
+#[inline(always)]
+unsafe fn zero(to: *mut f32, count: usize) {
+    for i in 0..count {
+        // SAFETY: `count` elements are writable, promised by the caller.
+        unsafe { *to.add(i) = 0.0 };
+    }
+}
+
+/// `to[i] = from[i · stride]` for `count` elements.
+#[inline(always)]
+unsafe fn copy_strided<S: Simd>(s: S, from: &[f32], stride: usize, to: *mut f32, count: usize) {
+    assert!(count == 0 || (count - 1) * stride < from.len());
+    let p = from.as_ptr();
+    let mut i = 0;
+    // SAFETY: `count` elements are writable, promised by the caller, and readable, just asserted.
+    unsafe {
+        if stride == 1 {
+            while i + S::LANES <= count {
+                s.store_ptr(to.add(i), s.load_ptr(p.add(i)));
+                i += S::LANES;
+            }
+            if i < count {
+                s.store_lanes(to.add(i), s.load_lanes(p.add(i), 0, count - i), count - i);
+            }
+            return;
+        }
+        if stride == 2 {
+            while i < count {
+                let (left, n) = (2 * (count - i) - 1, (count - i).min(S::LANES));
+                let (a, b) = (
+                    s.load_lanes(p.add(2 * i), 0, left),
+                    s.load_lanes(p.add(2 * i).wrapping_add(S::LANES), 0, left.saturating_sub(S::LANES)),
+                );
+                s.store_lanes(to.add(i), s.deinterleave(a, b).0, n);
+                i += S::LANES;
+            }
+            return;
+        }
+        while i < count {
+            *to.add(i) = *p.add(i * stride);
+            i += 1;
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! The blocked matrix product that GEMM and every dense convolution share.
+//!
+//! C (`m×n`) is cut into tasks; a task walks its columns in chunks whose part of B, packed, stays in the first-level cache,
+//! and for each chunk walks the rows of A. The register tile is `TILE_ROWS` rows by `TILE_VECTORS` vectors: elements of A are
+//! broadcast, vectors of B loaded (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008, with
+//! the roles of the caches set by measurement). A is read where it is unless its rows are strided. Where B comes from is the
+//! [`Source`]'s affair: a matrix by rows or by columns, or the patches of an image.
+//!
+//! Every element of C is one chain of multiply-adds in ascending `p`, starting from the bias: sums that wait in C between two
+//! blocks of `p` lose nothing, so no blocking, no number of threads and no batch changes a bit.
+
+use super::{MAX_LANES, Op, Simd};
+use crate::cpu::Cpu;
+use crate::kernels::Activation;
+use crate::kernels::gemm::{Bias, Matrix};
+use crate::threads::SharedMut;
+
+/// Rows of B in one block: a panel of 48 columns takes 36 KiB.
+const BLOCK_K: usize = 192;
+/// Columns of every instruction set's tile divide this.
+const PANEL: usize = 48;
+/// Elements of B in one chunk, unless a single panel has more.
+const CHUNK: usize = 8 * 1024;
+/// Rows of every instruction set's tile divide this.
+const ROWS: usize = 8;
+
+/// Where the columns of B come from.
+pub(crate) trait Source: Sync {
+    /// Writes rows `p0..p0 + rows` of columns `j0..j0 + cols` of B number `batch`, each row `width` elements after the last,
+    /// filled up with zeros to `width`, which is a multiple of `LANES` and less than `cols + LANES`.
+    ///
+    /// # Safety
+    /// The rows and columns exist, and `rows · width` elements are writable at `to`.
+    unsafe fn pack<S: Simd>(
+        &self,
+        s: S,
+        batch: usize,
+        p0: usize,
+        rows: usize,
+        j0: usize,
+        cols: usize,
+        to: *mut f32,
+        width: usize,
+    );
+}
+
+/// One or more products of the same size. Number `batch` uses B number `batch` and A number `batch % groups`.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a, B> {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub batch: usize,
+    pub groups: usize,
+    /// Distance between the A of neighbouring groups; row biases are `m` apart.
+    pub a_group: usize,
+    pub a: Matrix<'a>,
+    pub b: &'a B,
+    pub bias: Bias<'a>,
+    pub act: Activation,
+    pub residual: Option<&'a [f32]>,
+    pub accumulate: bool,
+    pub c_row: usize,
+    /// Distance between the C of neighbouring products.
+    pub c_batch: usize,
+}
+
+impl<'a> Product<'a, ()> {
+    /// The same products with B from `b`.
+    pub(crate) fn with<'b, B>(self, b: &'b B) -> Product<'b, B>
+    where
+        'a: 'b,
+    {
+        let Product { m, n, k, batch, groups, a_group, a, bias, act, residual, accumulate, c_row, c_batch, .. } = self;
+        Product { m, n, k, batch, groups, a_group, a, b, bias, act, residual, accumulate, c_row, c_batch }
+    }
+}
+
+/// Columns of a chunk, for `k` rows of B.
+fn chunk_cols(k: usize) -> usize {
+    (CHUNK / k.clamp(1, BLOCK_K) / PANEL).max(1) * PANEL
+}
+
+/// Elements of scratch for `threads` threads.
+pub(crate) fn scratch(m: usize, n: usize, k: usize, a_packed: bool, threads: usize) -> usize {
+    let kc = k.min(BLOCK_K);
+    let b = kc * chunk_cols(k).min(n.next_multiple_of(PANEL));
+    let a = if a_packed { kc * m.next_multiple_of(ROWS) } else { 0 };
+    threads * (a + b + 2 * MAX_LANES)
+}
+
+/// Computes every product into `c`. The caller has checked that all indices lie inside the slices.
+pub(crate) fn run<B: Source>(cpu: Cpu, scratch: &mut [f32], p: &Product<B>, c: &mut [f32]) {
+    if p.m == 0 || p.n == 0 || p.batch == 0 {
+        return;
+    }
+    assert!(scratch.len() >= self::scratch(p.m, p.n, p.k, p.a.col != 1, cpu.threads().count()));
+    // A few tasks a thread, by columns first and by rows where there are not enough columns.
+    let threads = cpu.threads().count();
+    let wanted = if threads == 1 { 1 } else { 4 * threads };
+    let cols = p.n.div_ceil(wanted.div_ceil(p.batch)).next_multiple_of(PANEL);
+    let col_tasks = p.n.div_ceil(cols);
+    let rows = p.m.div_ceil(wanted.div_ceil(p.batch * col_tasks)).next_multiple_of(ROWS);
+    let row_tasks = p.m.div_ceil(rows);
+    let c = SharedMut::new(c);
+    cpu.threads().run_with(p.batch * row_tasks * col_tasks, scratch, &|task, _, scratch| {
+        let (col, rest) = (task % col_tasks, task / col_tasks);
+        let (row, batch) = (rest % row_tasks, rest / row_tasks);
+        let (rows, cols) = ((row * rows, p.m.min((row + 1) * rows)), (col * cols, p.n.min((col + 1) * cols)));
+        cpu.isa().run(Task { p, c, batch, rows, cols, scratch });
+    });
+}
+
+struct Task<'a, 'c, B> {
+    p: &'a Product<'a, B>,
+    c: SharedMut<'c>,
+    batch: usize,
+    rows: (usize, usize),
+    cols: (usize, usize),
+    scratch: &'a mut [f32],
+}
+
+impl<B: Source> Op for Task<'_, '_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let p = self.p;
+        let (r0, r1) = self.rows;
+        let group = self.batch % p.groups;
+        let a = p.a.data[group * p.a_group..].as_ptr();
+        let skip = self.scratch.as_ptr().align_offset(64).min(MAX_LANES);
+        let kc_max = p.k.min(BLOCK_K);
+        let chunk = chunk_cols(p.k);
+        let (b_part, a_part) = self.scratch[skip..].split_at_mut(kc_max * chunk.min(p.n.next_multiple_of(PANEL)));
+        let (low, high) = p.act.clip_range();
+        let c0 = self.batch * p.c_batch;
+        let mut p0 = 0;
+        loop {
+            let kc = (p.k - p0).min(BLOCK_K);
+            let pack_a = p.a.col != 1;
+            // SAFETY: the caller of `run` checked that A, C, the biases and the residual hold what the sizes say, the
+            // scratch is as large as `scratch` says, and the rows and columns of this task of C are nobody else's.
+            unsafe {
+                if pack_a {
+                    pack_a_rows::<S>(a, p.a.row, p.a.col, r0, r1, p0, kc, a_part.as_mut_ptr());
+                }
+                let mut j0 = self.cols.0;
+                while j0 < self.cols.1 {
+                    let cols = (self.cols.1 - j0).min(chunk);
+                    let panel = S::LANES * S::TILE_VECTORS;
+                    let mut jj = 0;
+                    while jj < cols {
+                        let width = (cols - jj).min(panel);
+                        let padded = width.next_multiple_of(S::LANES);
+                        p.b.pack(s, self.batch, p0, kc, j0 + jj, width, b_part.as_mut_ptr().add(jj * kc), padded);
+                        jj += panel;
+                    }
+                    let block = Block {
+                        k: kc,
+                        a: if pack_a { a_part.as_ptr() } else { a.add(r0 * p.a.row + p0) },
+                        a_row: if pack_a { 1 } else { p.a.row },
+                        b: b_part.as_ptr(),
+                        c: self.c.as_ptr().add(c0 + r0 * p.c_row + j0),
+                        c_row: p.c_row,
+                        load_c: p.accumulate || p0 > 0,
+                        row_bias: match p.bias {
+                            Bias::Rows(b) if p0 == 0 => b.as_ptr().add(group * p.m + r0),
+                            _ => core::ptr::null(),
+                        },
+                        col_bias: match p.bias {
+                            Bias::Cols(b) if p0 == 0 => b.as_ptr().add(j0),
+                            _ => core::ptr::null(),
+                        },
+                        residual: match p.residual {
+                            Some(r) if p0 + kc == p.k => r.as_ptr().add(c0 + r0 * p.c_row + j0),
+                            _ => core::ptr::null(),
+                        },
+                        clip: p.act != Activation::None && p0 + kc == p.k,
+                        low,
+                        high,
+                    };
+                    s.vectorize(Rows { block, packed: pack_a, rows: r1 - r0, cols });
+                    j0 += chunk;
+                }
+            }
+            p0 += kc;
+            if p0 >= p.k {
+                break;
+            }
+        }
+    }
+}
+
+/// Rows `r0..r1` of A in strips of `TILE_ROWS`, each strip column by column; the last strip has only the rows that exist, in
+/// the strips of 4, 2 and 1 that [`Block::run`] walks.
+#[inline(always)]
+unsafe fn pack_a_rows<S: Simd>(
+    a: *const f32,
+    row: usize,
+    col: usize,
+    r0: usize,
+    r1: usize,
+    p0: usize,
+    k: usize,
+    to: *mut f32,
+) {
+    let (mut r, mut to) = (r0, to);
+    while r < r1 {
+        let strip = strip_rows::<S>(r1 - r);
+        for p in 0..k {
+            for i in 0..strip {
+                // SAFETY: promised by the caller: the elements of A exist and the scratch holds them all.
+                unsafe { *to.add(p * strip + i) = *a.add((r + i) * row + (p0 + p) * col) };
+            }
+        }
+        // SAFETY: as above.
+        to = unsafe { to.add(k * strip) };
+        r += strip;
+    }
+}
+
+/// Rows of the next tile when `left` rows are left.
+#[inline(always)]
+fn strip_rows<S: Simd>(left: usize) -> usize {
+    if left >= S::TILE_ROWS {
+        S::TILE_ROWS
+    } else if left >= 4 {
+        4
+    } else if left >= 2 {
+        2
+    } else {
+        1
+    }
+}
+
+/// One packed chunk of B times the rows of one task.
+#[derive(Clone, Copy)]
+struct Block {
+    k: usize,
+    a: *const f32,
+    a_row: usize,
+    b: *const f32,
+    c: *mut f32,
+    c_row: usize,
+    load_c: bool,
+    row_bias: *const f32,
+    col_bias: *const f32,
+    residual: *const f32,
+    clip: bool,
+    low: f32,
+    high: f32,
+}
+
+/// A block and its size: an operation of its own, so that its many tiles are compiled once and not for each [`Source`].
+struct Rows {
+    block: Block,
+    packed: bool,
+    rows: usize,
+    cols: usize,
+}
+
+impl Op for Rows {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: built by `Task::run` only, which vouches for the block.
+        unsafe {
+            match self.packed {
+                true => self.block.run::<S, true>(s, self.rows, self.cols),
+                false => self.block.run::<S, false>(s, self.rows, self.cols),
+            }
+        }
+    }
+}
+
+impl Block {
+    #[inline(always)]
+    unsafe fn run<S: Simd, const PACKED: bool>(&self, s: S, rows: usize, cols: usize) {
+        // SAFETY: every tile lies inside the block, whose parts the caller vouches for.
+        unsafe {
+            let mut r = 0;
+            while r < rows {
+                let strip = strip_rows::<S>(rows - r);
+                let at = self.rows_from::<PACKED>(r);
+                match strip {
+                    8 => at.strip::<S, 8, PACKED>(s, cols),
+                    4 => at.strip::<S, 4, PACKED>(s, cols),
+                    2 => at.strip::<S, 2, PACKED>(s, cols),
+                    _ => at.strip::<S, 1, PACKED>(s, cols),
+                }
+                r += strip;
+            }
+        }
+    }
+
+    /// The block from row `r` on.
+    #[inline(always)]
+    unsafe fn rows_from<const PACKED: bool>(&self, r: usize) -> Self {
+        // SAFETY: the row exists. The pointers that may be null are moved by wrapping arithmetic only when they are not.
+        unsafe {
+            Self {
+                a: self.a.add(if PACKED { r * self.k } else { r * self.a_row }),
+                c: self.c.add(r * self.c_row),
+                row_bias: offset(self.row_bias, r),
+                residual: offset(self.residual, r * self.c_row),
+                ..*self
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn strip<S: Simd, const R: usize, const PACKED: bool>(&self, s: S, cols: usize) {
+        let panel = S::LANES * S::TILE_VECTORS;
+        let mut j = 0;
+        // SAFETY: as for `run`.
+        unsafe {
+            while j < cols {
+                let width = (cols - j).min(panel);
+                match width.div_ceil(S::LANES) {
+                    3 => self.tile::<S, R, 3, PACKED>(s, j, width),
+                    2 => self.tile::<S, R, 2, PACKED>(s, j, width),
+                    _ => self.tile::<S, R, 1, PACKED>(s, j, width),
+                }
+                j += panel;
+            }
+        }
+    }
+
+    /// `R` rows by `V` vectors of C, of which `width` columns exist.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const R: usize, const V: usize, const PACKED: bool>(&self, s: S, j: usize, width: usize) {
+        // SAFETY: the caller vouches for the block; columns beyond `width` are neither read from nor written to C.
+        unsafe {
+            let last = width - (V - 1) * S::LANES;
+            let full = last == S::LANES;
+            let load = |p: *const f32, v: usize| {
+                let p = p.add(v * S::LANES);
+                if v + 1 < V || full { s.load_ptr(p) } else { s.load_lanes(p, 0, last) }
+            };
+            let mut acc = [[s.zero(); V]; R];
+            let c = self.c.add(j);
+            if self.load_c {
+                for r in 0..R {
+                    for v in 0..V {
+                        acc[r][v] = load(c.add(r * self.c_row), v);
+                    }
+                }
+            }
+            if !self.row_bias.is_null() {
+                for r in 0..R {
+                    let bias = s.splat(*self.row_bias.add(r));
+                    for v in 0..V {
+                        acc[r][v] = s.add(acc[r][v], bias);
+                    }
+                }
+            } else if !self.col_bias.is_null() {
+                for v in 0..V {
+                    let bias = load(self.col_bias.add(j), v);
+                    for r in 0..R {
+                        acc[r][v] = s.add(acc[r][v], bias);
+                    }
+                }
+            }
+            let mut a = self.a;
+            let mut b = self.b.add(j * self.k);
+            for _ in 0..self.k {
+                let mut x = [s.zero(); V];
+                for v in 0..V {
+                    x[v] = s.load_ptr(b.add(v * S::LANES));
+                }
+                for r in 0..R {
+                    let w = s.splat(*a.add(if PACKED { r } else { r * self.a_row }));
+                    for v in 0..V {
+                        acc[r][v] = s.fma(w, x[v], acc[r][v]);
+                    }
+                }
+                a = a.add(if PACKED { R } else { 1 });
+                b = b.add(V * S::LANES);
+            }
+            if self.clip {
+                let (low, high) = (s.splat(self.low), s.splat(self.high));
+                for r in 0..R {
+                    for v in 0..V {
+                        acc[r][v] = s.min(high, s.max(low, acc[r][v]));
+                    }
+                }
+            }
+            if !self.residual.is_null() {
+                for r in 0..R {
+                    for v in 0..V {
+                        acc[r][v] = s.add(acc[r][v], load(self.residual.add(r * self.c_row + j), v));
+                    }
+                }
+            }
+            for r in 0..R {
+                for v in 0..V {
+                    let c = c.add(r * self.c_row + v * S::LANES);
+                    if v + 1 < V || full { s.store_ptr(c, acc[r][v]) } else { s.store_lanes(c, acc[r][v], last) }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn offset(p: *const f32, by: usize) -> *const f32 {
+    // SAFETY: inside the slice the pointer comes from, promised by the caller.
+    if p.is_null() { p } else { unsafe { p.add(by) } }
+}
+
+/// B as a matrix, `batch_step` elements between neighbours.
+pub(crate) struct MatrixSource<'a> {
+    pub b: Matrix<'a>,
+    pub batch_step: usize,
+}
+
+impl Source for MatrixSource<'_> {
+    #[inline(always)]
+    unsafe fn pack<S: Simd>(
+        &self,
+        s: S,
+        batch: usize,
+        p0: usize,
+        rows: usize,
+        j0: usize,
+        cols: usize,
+        to: *mut f32,
+        width: usize,
+    ) {
+        let (row, col) = (self.b.row, self.b.col);
+        // SAFETY: the rows and columns exist, promised by the caller; so does the room.
+        unsafe {
+            let from = self.b.data.as_ptr().add(batch * self.batch_step + p0 * row + j0 * col);
+            if col == 1 {
+                pack_rows(s, from, row, rows, cols, to, width);
+            } else if row == 1 {
+                pack_columns(s, from, col, rows, cols, to, width);
+            } else {
+                for p in 0..rows {
+                    for j in 0..width {
+                        *to.add(p * width + j) = if j < cols { *from.add(p * row + j * col) } else { 0.0 };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies rows that are stored by rows.
+#[inline(always)]
+unsafe fn pack_rows<S: Simd>(s: S, from: *const f32, row: usize, rows: usize, cols: usize, to: *mut f32, width: usize) {
+    // SAFETY: promised by the caller of `pack`.
+    unsafe {
+        for p in 0..rows {
+            let (from, to) = (from.add(p * row), to.add(p * width));
+            let mut j = 0;
+            while j + S::LANES <= cols {
+                s.store_ptr(to.add(j), s.load_ptr(from.add(j)));
+                j += S::LANES;
+            }
+            if j < cols {
+                s.store_ptr(to.add(j), s.load_lanes(from.add(j), 0, cols - j));
+            }
+        }
+    }
+}
+
+/// Copies rows that are stored by columns, `col` elements apart: squares of `LANES` are transposed in registers.
+#[inline(always)]
+unsafe fn pack_columns<S: Simd>(
+    s: S,
+    from: *const f32,
+    col: usize,
+    rows: usize,
+    cols: usize,
+    to: *mut f32,
+    width: usize,
+) {
+    // SAFETY: promised by the caller of `pack`.
+    unsafe {
+        let mut j = 0;
+        while j < width {
+            let mut p = 0;
+            while p < rows {
+                let count = (rows - p).min(S::LANES);
+                let mut square = [s.zero(); MAX_LANES];
+                for i in 0..S::LANES {
+                    if j + i < cols {
+                        let from = from.add((j + i) * col + p);
+                        square[i] = if count == S::LANES { s.load_ptr(from) } else { s.load_lanes(from, 0, count) };
+                    }
+                }
+                s.transpose(&mut square);
+                for i in 0..count {
+                    s.store_ptr(to.add((p + i) * width + j), square[i]);
+                }
+                p += S::LANES;
+            }
+            j += S::LANES;
+        }
+    }
+}
