@@ -33,7 +33,7 @@ pub struct OwnedProgram {
 impl OwnedProgram {
     /// The program, to be run or stored.
     pub fn program(&self) -> Program<'_> {
-        Program::parse(&self.name, self.bytes()).expect("placement makes valid programs; `place` has checked")
+        Program::split(&self.name, self.bytes()).expect("`place` has validated these bytes")
     }
 
     /// Name.

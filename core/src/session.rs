@@ -177,13 +177,19 @@ impl<'r> Part<'r> {
 
 impl<'m> Session<'m> {
     /// Binds a program to memory.
-    pub fn new(
+    pub fn new(program: Program<'m>, batch: usize, cpu: Cpu<'m>, memory: Memory<'m>) -> Result<Session<'m>, SessionError> {
+        let sizes = Sizes::of(&program, batch, cpu.threads().count())?;
+        Session::bind(program, batch, cpu, memory, &sizes)
+    }
+
+    /// The same with sizes that were asked for before (for this program, batch and number of threads).
+    pub(crate) fn bind(
         program: Program<'m>,
         batch: usize,
         cpu: Cpu<'m>,
         memory: Memory<'m>,
+        sizes: &Sizes,
     ) -> Result<Session<'m>, SessionError> {
-        let sizes = Sizes::of(&program, batch, cpu.threads().count())?;
         let params = match &memory.params {
             ParamsMemory::Shared(_) if program.trains() => return Err(SessionError::ReadOnly),
             ParamsMemory::Shared(p) => p.len(),

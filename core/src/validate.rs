@@ -110,6 +110,16 @@ fn take<'a, T: bytemuck::Pod>(bytes: &mut &'a [u8], count: usize) -> Option<&'a 
 impl<'a> Program<'a> {
     /// Reads and validates a program. The bytes must be aligned to 8 and end with the program.
     pub fn parse(name: &'a str, bytes: &'a [u8]) -> Result<Program<'a>, PlanError> {
+        let program = Program::split(name, bytes)?;
+        program.check_tensors()?;
+        program.check_ops()?;
+        program.check_bindings()?;
+        program.check_liveness()?;
+        Ok(program)
+    }
+
+    /// Splits bytes into records without validating them; for bytes that [`Program::parse`] has accepted before.
+    pub(crate) fn split(name: &'a str, bytes: &'a [u8]) -> Result<Program<'a>, PlanError> {
         if bytes.as_ptr().align_offset(8) != 0 {
             return Err(PlanError::Alignment);
         }
@@ -141,12 +151,7 @@ impl<'a> Program<'a> {
         let tensors = take(&mut rest, header.tensors as usize).ok_or(short)?;
         let ops = take(&mut rest, header.ops as usize).ok_or(short)?;
         let bindings = take(&mut rest, header.bindings as usize).ok_or(short)?;
-        let program = Program { name, header, tensors, ops, bindings, names: rest };
-        program.check_tensors()?;
-        program.check_ops()?;
-        program.check_bindings()?;
-        program.check_liveness()?;
-        Ok(program)
+        Ok(Program { name, header, tensors, ops, bindings, names: rest })
     }
 
     fn check_tensors(&self) -> Result<(), PlanError> {
