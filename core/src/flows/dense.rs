@@ -1,0 +1,257 @@
+//! The continuous dense flow (CDNF): blocks of a fixed permutation and a recursive tree of couplings.
+//!
+//! A node over d channels splits them into u (the first ⌊d/2⌋) and w; both halves are first transformed by nodes of
+//! their own, then `w ← w·exp(σ(S(u))) + T(u)` (cdnf eq 9, recursion of HINT). Because children come first, a block
+//! runs level by level from the leaves: a level's nodes are the groups of one grouped linear layer, S and T stacked.
+//! Nodes of fewer than 4 channels have no children. Subnets have two hidden layers of width max(⌊H/2^level⌋, 8); their
+//! last layer starts at zero, so a fresh flow only permutes.
+
+use super::{BuildError, Init, add_linear};
+use crate::graph::{Graph, TensorId};
+use crate::kernels::activation::Activation;
+use crate::op::{Concat, Coupling, Linear, LogDet, Permute, Slice};
+use crate::params::Params;
+use crate::rng::Rng;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Configuration of a continuous dense flow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DenseFlow {
+    /// D, dimension of the features.
+    pub dims: u32,
+    /// K, number of dense blocks.
+    pub blocks: u32,
+    /// H, width of the subnets at the root.
+    pub width: u32,
+    /// α of the soft clamp.
+    pub clamp: f32,
+    /// Whether the last layer of every subnet starts at zero.
+    pub zero_last: bool,
+}
+
+/// Nodes of one level that lie side by side and are equally large, or channels that have no node at this level.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Run {
+    first: u32,
+    /// Channels of each node; the whole length where there is no node.
+    size: u32,
+    nodes: u32,
+}
+
+impl Run {
+    fn len(&self) -> u32 {
+        self.size * self.nodes.max(1)
+    }
+}
+
+/// Nodes by level as (first channel, size).
+fn nodes(dims: u32) -> Vec<Vec<(u32, u32)>> {
+    fn visit(first: u32, size: u32, level: usize, out: &mut Vec<Vec<(u32, u32)>>) {
+        if size < 2 {
+            return;
+        }
+        if out.len() <= level {
+            out.resize(level + 1, Vec::new());
+        }
+        out[level].push((first, size));
+        if size >= 4 {
+            let half = size / 2;
+            visit(first, half, level + 1, out);
+            visit(first + half, size - half, level + 1, out);
+        }
+    }
+    let mut out = Vec::new();
+    visit(0, dims, 0, &mut out);
+    out
+}
+
+/// The runs of one level, which together cover all channels.
+fn runs(nodes: &[(u32, u32)], dims: u32) -> Vec<Run> {
+    let mut out: Vec<Run> = Vec::new();
+    let mut at = 0;
+    for &(first, size) in nodes {
+        if first > at {
+            out.push(Run { first: at, size: first - at, nodes: 0 });
+        }
+        match out.last_mut() {
+            Some(run) if run.nodes > 0 && run.size == size && run.first + run.len() == first => run.nodes += 1,
+            _ => out.push(Run { first, size, nodes: 1 }),
+        }
+        at = first + size;
+    }
+    if at < dims {
+        out.push(Run { first: at, size: dims - at, nodes: 0 });
+    }
+    out
+}
+
+impl DenseFlow {
+    /// The paper's best: 3 blocks of width 768, α = 2.
+    pub fn paper(dims: u32) -> DenseFlow {
+        DenseFlow { dims, blocks: 3, width: 768, clamp: 2.0, zero_last: true }
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        let fine = self.dims >= 2 && self.dims <= 1 << 16 && self.blocks >= 1 && self.blocks <= 64;
+        if !fine || self.width == 0 || self.width > 1 << 16 || !(self.clamp > 0.0 && self.clamp.is_finite()) {
+            return Err(BuildError::Config("a dense flow needs 2..=65536 dims, 1..=64 blocks, a width and a positive clamp"));
+        }
+        Ok(())
+    }
+
+    fn hidden(&self, level: usize) -> u32 {
+        (self.width >> level.min(31)).max(8)
+    }
+
+    fn subnet(&self, block: u32, level: usize, run: usize) -> String {
+        format!("block{block}.level{level}.run{run}")
+    }
+
+    /// Adds the flow's parameters, drawn from `seed`.
+    pub fn init(&self, params: &mut Params, seed: u64) -> Result<(), BuildError> {
+        self.check()?;
+        let levels = nodes(self.dims);
+        for block in 0..self.blocks {
+            let mut index = vec![0; self.dims as usize];
+            Rng::new(seed, u64::from(block), 0).permutation(&mut index);
+            params.add_index(&format!("block{block}.permutation"), &index)?;
+            for (level, nodes) in levels.iter().enumerate() {
+                for (r, run) in runs(nodes, self.dims).iter().enumerate().filter(|(_, run)| run.nodes > 0) {
+                    let name = self.subnet(block, level, r);
+                    let stream = 1 + level as u32 * 4096 + r as u32;
+                    let mut rng = Rng::new(seed, u64::from(block), stream);
+                    let (g, h, a) = (2 * run.nodes, self.hidden(level), run.size / 2);
+                    let last = if self.zero_last { Init::Zero } else { Init::Uniform };
+                    add_linear(params, &format!("{name}.1"), [g, h, a], Init::Uniform, &mut rng)?;
+                    add_linear(params, &format!("{name}.2"), [g, h, h], Init::Uniform, &mut rng)?;
+                    add_linear(params, &format!("{name}.3"), [g, run.size - a, h], last, &mut rng)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Scale and translation of the nodes of a run, from the run's channels.
+    fn scale_translation(
+        &self,
+        g: &mut Graph,
+        params: &Params,
+        name: &str,
+        run: &Run,
+        x: TensorId,
+        width: u32,
+    ) -> Result<TensorId, BuildError> {
+        let first = Linear { share: 2, offset: 0, stride: run.size, act: Activation::Relu };
+        let second = Linear { share: 1, offset: 0, stride: width, act: Activation::Relu };
+        let third = Linear { share: 1, offset: 0, stride: width, act: Activation::None };
+        let mut h = x;
+        for (layer, op) in [first, second, third].into_iter().enumerate() {
+            let layer = format!("{name}.{}", layer + 1);
+            let (w, b) = (g.param(params, &format!("{layer}.w"))?, g.param(params, &format!("{layer}.b"))?);
+            h = g.emit(&layer, op, &[h, w, b])?;
+        }
+        Ok(h)
+    }
+
+    /// One level over all channels, in either direction; returns the channels and the log-determinant so far.
+    fn level(
+        &self,
+        g: &mut Graph,
+        params: &Params,
+        at: (u32, usize),
+        runs: &[Run],
+        x: TensorId,
+        mut j: Option<TensorId>,
+        inverse: bool,
+    ) -> Result<(TensorId, Option<TensorId>), BuildError> {
+        let (block, level) = at;
+        let mut pieces = Vec::new();
+        for (r, run) in runs.iter().enumerate() {
+            let name = self.subnet(block, level, r);
+            let piece = if runs.len() == 1 {
+                x
+            } else {
+                g.emit(&format!("{name}.in"), Slice { first: run.first, count: run.len() }, &[x])?
+            };
+            if run.nodes == 0 {
+                pieces.push(piece);
+                continue;
+            }
+            let st = self.scale_translation(g, params, &name, run, piece, self.hidden(level))?;
+            let (offset, active) = (run.size / 2, run.size - run.size / 2);
+            let coupling = Coupling { groups: run.nodes, offset, active, clamp: self.clamp, inverse };
+            pieces.push(g.emit(&format!("{name}.out"), coupling, &[piece, st])?);
+            if !inverse {
+                let log_det = LogDet { groups: run.nodes, clamp: self.clamp };
+                let inputs: Vec<TensorId> = [Some(st), j].into_iter().flatten().collect();
+                j = Some(g.emit(&format!("{name}.log_det"), log_det, &inputs)?);
+            }
+        }
+        let mut whole = pieces[0];
+        for (i, piece) in pieces.iter().enumerate().skip(1) {
+            whole = g.emit(&format!("block{block}.level{level}.join{i}"), Concat {}, &[whole, *piece])?;
+        }
+        Ok((whole, j))
+    }
+
+    /// Emits the forward direction: latent z and log_det (one number per sample) of features x.
+    pub fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), BuildError> {
+        self.check()?;
+        let levels = nodes(self.dims);
+        let (mut h, mut j) = (x, None);
+        for block in 0..self.blocks {
+            let index = g.param(params, &format!("block{block}.permutation"))?;
+            h = g.emit(&format!("block{block}.permuted"), Permute { inverse: false }, &[h, index])?;
+            for (level, nodes) in levels.iter().enumerate().rev() {
+                (h, j) = self.level(g, params, (block, level), &runs(nodes, self.dims), h, j, false)?;
+            }
+        }
+        j.map(|j| (h, j)).ok_or(BuildError::Config("a dense flow needs at least one coupling"))
+    }
+
+    /// Emits the inverse direction: features of latent z.
+    pub fn inverse(&self, g: &mut Graph, params: &Params, z: TensorId) -> Result<TensorId, BuildError> {
+        self.check()?;
+        let levels = nodes(self.dims);
+        let mut h = z;
+        for block in (0..self.blocks).rev() {
+            for (level, nodes) in levels.iter().enumerate() {
+                (h, _) = self.level(g, params, (block, level), &runs(nodes, self.dims), h, None, true)?;
+            }
+            let index = g.param(params, &format!("block{block}.permutation"))?;
+            h = g.emit(&format!("block{block}.unpermuted"), Permute { inverse: true }, &[h, index])?;
+        }
+        Ok(h)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_paper_flow_has_the_papers_parameters() {
+        let mut params = Params::new();
+        DenseFlow::paper(768).init(&mut params, 0).unwrap();
+        assert_eq!(params.trainable_count(), 14_389_248);
+        for (blocks, width, count) in [(2, 768, 9_592_832), (3, 352, 5_029_440), (3, 512, 8_125_440)] {
+            let mut params = Params::new();
+            DenseFlow { blocks, width, ..DenseFlow::paper(768) }.init(&mut params, 0).unwrap();
+            assert_eq!(params.trainable_count(), count);
+        }
+    }
+
+    #[test]
+    fn levels_cover_all_channels() {
+        for dims in [2, 3, 5, 8, 12, 13, 24, 768] {
+            for level in nodes(dims) {
+                let runs = runs(&level, dims);
+                assert_eq!(runs.iter().map(Run::len).sum::<u32>(), dims, "{dims}");
+            }
+        }
+        assert_eq!(runs(&nodes(768)[8], 768), [Run { first: 0, size: 3, nodes: 256 }]);
+    }
+}

@@ -1,0 +1,81 @@
+//! Normalizing flows: invertible maps from features to a standard normal, built from couplings.
+//!
+//! Every flow has a forward direction (features to latent z, with the log-determinant of each sample) and an inverse,
+//! over the same parameters. The two laws: `inverse(forward(x)) = x`, and log_det is the logarithm of the Jacobian's
+//! determinant.
+
+mod dense;
+mod differnet;
+
+pub use dense::DenseFlow;
+pub use differnet::DifferNetFlow;
+
+use crate::graph::GraphError;
+use crate::params::{ParamError, Params};
+use crate::rng::Rng;
+use crate::shape::Shape;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Why a flow, backbone or detector cannot be built.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BuildError {
+    /// The graph refuses an op.
+    Graph(GraphError),
+    /// A parameter cannot be added.
+    Param(ParamError),
+    /// The configuration makes no sense.
+    Config(&'static str),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Graph(e) => write!(f, "{e}"),
+            BuildError::Param(e) => write!(f, "{e}"),
+            BuildError::Config(rule) => f.write_str(rule),
+        }
+    }
+}
+
+impl core::error::Error for BuildError {}
+
+impl From<GraphError> for BuildError {
+    fn from(error: GraphError) -> BuildError {
+        BuildError::Graph(error)
+    }
+}
+
+impl From<ParamError> for BuildError {
+    fn from(error: ParamError) -> BuildError {
+        BuildError::Param(error)
+    }
+}
+
+/// How a linear layer starts.
+#[derive(Clone, Copy, PartialEq)]
+enum Init {
+    /// Weight and bias uniform in ±1/√fan_in, the default of the frameworks the papers used.
+    Uniform,
+    /// Zeros: a coupling whose last layer is zero is the identity.
+    Zero,
+}
+
+/// Adds weight (groups×out×in) and bias (groups·out) of a grouped linear layer as `name.w` and `name.b`.
+fn add_linear(params: &mut Params, name: &str, dims: [u32; 3], init: Init, rng: &mut Rng) -> Result<(), BuildError> {
+    let [groups, out, features] = dims;
+    let bound = 1.0 / libm::sqrtf(features as f32);
+    let mut draw = |n: usize| -> Vec<f32> {
+        match init {
+            Init::Zero => vec![0.0; n],
+            Init::Uniform => (0..n).map(|_| rng.range(-bound..bound)).collect(),
+        }
+    };
+    let (w, b) = (Shape([groups, out, features, 1]), Shape::vector(groups * out));
+    let values = draw(w.len());
+    params.add(&alloc::format!("{name}.w"), w, true, values)?;
+    let values = draw(b.len());
+    params.add(&alloc::format!("{name}.b"), b, true, values)?;
+    Ok(())
+}
