@@ -13,12 +13,15 @@ pub mod cpu;
 #[cfg(feature = "std")]
 pub mod file;
 #[cfg(feature = "alloc")]
+pub mod flows;
+#[cfg(feature = "alloc")]
 pub mod graph;
 pub mod image;
 #[doc(hidden)]
 pub mod kernels;
 #[cfg(feature = "alloc")]
 pub mod metrics;
+pub mod model;
 pub mod op;
 #[cfg(feature = "alloc")]
 pub mod params;
@@ -26,6 +29,7 @@ pub mod params;
 pub mod place;
 pub mod plan;
 pub mod rng;
+pub mod score;
 pub mod session;
 pub mod shape;
 #[doc(hidden)]
@@ -33,3 +37,6 @@ pub mod simd;
 pub mod threads;
 pub mod threshold;
 pub mod validate;
+
+/// Version of this library.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
