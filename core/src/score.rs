@@ -7,8 +7,8 @@
 
 use crate::cpu::Cpu;
 use crate::image::{
-    ImageError, ImageView, Preprocess, d4_inverse, gaussian_blur, gaussian_blur_scratch_len, rotate_cubic, rotate_nearest,
-    view_d4,
+    ImageError, ImageView, Preprocess, d4_inverse, gaussian_blur, gaussian_blur_scratch_len, rotate_cubic,
+    rotate_nearest, view_d4,
 };
 use crate::model::{DetectorRecord, MapKind, Model, ViewKind};
 use crate::plan::Program;
@@ -100,7 +100,8 @@ impl Layout {
     fn of(model: &Model<'_>, options: &ScorerOptions, workers: usize) -> Result<Layout, ScoreError> {
         let too_large = |_: SessionError| ScoreError::TooLarge;
         let d = model.detector();
-        let sizes = |program: Option<Program<'_>>| program.map(|p| Sizes::of(&p, 1, workers).map_err(too_large)).transpose();
+        let sizes =
+            |program: Option<Program<'_>>| program.map(|p| Sizes::of(&p, 1, workers).map_err(too_large)).transpose();
         let wants_map = options.map && d.map_kind() != MapKind::None;
         let side = d.map_width as usize;
         let planes = if wants_map { side * side } else { 0 };
@@ -110,7 +111,11 @@ impl Layout {
             plane: planes,
             blur: if wants_map { gaussian_blur_scratch_len(side, side, d.map_blur) } else { 0 },
             score: sizes(model.program("score"))?.unwrap_or_default(),
-            localize: if wants_map && d.map_kind() == MapKind::Gradient { sizes(model.program("localize"))? } else { None },
+            localize: if wants_map && d.map_kind() == MapKind::Gradient {
+                sizes(model.program("localize"))?
+            } else {
+                None
+            },
         })
     }
 
@@ -144,7 +149,12 @@ impl<'m> Scorer<'m> {
     }
 
     /// Binds a model to memory.
-    pub fn new(model: Model<'m>, options: &ScorerOptions, cpu: Cpu<'m>, memory: &'m mut [f32]) -> Result<Scorer<'m>, ScoreError> {
+    pub fn new(
+        model: Model<'m>,
+        options: &ScorerOptions,
+        cpu: Cpu<'m>,
+        memory: &'m mut [f32],
+    ) -> Result<Scorer<'m>, ScoreError> {
         let layout = Layout::of(&model, options, cpu.threads().count())?;
         let (needs, has) = (layout.total(), memory.len());
         if has < needs {
@@ -221,7 +231,13 @@ impl<'m> Scorer<'m> {
     }
 }
 
-fn open<'s>(model: &Model<'s>, name: &str, cpu: Cpu<'s>, memory: &'s mut [f32], sizes: &Sizes) -> Result<Session<'s>, ScoreError> {
+fn open<'s>(
+    model: &Model<'s>,
+    name: &str,
+    cpu: Cpu<'s>,
+    memory: &'s mut [f32],
+    sizes: &Sizes,
+) -> Result<Session<'s>, ScoreError> {
     let program = model.program(name).ok_or(ScoreError::NoMap)?;
     let has = memory.len();
     let memory = Memory::carve(model.params(), memory, sizes);

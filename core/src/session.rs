@@ -177,7 +177,12 @@ impl<'r> Part<'r> {
 
 impl<'m> Session<'m> {
     /// Binds a program to memory.
-    pub fn new(program: Program<'m>, batch: usize, cpu: Cpu<'m>, memory: Memory<'m>) -> Result<Session<'m>, SessionError> {
+    pub fn new(
+        program: Program<'m>,
+        batch: usize,
+        cpu: Cpu<'m>,
+        memory: Memory<'m>,
+    ) -> Result<Session<'m>, SessionError> {
         let sizes = Sizes::of(&program, batch, cpu.threads().count())?;
         Session::bind(program, batch, cpu, memory, &sizes)
     }

@@ -97,7 +97,9 @@ impl DenseFlow {
     fn check(&self) -> Result<(), BuildError> {
         let fine = self.dims >= 2 && self.dims <= 1 << 16 && self.blocks >= 1 && self.blocks <= 64;
         if !fine || self.width == 0 || self.width > 1 << 16 || !(self.clamp > 0.0 && self.clamp.is_finite()) {
-            return Err(BuildError::Config("a dense flow needs 2..=65536 dims, 1..=64 blocks, a width and a positive clamp"));
+            return Err(BuildError::Config(
+                "a dense flow needs 2..=65536 dims, 1..=64 blocks, a width and a positive clamp",
+            ));
         }
         Ok(())
     }

@@ -235,9 +235,9 @@ impl<'a> Model<'a> {
             let end = u64::from(p.name) + u64::from(p.name_len);
             let named = end <= self.param_names.len() as u64
                 && core::str::from_utf8(&self.param_names[p.name as usize..end as usize]).is_ok();
-            let fits = Shape(p.dims).checked_len().is_some_and(|len| {
-                p.offset.checked_add(blocks_of(len)).is_some_and(|end| end <= blocks)
-            });
+            let fits = Shape(p.dims)
+                .checked_len()
+                .is_some_and(|len| p.offset.checked_add(blocks_of(len)).is_some_and(|end| end <= blocks));
             if !named || !fits || p.trainable > 1 || p.reserved != 0 {
                 return Err(ModelError::Param { param });
             }
@@ -457,7 +457,10 @@ fn read_sections<'a>(bytes: &'a [u8], header: &FileHeader) -> Result<Sections<'a
     for record in records {
         let start = at.next_multiple_of(64);
         let end = start.checked_add(record.len).ok_or(table)?;
-        if record.offset != start || end > bytes.len() as u64 || bytes[at as usize..start as usize].iter().any(|b| *b != 0) {
+        if record.offset != start
+            || end > bytes.len() as u64
+            || bytes[at as usize..start as usize].iter().any(|b| *b != 0)
+        {
             return Err(table);
         }
         at = end;

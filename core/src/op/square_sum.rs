@@ -89,7 +89,11 @@ impl Operation for SquareSumDx {
         check.that(x.0[3] == 1 && self.scale > 0.0, "x must be C×H×W and the scale positive")?;
         check.that(self.root == inputs[2].is_some(), "y is given with the root and only then")?;
         if self.root {
-            check.same("y has the shape of the forward output", summed(x, self.per_position), check.batched(inputs, 2)?)?;
+            check.same(
+                "y has the shape of the forward output",
+                summed(x, self.per_position),
+                check.batched(inputs, 2)?,
+            )?;
         }
         check.same("g has the shape of the forward output", summed(x, self.per_position), check.batched(inputs, 0)?)?;
         Ok(Type::batched(x))
