@@ -4,8 +4,10 @@
 //! features. [`LinearShape`] says that in one record: `groups` weight matrices `[out, in]`, of which `share` neighbours
 //! read the same slice of `x`. A plain layer is `groups = share = 1`.
 
+use super::gemm::{Bias, Matrix};
 use super::{Activation, Pass};
 use crate::cpu::Cpu;
+use crate::simd::product::{self, MatrixSource, Product};
 
 /// Shape of a grouped linear layer; group `g` reads `x[x_offset + (g / share) · x_stride ..][.. in_features]` of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,14 +66,20 @@ impl LinearShape {
 }
 
 /// Scratch elements that a pass over `shape` needs with so many threads.
-pub fn linear_scratch(_shape: &LinearShape, _pass: Pass, _threads: usize) -> usize {
-    0
+pub fn linear_scratch(shape: &LinearShape, pass: Pass, threads: usize) -> usize {
+    let LinearShape { n, in_features: i, .. } = *shape;
+    let rows = shape.rows();
+    match pass {
+        Pass::Forward => product::scratch(n, rows, i, false, threads),
+        Pass::Dx => product::scratch(n, i, rows, false, threads),
+        Pass::Dw => product::scratch(rows, i, n, true, threads),
+    }
 }
 
 /// `y = act(W x + b)`: x `[n, x_len]`, weight `[groups, out, in]`, bias `[groups · out]`, y `[n, groups · out]`.
 pub fn linear(
     cpu: Cpu<'_>,
-    _scratch: &mut [f32],
+    scratch: &mut [f32],
     shape: &LinearShape,
     x: &[f32],
     weight: &[f32],
@@ -80,61 +88,69 @@ pub fn linear(
     y: &mut [f32],
 ) {
     shape.check(x.len(), y.len(), weight.len());
-    let LinearShape { in_features, out_features, share, x_len, x_offset, x_stride, .. } = *shape;
+    let LinearShape { n, in_features: i, x_len, x_offset, x_stride, .. } = *shape;
+    let rows = shape.rows();
     if let Some(bias) = bias {
         assert_eq!(bias.len(), shape.y_len(), "length of the bias");
     }
     if y.is_empty() {
         return;
     }
-    cpu.threads().chunks_mut(y, shape.y_len(), &|sample, _, y| {
-        let x = &x[sample * x_len..][..x_len];
-        for (row, y) in y.iter_mut().enumerate() {
-            let x = &x[x_offset + row / out_features / share * x_stride..][..in_features];
-            let w = &weight[row * in_features..][..in_features];
-            let sum = w.iter().zip(x).fold(0.0f32, |sum, (w, x)| sum + w * x);
-            *y = act.apply(sum + bias.map_or(0.0, |b| b[row]));
-        }
-    });
+    let b = &MatrixSource { b: Matrix::transposed(weight, i), batch_step: rows * i };
+    let bias = bias.map_or(Bias::None, Bias::Cols);
+    let a = Matrix::rows(&x[x_offset..], x_len);
+    let p = shape.product((n, rows, i), (a, x_stride), b, (shape.y_len(), rows));
+    product::run(cpu, scratch, &Product { bias, act, ..p }, y);
 }
 
 /// Gradient by the input: `gx = Wᵀ gy`, summed over the groups that share it; the whole of gx is written, 0 where no group reads.
-pub fn linear_dx(cpu: Cpu<'_>, _scratch: &mut [f32], shape: &LinearShape, gy: &[f32], weight: &[f32], gx: &mut [f32]) {
+pub fn linear_dx(cpu: Cpu<'_>, scratch: &mut [f32], shape: &LinearShape, gy: &[f32], weight: &[f32], gx: &mut [f32]) {
     shape.check(gx.len(), gy.len(), weight.len());
-    let LinearShape { in_features, x_len, x_offset, x_stride, .. } = *shape;
-    let (rows, y_len) = (shape.rows(), shape.y_len());
-    if gx.is_empty() {
+    let LinearShape { n, in_features: i, x_len, x_offset, x_stride, .. } = *shape;
+    let (rows, sets) = (shape.rows(), shape.sets());
+    if sets * i < x_len {
+        gx.fill(0.0);
+    }
+    if gx.is_empty() || sets == 0 {
         return;
     }
-    cpu.threads().chunks_mut(gx, x_len, &|sample, _, gx| {
-        gx.fill(0.0);
-        for set in 0..shape.sets() {
-            let gx = &mut gx[x_offset + set * x_stride..][..in_features];
-            for row in set * rows..(set + 1) * rows {
-                let g = gy[sample * y_len + row];
-                let w = &weight[row * in_features..][..in_features];
-                gx.iter_mut().zip(w).for_each(|(gx, w)| *gx += g * w);
-            }
-        }
-    });
+    let b = &MatrixSource { b: Matrix::rows(weight, i), batch_step: rows * i };
+    let a = Matrix::rows(gy, shape.y_len());
+    let p = shape.product((n, i, rows), (a, rows), b, (x_len, x_stride));
+    product::run(cpu, scratch, &p, &mut gx[x_offset..]);
 }
 
 /// Gradient by the weights: `gw = Σ_n gy xᵀ`, laid out like the weights.
-pub fn linear_dw(cpu: Cpu<'_>, _scratch: &mut [f32], shape: &LinearShape, x: &[f32], gy: &[f32], gw: &mut [f32]) {
+pub fn linear_dw(cpu: Cpu<'_>, scratch: &mut [f32], shape: &LinearShape, x: &[f32], gy: &[f32], gw: &mut [f32]) {
     shape.check(x.len(), gy.len(), gw.len());
-    let LinearShape { n, in_features, out_features, share, x_len, x_offset, x_stride, .. } = *shape;
+    let LinearShape { n, in_features: i, x_len, x_offset, x_stride, .. } = *shape;
+    let rows = shape.rows();
+    if n == 0 {
+        return gw.fill(0.0);
+    }
     if gw.is_empty() {
         return;
     }
-    cpu.threads().chunks_mut(gw, in_features, &|row, _, gw| {
-        gw.fill(0.0);
-        let first = x_offset + row / out_features / share * x_stride;
-        for sample in 0..n {
-            let g = gy[sample * shape.y_len() + row];
-            let x = &x[sample * x_len + first..][..in_features];
-            gw.iter_mut().zip(x).for_each(|(gw, x)| *gw += g * x);
-        }
-    });
+    let b = &MatrixSource { b: Matrix::rows(&x[x_offset..], x_len), batch_step: x_stride };
+    let a = Matrix::transposed(gy, shape.y_len());
+    let p = shape.product((rows, i, n), (a, rows), b, (i, rows * i));
+    product::run(cpu, scratch, &p, gw);
+}
+
+impl LinearShape {
+    /// One product for each set: `m×n×k`, A with the distance between neighbouring sets, B, and the distances between the
+    /// rows and between the sets of C.
+    fn product<'a>(
+        &self,
+        (m, n, k): (usize, usize, usize),
+        (a, a_group): (Matrix<'a>, usize),
+        b: &'a MatrixSource<'a>,
+        (c_row, c_batch): (usize, usize),
+    ) -> Product<'a, MatrixSource<'a>> {
+        let (bias, act) = (Bias::None, Activation::None);
+        let (batch, groups, residual, accumulate) = (self.sets(), self.sets(), None, false);
+        Product { m, n, k, batch, groups, a_group, a, b, bias, act, residual, accumulate, c_row, c_batch }
+    }
 }
 
 #[cfg(all(test, feature = "std"))]

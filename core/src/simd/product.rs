@@ -52,7 +52,7 @@ pub(crate) struct Product<'a, B> {
     pub k: usize,
     pub batch: usize,
     pub groups: usize,
-    /// Distance between the A of neighbouring groups; row biases are `m` apart.
+    /// Distance between the A of neighbouring groups; row biases are `m` apart, column biases `n`.
     pub a_group: usize,
     pub a: Matrix<'a>,
     pub b: &'a B,
@@ -169,7 +169,7 @@ impl<B: Source> Op for Task<'_, '_, B> {
                             _ => core::ptr::null(),
                         },
                         col_bias: match p.bias {
-                            Bias::Cols(b) if p0 == 0 => b.as_ptr().add(j0),
+                            Bias::Cols(b) if p0 == 0 => b.as_ptr().add(group * p.n + j0),
                             _ => core::ptr::null(),
                         },
                         residual: match p.residual {
