@@ -4,12 +4,13 @@
 //! torchvision's names `features.{0,3,6,8,10}.{weight,bias}`, and samples are normalised with ImageNet's mean and
 //! deviation; the classifier's tensors are ignored. 2,469,696 parameters. The smallest image is 63×63.
 
-use super::{Architecture, BuildError, Emitter, TapInfo};
+use super::{Architecture, BuildError, Emitter, TapInfo, conv_tensors};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::{Conv2d, MaxPool};
 use crate::shape::Shape;
-use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "alexnet",
@@ -68,11 +69,8 @@ const fn layer(
     Layer { name, tap, weight, stride, pad, pool }
 }
 
-fn tensors(each: &mut dyn FnMut(&str, Shape)) {
-    for l in &LAYERS {
-        each(&format!("{}.weight", l.name), l.weight);
-        each(&format!("{}.bias", l.name), Shape::vector(l.weight.0[0]));
-    }
+fn tensors() -> Vec<(String, Shape)> {
+    LAYERS.iter().flat_map(|l| conv_tensors(l.name, l.weight)).collect()
 }
 
 fn emit(e: &mut Emitter<'_>, image: TensorId) -> Result<(), BuildError> {

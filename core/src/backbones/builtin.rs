@@ -1,12 +1,13 @@
 //! The backbone that needs no file: three convolutions with random filters, the same in every build.
 
-use super::{Architecture, BuildError, Emitter, TapInfo, Weights};
+use super::{Architecture, BuildError, Emitter, TapInfo, Weights, conv_tensors};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::Conv2d;
 use crate::rng::Rng;
 use crate::shape::Shape;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
@@ -42,11 +43,8 @@ pub(super) fn weights() -> Weights {
     weights
 }
 
-fn tensors(each: &mut dyn FnMut(&str, Shape)) {
-    for (name, shape) in LAYERS {
-        each(&format!("{name}.weight"), shape);
-        each(&format!("{name}.bias"), Shape::vector(shape.0[0]));
-    }
+fn tensors() -> Vec<(String, Shape)> {
+    LAYERS.iter().flat_map(|(name, weight)| conv_tensors(name, *weight)).collect()
 }
 
 fn emit(e: &mut Emitter<'_>, image: TensorId) -> Result<(), BuildError> {

@@ -6,12 +6,14 @@
 //! run from −1 to 1. Tensors: `features.0.conv`, `features.{i}.{expand,dw,project}`, each `.weight` (OIHW) and `.bias`.
 //! Taps are block outputs, after the residual: linear, signed.
 
-use super::{Architecture, BuildError, Emitter, TapInfo};
+use super::{Architecture, BuildError, Emitter, TapInfo, conv_tensors};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::Conv2d;
 use crate::shape::Shape;
 use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "mobilenet_v2",
@@ -105,11 +107,9 @@ impl Block {
 
 const FIRST: Shape = Shape([STEM, 3, 3, 3]);
 
-fn tensors(each: &mut dyn FnMut(&str, Shape)) {
-    let mut conv = |name: &str, weight: Shape| {
-        each(&format!("{name}.weight"), weight);
-        each(&format!("{name}.bias"), Shape::vector(weight.0[0]));
-    };
+fn tensors() -> Vec<(String, Shape)> {
+    let mut all = Vec::new();
+    let mut conv = |name: &str, weight: Shape| all.extend(conv_tensors(name, weight));
     conv("features.0.conv", FIRST);
     for b in blocks() {
         if let Some(expand) = b.expand() {
@@ -118,6 +118,7 @@ fn tensors(each: &mut dyn FnMut(&str, Shape)) {
         conv(&format!("{}.dw", b.name), b.dw());
         conv(&format!("{}.project", b.name), b.project());
     }
+    all
 }
 
 fn emit(e: &mut Emitter<'_>, image: TensorId) -> Result<(), BuildError> {

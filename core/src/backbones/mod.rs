@@ -50,8 +50,8 @@ struct Architecture {
     taps: &'static [TapInfo],
     /// What [`Backbone::pooled`] reads unless told otherwise.
     pooled_taps: &'static [&'static str],
-    /// Calls its argument for each tensor that the network needs.
-    tensors: fn(&mut dyn FnMut(&str, Shape)),
+    /// Names and shapes of the tensors that the network needs.
+    tensors: fn() -> Vec<(String, Shape)>,
     /// Emits ops until the emitter has seen all taps.
     emit: fn(&mut Emitter<'_>, TensorId) -> Result<(), BuildError>,
 }
@@ -150,8 +150,7 @@ impl Backbone {
         let Some(architecture) = ARCHITECTURES.iter().find(|a| weights.contains(a.marker)) else {
             return Err(WeightsError::Unknown { found: weights.example().map(ToString::to_string) });
         };
-        let mut needed = Vec::new();
-        (architecture.tensors)(&mut |name, shape| needed.push((name.to_string(), shape)));
+        let needed = (architecture.tensors)();
         for (name, shape) in &needed {
             weights.get(name, *shape)?;
         }
@@ -276,6 +275,11 @@ fn concat(g: &mut Graph, name: &str, mut parts: Vec<TensorId>) -> Result<TensorI
     }
     // Nothing to concatenate: the op says so.
     parts.pop().map_or_else(|| Ok(g.emit(name, Concat {}, &[])?), Ok)
+}
+
+/// The tensors of a convolution with bias.
+fn conv_tensors(name: &str, weight: Shape) -> [(String, Shape); 2] {
+    [(format!("{name}.weight"), weight), (format!("{name}.bias"), Shape::vector(weight.0[0]))]
 }
 
 /// What an architecture writes through: ops named after the image, weights as shared frozen parameters, taps noted.
