@@ -10,6 +10,8 @@ pub mod autodiff;
 pub mod backbones;
 pub mod checksum;
 pub mod cpu;
+#[cfg(feature = "alloc")]
+pub mod duplicates;
 #[cfg(feature = "std")]
 pub mod file;
 #[cfg(feature = "alloc")]
@@ -19,6 +21,8 @@ pub mod graph;
 pub mod image;
 #[doc(hidden)]
 pub mod kernels;
+#[cfg(feature = "alloc")]
+pub mod linalg;
 #[cfg(feature = "alloc")]
 pub mod metrics;
 pub mod model;
