@@ -11,6 +11,8 @@ pub mod backbones;
 pub mod checksum;
 pub mod cpu;
 #[cfg(feature = "alloc")]
+pub mod detect;
+#[cfg(feature = "alloc")]
 pub mod duplicates;
 #[cfg(feature = "std")]
 pub mod file;

@@ -24,11 +24,11 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 
-pub(crate) mod math;
-pub(crate) mod sum;
 pub(crate) mod depthwise;
+pub(crate) mod math;
 pub(crate) mod patches;
 pub(crate) mod product;
+pub(crate) mod sum;
 
 /// Work that is compiled once for each instruction set. `run` must be `#[inline(always)]`.
 pub trait Op {

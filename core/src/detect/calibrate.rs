@@ -1,0 +1,149 @@
+//! Finishes a detector: scores the parts that were set aside with the very program that will score at the line, chooses
+//! the threshold from them, and writes the model.
+
+use super::options::Setup;
+use super::{Draft, Images, Observer, Phase, TrainError, Trained, data, report};
+use crate::backbones::Backbone;
+use crate::cpu::Cpu;
+use crate::image::ImageView;
+use crate::model::{DetectorRecord, MapKind, ModelWriter, OwnedModel};
+use crate::score::{ScoreError, Scorer, ScorerOptions};
+use crate::threshold::Threshold;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Held-out parts whose maps are measured.
+const MAPS: usize = 24;
+
+/// Where a detector's map comes from.
+pub(super) struct MapPlan {
+    kind: MapKind,
+    blur: f32,
+}
+
+impl MapPlan {
+    pub fn none() -> MapPlan {
+        MapPlan { kind: MapKind::None, blur: 0.0 }
+    }
+
+    /// DifferNet's gradient map, σ = 3 pixels.
+    pub fn gradient() -> MapPlan {
+        MapPlan { kind: MapKind::Gradient, blur: 3.0 }
+    }
+
+    /// PaDiM's map, σ = 4 pixels.
+    pub fn program() -> MapPlan {
+        MapPlan { kind: MapKind::Program, blur: 4.0 }
+    }
+
+    fn apply(&self, d: &mut DetectorRecord) {
+        let side = if self.kind == MapKind::None { 0 } else { d.size };
+        (d.map_kind, d.map_width, d.map_height, d.map_blur) = (self.kind as u32, side, side, self.blur);
+    }
+}
+
+pub(super) fn finish(
+    images: &dyn Images,
+    backbone: &Backbone,
+    setup: &Setup,
+    draft: Draft,
+    cpu: Cpu<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Trained, TrainError> {
+    let mut detector = data::detector(setup, backbone);
+    draft.map.apply(&mut detector);
+    let mut writer = ModelWriter {
+        detector,
+        about: draft.about,
+        params: &draft.params,
+        held_out_scores: Vec::new(),
+        programs: draft.programs.iter().collect(),
+    };
+    let model = OwnedModel::from_bytes(&writer.write()?)?;
+    let measured = measure(images, &model, &draft.held_out, cpu, observer)?;
+    drop(model);
+    (writer.detector.map_typical, writer.detector.map_limit) = measured.map_scale;
+    let threshold = Threshold::from_held_out(&measured.scores, setup.false_reject, setup.confidence);
+    writer.detector.set_threshold(threshold.as_ref());
+    writer.about.push(("held_out".to_string(), measured.scores.len().to_string()));
+    writer.held_out_scores.clone_from(&measured.scores);
+    if let Some(t) = &threshold
+        && t.confidence < setup.confidence
+    {
+        observer.note(&format!(
+            "{} held-out parts are too few for {:.0} % confidence in a false-reject rate of {}: the threshold is the highest of their scores, with {:.0} %",
+            t.held_out,
+            100.0 * setup.confidence,
+            setup.false_reject,
+            100.0 * t.confidence,
+        ));
+    }
+    if threshold.is_none() {
+        observer.note("no parts were held out, so the model has no threshold");
+    }
+    Ok(Trained {
+        model: writer.write()?,
+        epochs: draft.epochs,
+        final_loss: draft.final_loss,
+        held_out_scores: measured.scores,
+    })
+}
+
+struct Measured {
+    scores: Vec<f32>,
+    map_scale: (f32, f32),
+}
+
+fn measure(
+    images: &dyn Images,
+    model: &OwnedModel,
+    held_out: &[usize],
+    cpu: Cpu<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Measured, TrainError> {
+    let model = model.model();
+    let side = model.map_size().0 as usize;
+    let mut map = vec![0.0; side * side];
+    let mut memory = Vec::new();
+    let (mut scores, mut typical, mut limit) = (Vec::new(), Vec::new(), 0.0f32);
+    for (n, &index) in held_out.iter().enumerate() {
+        report(observer, Phase::Calibrate, n, held_out.len())?;
+        let with_map = side > 0 && n < MAPS;
+        let mut result: Result<f32, ScoreError> = Ok(0.0);
+        let read = images.with(index, &mut |view: &ImageView<'_>| {
+            result = score(view, &model, cpu, &mut memory, with_map.then_some(map.as_mut_slice()));
+        });
+        read.map_err(|error| TrainError::Image { name: images.name(index), error })?;
+        scores.push(result.map_err(|e| TrainError::Image { name: images.name(index), error: e.to_string() })?);
+        if with_map {
+            limit = map.iter().fold(limit, |l, m| l.max(*m));
+            map.sort_unstable_by(f32::total_cmp);
+            typical.push(map[map.len() / 2]);
+        }
+    }
+    report(observer, Phase::Calibrate, held_out.len(), held_out.len())?;
+    scores.sort_unstable_by(f32::total_cmp);
+    typical.sort_unstable_by(f32::total_cmp);
+    Ok(Measured { scores, map_scale: (typical.get(typical.len() / 2).copied().unwrap_or(0.0), limit) })
+}
+
+fn score(
+    view: &ImageView<'_>,
+    model: &crate::model::Model<'_>,
+    cpu: Cpu<'_>,
+    memory: &mut Vec<f32>,
+    map: Option<&mut [f32]>,
+) -> Result<f32, ScoreError> {
+    let options = ScorerOptions { max_width: view.width().max(16384), map: map.is_some() };
+    let needed = Scorer::memory_len(model, &options, cpu.threads().count())?;
+    if memory.len() < needed {
+        memory.resize(needed, 0.0);
+    }
+    let mut scorer = Scorer::new(*model, &options, cpu, memory)?;
+    match map {
+        Some(map) => scorer.score_with_map(view, map),
+        None => scorer.score(view),
+    }
+}

@@ -1,0 +1,214 @@
+//! Reads the images once: features of their views, thumbnails, and which parts are set aside.
+//!
+//! Photographs of one part are near-duplicates; if one of them trained the model, the others are no test of it. So whole
+//! groups of near-duplicates (`duplicates.rs`) are set aside, chosen by the seed.
+
+use super::options::Setup;
+use super::{Images, Observer, Phase, TrainError, report};
+use crate::backbones::Backbone;
+use crate::checksum::Digest;
+use crate::cpu::Cpu;
+use crate::duplicates;
+use crate::image::{ImageView, Preprocess};
+use crate::model::{DetectorRecord, ViewKind};
+use crate::place::OwnedProgram;
+use crate::rng::Rng;
+use crate::score::Views;
+use crate::session::{Memory, Session, Sizes};
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+use bytemuck::Zeroable;
+
+/// Random streams, apart from those of parameters.
+pub(super) mod stream {
+    pub const HELD_OUT: u32 = 0xF000_0001;
+    pub const SHUFFLE: u32 = 0xF000_0002;
+    pub const ROTATION: u32 = 0xF000_0003;
+}
+
+/// How images become inputs.
+pub(super) fn preprocess(setup: &Setup, backbone: &Backbone) -> Preprocess {
+    let (scale, shift) = backbone.normalisation();
+    Preprocess { size: setup.size, channels: 3, scale, shift }
+}
+
+/// The fixed part of a detector record.
+pub(super) fn detector(setup: &Setup, backbone: &Backbone) -> DetectorRecord {
+    let how = preprocess(setup, backbone);
+    DetectorRecord {
+        size: how.size,
+        channels: how.channels,
+        scale: how.scale,
+        shift: how.shift,
+        views: setup.views,
+        view_kind: setup.view_kind as u32,
+        ..DetectorRecord::zeroed()
+    }
+}
+
+/// Runs a program that turns images into features.
+pub(super) struct Extractor<'e> {
+    program: &'e OwnedProgram,
+    params: &'e [f32],
+    cpu: Cpu<'e>,
+    how: Preprocess,
+    sizes: Sizes,
+    memory: Vec<f32>,
+    scratch: Vec<f32>,
+    base: Vec<f32>,
+    thumbnail: Vec<f32>,
+    /// Features of one view.
+    pub len: usize,
+}
+
+impl<'e> Extractor<'e> {
+    pub fn new(
+        program: &'e OwnedProgram,
+        params: &'e [f32],
+        how: Preprocess,
+        cpu: Cpu<'e>,
+    ) -> Result<Extractor<'e>, TrainError> {
+        let p = program.program();
+        let sizes = Sizes::of(&p, 1, cpu.threads().count())?;
+        let len = p.find("features").map_or(0, |t| p.tensor_type(t).shape.len());
+        Ok(Extractor {
+            program,
+            params,
+            cpu,
+            how,
+            sizes,
+            memory: vec![0.0; sizes.total()],
+            scratch: Vec::new(),
+            base: vec![0.0; how.output_len()],
+            thumbnail: vec![0.0; duplicates::LEN],
+            len,
+        })
+    }
+
+    /// Reads an image; [`Extractor::base`] holds it then.
+    pub fn load(&mut self, images: &dyn Images, index: usize) -> Result<(), TrainError> {
+        let (how, scratch, base, small) = (self.how, &mut self.scratch, &mut self.base, &mut self.thumbnail);
+        let thumbnail = duplicates::thumbnail();
+        let mut result = Ok(());
+        let read = images.with(index, &mut |view: &ImageView<'_>| {
+            let (w, h) = (view.width(), view.height());
+            let needed = how.scratch_len(w, h).max(thumbnail.scratch_len(w, h));
+            if scratch.len() < needed {
+                scratch.resize(needed, 0.0);
+            }
+            result = how.apply(view, scratch, base).and_then(|()| thumbnail.apply(view, scratch, small));
+        });
+        read.map_err(|error| TrainError::Image { name: images.name(index), error })?;
+        result.map_err(|error| TrainError::image(images.name(index), &error))
+    }
+
+    /// The image read last, C×S×S, normalised.
+    pub fn base(&self) -> &[f32] {
+        &self.base
+    }
+
+    /// Features of one view of the image read last; `write` makes the view from the image.
+    pub fn features(&mut self, write: &mut dyn FnMut(&[f32], &mut [f32]), out: &mut [f32]) -> Result<(), TrainError> {
+        let memory = Memory::carve(self.params, &mut self.memory, &self.sizes)?;
+        let mut session = Session::bind(self.program.program(), 1, self.cpu, memory, &self.sizes)?;
+        if let Some(image) = session.input("image") {
+            write(&self.base, image);
+        }
+        session.run();
+        if let Some(features) = session.output("features") {
+            out.copy_from_slice(features);
+        }
+        Ok(())
+    }
+}
+
+/// Everything read from the images.
+pub(super) struct Data {
+    /// Features, image after image, view after view.
+    pub features: Vec<f32>,
+    /// Values of one view.
+    pub len: usize,
+    /// Views of an image.
+    pub views: usize,
+    /// Images that train.
+    pub train: Vec<usize>,
+    /// Images set aside.
+    pub held_out: Vec<usize>,
+    /// Digest of all images as read.
+    pub digest: u64,
+}
+
+impl Data {
+    /// Features of one view of an image.
+    pub fn row(&self, image: usize, view: usize) -> &[f32] {
+        &self.features[(image * self.views + view) * self.len..][..self.len]
+    }
+
+    /// All views of the training images.
+    pub fn train_rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.train.iter().flat_map(move |&i| (0..self.views).map(move |v| self.row(i, v)))
+    }
+}
+
+/// Reads all images: `views` fixed views of each through the extractor.
+pub(super) fn read(
+    images: &dyn Images,
+    setup: &Setup,
+    backbone: &Backbone,
+    views: usize,
+    extractor: &mut Extractor<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Data, TrainError> {
+    let count = images.len();
+    let mut record = detector(setup, backbone);
+    record.views = views as u32;
+    record.view_kind = if views <= 8 { ViewKind::Symmetries } else { ViewKind::Rotations } as u32;
+    let how = preprocess(setup, backbone);
+    let fixed = Views { detector: &record, preprocess: &how };
+    let mut digest = Digest::new(0);
+    let len = extractor.len;
+    let mut features = vec![0.0; count * views * len];
+    let mut thumbnails = Vec::with_capacity(count * duplicates::LEN);
+    for index in 0..count {
+        report(observer, Phase::Features, index, count)?;
+        extractor.load(images, index)?;
+        digest.write(bytemuck::cast_slice(extractor.base()));
+        thumbnails.extend_from_slice(&extractor.thumbnail);
+        for view in 0..views {
+            let out = &mut features[(index * views + view) * len..][..len];
+            extractor.features(&mut |base, image| fixed.write(view, base, image), out)?;
+        }
+    }
+    report(observer, Phase::Features, count, count)?;
+    if let Some(bad) = features.iter().position(|f| !f.is_finite()) {
+        let name = images.name(bad / (views * len).max(1));
+        return Err(TrainError::Image { name, error: "its features are not finite".to_string() });
+    }
+    let held_out = set_aside(&thumbnails, count, setup);
+    let train: Vec<usize> = (0..count).filter(|i| held_out.binary_search(i).is_err()).collect();
+    let data = Data { features, len, views, train, held_out, digest: digest.finish() };
+    let first = data.train.first().map_or(&[][..], |&i| data.row(i, 0));
+    if data.train.iter().all(|&i| data.row(i, 0) == first) {
+        return Err(TrainError::NoVariation);
+    }
+    Ok(data)
+}
+
+/// Images set aside, ascending: whole groups of near-duplicates.
+fn set_aside(thumbnails: &[f32], count: usize, setup: &Setup) -> Vec<usize> {
+    if setup.held_out <= 0.0 {
+        return Vec::new();
+    }
+    let chosen = duplicates::hold_out(&duplicates::groups(thumbnails), setup.held_out, setup.seed);
+    let mut held_out: Vec<usize> = (0..count).filter(|&i| chosen[i]).collect();
+    if held_out.is_empty() || held_out.len() > count / 2 {
+        // Every image resembles every other: groups say nothing, so single images are set aside.
+        let wanted = ((setup.held_out * count as f64 + 0.5) as usize).clamp(1, count / 2);
+        let mut all: Vec<usize> = (0..count).collect();
+        Rng::new(setup.seed, 0, stream::HELD_OUT).shuffle(&mut all);
+        held_out = all[..wanted].to_vec();
+    }
+    held_out.sort_unstable();
+    held_out
+}

@@ -1,0 +1,229 @@
+//! What can be chosen when training, and what is chosen where nothing is said.
+
+use super::TrainError;
+use crate::backbones::Backbone;
+use crate::checksum::Digest;
+use crate::model::ViewKind;
+use alloc::format;
+use alloc::string::ToString;
+use core::fmt;
+use core::str::FromStr;
+
+/// A detection method.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// Continuous dense flow on pooled multi-scale features.
+    Cdnf,
+    /// RealNVP/Glow flow on pooled multi-scale features.
+    DifferNet,
+    /// A Gaussian at each position of a feature map.
+    Padim,
+    /// One Gaussian over pooled multi-scale features: the floor that a flow has to beat.
+    Gauss,
+}
+
+impl Method {
+    /// All methods.
+    pub const ALL: [Method; 4] = [Method::Cdnf, Method::DifferNet, Method::Padim, Method::Gauss];
+
+    /// Name in files, on the command line and in C.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Method::Cdnf => "cdnf",
+            Method::DifferNet => "differnet",
+            Method::Padim => "padim",
+            Method::Gauss => "gauss",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Method {
+    type Err = TrainError;
+
+    fn from_str(text: &str) -> Result<Method, TrainError> {
+        let unknown = || TrainError::Options(format!("unknown method \"{text}\": cdnf, differnet, padim or gauss"));
+        Method::ALL.into_iter().find(|m| m.as_str() == text).ok_or_else(unknown)
+    }
+}
+
+/// A set of defaults.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Preset {
+    /// A fixed list of exact views, features computed once: minutes on two cores.
+    Fast,
+    /// The papers' literal settings: 448 pixels, fresh random rotations each epoch, 48 or 64 views when scoring.
+    Paper,
+}
+
+impl Preset {
+    /// Name in files and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Preset::Fast => "fast",
+            Preset::Paper => "paper",
+        }
+    }
+}
+
+impl FromStr for Preset {
+    type Err = TrainError;
+
+    fn from_str(text: &str) -> Result<Preset, TrainError> {
+        match text {
+            "fast" => Ok(Preset::Fast),
+            "paper" => Ok(Preset::Paper),
+            _ => Err(TrainError::Options(format!("unknown preset \"{text}\": fast or paper"))),
+        }
+    }
+}
+
+/// What can be chosen; `None` leaves it to the preset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainOptions {
+    /// Which method.
+    pub method: Method,
+    /// Which defaults.
+    pub preset: Preset,
+    /// Side of the square the image is resized to, 32..=2048 pixels.
+    pub size: Option<u32>,
+    /// Epochs over the images; `None` stops by the scores of held-out good parts.
+    pub epochs: Option<u32>,
+    /// Views averaged when scoring, 1..=256: up to 8 are the symmetries of the square, more are rotations.
+    pub views: Option<u32>,
+    /// Share of good parts that may be rejected, inside 0..1.
+    pub false_reject: f64,
+    /// Confidence of that promise, inside 0..1.
+    pub confidence: f64,
+    /// Share of images set aside for calibration, in whole groups of near-duplicates, 0..=0.5; 0 sets none aside and
+    /// leaves the model without a threshold.
+    pub held_out: f64,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Step size of Adam.
+    pub learning_rate: Option<f32>,
+    /// Whether the model can make maps.
+    pub map: bool,
+}
+
+impl Default for TrainOptions {
+    fn default() -> TrainOptions {
+        TrainOptions {
+            method: Method::Cdnf,
+            preset: Preset::Fast,
+            size: None,
+            epochs: None,
+            views: None,
+            false_reject: 0.01,
+            confidence: 0.95,
+            held_out: 0.1,
+            seed: 0,
+            learning_rate: None,
+            map: true,
+        }
+    }
+}
+
+/// Options with every choice made.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub method: Method,
+    pub preset: Preset,
+    pub size: u32,
+    /// Exact number of epochs, or `None` to stop by held-out parts.
+    pub epochs: Option<usize>,
+    /// Views averaged when scoring.
+    pub views: u32,
+    pub view_kind: ViewKind,
+    /// Views of an image in training.
+    pub train_views: usize,
+    /// Fresh random rotations each epoch instead of fixed views.
+    pub random_rotations: bool,
+    pub false_reject: f64,
+    pub confidence: f64,
+    pub held_out: f64,
+    pub seed: u64,
+    pub learning_rate: f32,
+    pub map: bool,
+}
+
+impl TrainOptions {
+    pub(super) fn resolve(&self, backbone: &Backbone) -> Result<Setup, TrainError> {
+        let range = |ok: bool, text: &str| if ok { Ok(()) } else { Err(TrainError::Options(text.to_string())) };
+        let inside = |x: f64| x > 0.0 && x < 1.0;
+        range(inside(self.false_reject), "the false-reject rate must lie between 0 and 1")?;
+        range(inside(self.confidence), "the confidence must lie between 0 and 1")?;
+        range((0.0..=0.5).contains(&self.held_out), "the held-out share must lie in 0..=0.5")?;
+        range(self.epochs.is_none_or(|e| (1..=100_000).contains(&e)), "epochs must lie in 1..=100000")?;
+        range(self.views.is_none_or(|v| (1..=256).contains(&v)), "views must lie in 1..=256")?;
+        range(self.size.is_none_or(|s| (32..=2048).contains(&s)), "the size must lie in 32..=2048 pixels")?;
+        let lr = self.learning_rate.unwrap_or(2e-4);
+        range(lr > 0.0 && lr <= 1.0, "the learning rate must lie in 0..=1")?;
+        let flow = matches!(self.method, Method::Cdnf | Method::DifferNet);
+        let paper = self.preset == Preset::Paper;
+        let views = self.views.unwrap_or(match (self.method, paper) {
+            (Method::Padim, _) => 1,
+            (Method::Cdnf | Method::Gauss | Method::DifferNet, false) => 4,
+            (Method::Cdnf | Method::Gauss, true) => 48,
+            (Method::DifferNet, true) => 64,
+        });
+        let view_kind = if views <= 8 && !paper { ViewKind::Symmetries } else { ViewKind::Rotations };
+        let epochs = self.epochs.map(|e| e as usize).or(match (self.method, paper) {
+            (Method::Cdnf, true) => Some(280),
+            (Method::DifferNet, true) => Some(192),
+            _ => None,
+        });
+        let default_size = match self.method {
+            Method::Padim => super::padim::default_size(backbone),
+            Method::Cdnf | Method::DifferNet | Method::Gauss if paper => 448,
+            Method::Cdnf | Method::DifferNet | Method::Gauss => 224,
+        };
+        Ok(Setup {
+            method: self.method,
+            preset: self.preset,
+            size: self.size.unwrap_or(default_size),
+            epochs,
+            views,
+            view_kind,
+            train_views: if paper && flow { 4 } else { views.min(8) as usize },
+            random_rotations: paper && flow,
+            false_reject: self.false_reject,
+            confidence: self.confidence,
+            held_out: self.held_out,
+            seed: self.seed,
+            learning_rate: lr,
+            map: self.map,
+        })
+    }
+}
+
+impl Setup {
+    /// Images below which a method cannot be fitted.
+    pub fn min_images(&self) -> usize {
+        match self.method {
+            // A covariance at each position, ridged; fewer say nothing about spread.
+            Method::Padim | Method::Gauss | Method::Cdnf | Method::DifferNet => 5,
+        }
+    }
+
+    /// Digest of everything that decides the result, for checkpoints.
+    pub fn digest(&self, backbone: &Backbone, data: u64) -> u64 {
+        let mut digest = Digest::new(0);
+        digest.write(
+            format!("{self:?} {} {:016x} {data:016x} {}", backbone.name(), backbone.digest(), crate::VERSION)
+                .as_bytes(),
+        );
+        digest.finish()
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
