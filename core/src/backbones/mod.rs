@@ -3,7 +3,7 @@
 //! A backbone has named taps, points where its features can be read, and [`Backbone::emit`] writes the ops up to the
 //! deepest tap asked for into a graph, with its weights as frozen parameters. Emitting twice with the same prefix shares
 //! the weights, so one backbone can see an image at several scales ([`Backbone::pooled`]). Each architecture is one file
-//! and one line in [`ARCHITECTURES`]; a weights file is recognised by the name of a tensor that only that one has.
+//! and one line in the list `ARCHITECTURES`; a weights file is recognised by the name of a tensor that only that one has.
 //! Sides of images are free, odd ones too. Next: `mobilenet_v2.rs`, `alexnet.rs`, `builtin.rs`; `weights.rs`.
 
 mod alexnet;
