@@ -14,7 +14,7 @@ mod view;
 
 pub use blur::{gaussian_blur, gaussian_blur_scratch_len};
 pub use preprocess::Preprocess;
-pub use resize::{Plane, PlaneMut, resize_bilinear};
+pub use resize::{Plane, PlaneMut, resize_bilinear, resize_row};
 pub use rotate::{d4_inverse, rotate_nearest, view_d4};
 pub use spline::rotate_cubic;
 pub use view::{ChannelOrder, ImageError, ImageView, Samples};

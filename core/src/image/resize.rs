@@ -62,17 +62,26 @@ pub fn resize_bilinear(from: Plane<'_>, to: PlaneMut<'_>) {
     assert!(fits(to.values.len(), to.width, to.height, to.stride), "output plane is too short");
     assert!(from.width > 0 && from.height > 0, "cannot enlarge an empty plane");
     assert!(fits(from.values.len(), from.width, from.height, from.stride), "input plane is too short");
-    let (x_ratio, y_ratio) = (from.width as f64 / to.width as f64, from.height as f64 / to.height as f64);
-    for (y, row) in to.values.chunks_mut(to.stride).take(to.height).enumerate() {
-        let (y0, y1, v) = source(y, y_ratio, from.height);
-        let above = &from.values[y0 * from.stride..][..from.width];
-        let below = &from.values[y1 * from.stride..][..from.width];
-        for (x, o) in row[..to.width].iter_mut().enumerate() {
-            let (x0, x1, u) = source(x, x_ratio, from.width);
-            let top = above[x0] * (1.0 - u) + above[x1] * u;
-            let bottom = below[x0] * (1.0 - u) + below[x1] * u;
-            *o = top * (1.0 - v) + bottom * v;
-        }
+    let (width, height) = (to.width, to.height);
+    for (y, row) in to.values.chunks_mut(to.stride).take(height).enumerate() {
+        resize_row(&from, height, y, &mut row[..width]);
+    }
+}
+
+/// Row `y` of `from` resized to `height` rows of `row.len()` elements, for outputs that are not one slice.
+///
+/// # Panics
+/// If `from` is empty or its elements do not reach its last row.
+pub fn resize_row(from: &Plane<'_>, height: usize, y: usize, row: &mut [f32]) {
+    let (x_ratio, y_ratio) = (from.width as f64 / row.len() as f64, from.height as f64 / height as f64);
+    let (y0, y1, v) = source(y, y_ratio, from.height);
+    let above = &from.values[y0 * from.stride..][..from.width];
+    let below = &from.values[y1 * from.stride..][..from.width];
+    for (x, o) in row.iter_mut().enumerate() {
+        let (x0, x1, u) = source(x, x_ratio, from.width);
+        let top = above[x0] * (1.0 - u) + above[x1] * u;
+        let bottom = below[x0] * (1.0 - u) + below[x1] * u;
+        *o = top * (1.0 - v) + bottom * v;
     }
 }
 

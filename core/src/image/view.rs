@@ -3,6 +3,7 @@
 //! Sample (x, y, c) is element `origin + x·pixel_stride + y·row_stride + c·plane_stride`. That one formula covers planar
 //! and interleaved images, padded rows, regions of interest, unused alpha bytes, and images stored bottom-up or
 //! mirrored (negative strides). [`ImageView::new`] proves that all of them lie inside the slice; nothing fails after it.
+//! Planes that were allocated apart have a slice each: [`ImageView::planes`].
 
 use core::fmt;
 
@@ -133,7 +134,8 @@ impl core::error::Error for ImageError {}
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ImageView<'a> {
-    samples: Samples<'a>,
+    /// The samples of each channel; the same slice three times unless the planes lie apart.
+    samples: [Samples<'a>; 3],
     width: u32,
     height: u32,
     order: ChannelOrder,
@@ -178,7 +180,32 @@ impl<'a> ImageView<'a> {
         if least < 0 || greatest >= samples.len() as i128 {
             return Err(ImageError::OutOfBounds { width, height, least, greatest, samples: samples.len() });
         }
+        let samples = [samples; 3];
         Ok(Self { samples, width, height, order, origin, pixel_stride, row_stride, plane_stride, white })
+    }
+
+    /// Views a colour image whose three planes lie anywhere, in the order of `order`, all with the same strides; else as
+    /// [`ImageView::new`]. A grey image has only the first.
+    ///
+    /// # Errors
+    /// As [`ImageView::new`], for each plane.
+    pub fn planes(
+        planes: [Samples<'a>; 3],
+        width: u32,
+        height: u32,
+        order: ChannelOrder,
+        origin: usize,
+        pixel_stride: isize,
+        row_stride: isize,
+        white: f32,
+    ) -> Result<Self, ImageError> {
+        let view = |samples| Self::new(samples, width, height, order, origin, pixel_stride, row_stride, 0, white);
+        let mut whole = view(planes[0])?;
+        for (slot, samples) in whole.samples.iter_mut().zip(planes).take(order.channels()).skip(1) {
+            view(samples)?;
+            *slot = samples;
+        }
+        Ok(whole)
     }
 
     fn dense(
@@ -273,7 +300,7 @@ impl<'a> ImageView<'a> {
             return None;
         }
         let at = self.row_start(y, channel) + x as isize * self.pixel_stride;
-        Some(match self.samples {
+        Some(match self.samples[channel] {
             Samples::U8(s) => f32::from(s[at as usize]),
             Samples::U16(s) => f32::from(s[at as usize]),
             Samples::F32(s) => s[at as usize],
@@ -292,34 +319,36 @@ impl<'a> ImageView<'a> {
 
     /// `sum += weight · row y`. `sum` holds the row's channels side by side if [`Self::interleaved`], else as planes.
     pub(super) fn add_row(&self, y: u32, weight: f32, sum: &mut [f32]) {
-        match self.samples {
-            Samples::U8(s) => self.add_row_of(s, y, weight, sum),
-            Samples::U16(s) => self.add_row_of(s, y, weight, sum),
-            Samples::F32(s) => self.add_row_of(s, y, weight, sum),
+        if self.interleaved() {
+            self.add_run(0, self.row_start(y, 0), weight, sum);
+            return;
+        }
+        for (channel, plane) in sum.chunks_exact_mut(self.width as usize).enumerate() {
+            self.add_run(channel, self.row_start(y, channel), weight, plane);
         }
     }
 
-    fn add_row_of<T: Copy + Into<f32>>(&self, samples: &[T], y: u32, weight: f32, sum: &mut [f32]) {
-        let width = self.width as usize;
-        let add_run = |start: isize, sum: &mut [f32]| {
-            let run = &samples[start as usize..start as usize + sum.len()];
-            for (a, &s) in sum.iter_mut().zip(run) {
-                *a += weight * s.into();
-            }
-        };
-        if self.interleaved() {
-            add_run(self.row_start(y, 0), sum);
-            return;
+    /// Adds samples from element `start` of a channel on: side by side if the row is interleaved, else a pixel apart.
+    fn add_run(&self, channel: usize, start: isize, weight: f32, sum: &mut [f32]) {
+        let step = if self.interleaved() { 1 } else { self.pixel_stride };
+        match self.samples[channel] {
+            Samples::U8(s) => add_weighted(s, start, step, weight, sum),
+            Samples::U16(s) => add_weighted(s, start, step, weight, sum),
+            Samples::F32(s) => add_weighted(s, start, step, weight, sum),
         }
-        for (channel, plane) in sum.chunks_exact_mut(width).enumerate() {
-            let start = self.row_start(y, channel);
-            if self.pixel_stride == 1 {
-                add_run(start, plane);
-            } else {
-                for (x, a) in plane.iter_mut().enumerate() {
-                    *a += weight * samples[(start + x as isize * self.pixel_stride) as usize].into();
-                }
-            }
+    }
+}
+
+/// `sum[i] += weight · samples[start + i·step]`.
+fn add_weighted<T: Copy + Into<f32>>(samples: &[T], start: isize, step: isize, weight: f32, sum: &mut [f32]) {
+    if step == 1 {
+        let run = &samples[start as usize..start as usize + sum.len()];
+        for (a, &s) in sum.iter_mut().zip(run) {
+            *a += weight * s.into();
+        }
+    } else {
+        for (i, a) in sum.iter_mut().enumerate() {
+            *a += weight * samples[(start + i as isize * step) as usize].into();
         }
     }
 }
@@ -366,5 +395,19 @@ mod tests {
         let mut sum = [10.0; 3];
         v.add_row(0, 2.0, &mut sum);
         assert_eq!(sum, [22.0, 20.0, 18.0]);
+    }
+
+    #[test]
+    fn planes_may_lie_apart() {
+        let (b, g, r) = ([1u8, 2], [3u16, 4], [5.0f32, 6.0]);
+        let planes = [Samples::U8(&b), Samples::U16(&g), Samples::F32(&r)];
+        let view = |planes, w| ImageView::planes(planes, w, 1, ChannelOrder::Bgr, 0, 1, 2, 1.0);
+        let v = view(planes, 2).unwrap();
+        assert_eq!([0, 1, 2].map(|c| v.sample(1, 0, c)), [Some(2.0), Some(4.0), Some(6.0)]);
+        let mut sum = [0.0; 6];
+        v.add_row(0, 1.0, &mut sum);
+        assert_eq!(sum, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert!(view(planes, 3).is_err());
+        assert!(view([planes[0], planes[1], Samples::F32(&r[..1])], 2).is_err());
     }
 }
