@@ -47,7 +47,8 @@ impl Region {
     pub const ALL: [Region; REGIONS] =
         [Region::Params, Region::Grads, Region::State, Region::Work, Region::Io, Region::Fixed];
 
-    pub(crate) fn from_word(word: u32) -> Option<Region> {
+    /// The region of that number.
+    pub fn from_word(word: u32) -> Option<Region> {
         Region::ALL.get(word as usize).copied()
     }
 
@@ -171,6 +172,16 @@ impl<'a> Program<'a> {
     /// Blocks of a region (per sample where it scales with the batch).
     pub fn blocks(&self, region: Region) -> u64 {
         self.header.blocks[region as usize]
+    }
+
+    /// Number of tensors.
+    pub fn tensors(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Record of a tensor: its region and offset, for executors with memory of their own.
+    pub fn tensor(&self, tensor: u32) -> &'a TensorRecord {
+        &self.tensors[tensor as usize]
     }
 
     /// Type of a tensor. Validation has checked the record.

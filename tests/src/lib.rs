@@ -1,1 +1,10 @@
-//! Shared pieces of the adflow tests.
+//! Shared pieces of the adflow tests: the f64 reference, cases as data, comparison, and programs in owned memory.
+//!
+//! The idea: an op is described once, as a list of [`cases`], and every executor is held against [`reference`], which
+//! is written to be read, not to be fast. How closely an op must agree is stated in one table, [`compare::tolerance`].
+
+pub mod cases;
+pub mod compare;
+pub mod graphs;
+pub mod owned;
+pub mod reference;

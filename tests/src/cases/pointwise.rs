@@ -1,0 +1,56 @@
+//! Pointwise ops, sums per channel, magnitudes and the optimiser.
+
+use super::{Case, Fill, Input, SIZES, batched, single};
+use adflow::kernels::activation::Activation;
+use adflow::op::{
+    Activate, ActivateDx, Adam, Add, ChannelSum, Magnitude, MagnitudeDx, ScaleShift, ScaleShiftDscale, ScaleShiftDx,
+};
+use adflow::shape::{Shape, Type};
+
+/// Exactly on the kinks of relu6, around them, and beyond.
+const KINKS: Fill = Fill::Levels(&[-2.0, -1e-30, 0.0, 1e-30, 0.5, 5.999_999_5, 6.0, 6.000_000_5, 7.0]);
+
+fn shapes() -> impl Iterator<Item = Shape> {
+    let vectors = SIZES.into_iter().map(Shape::vector);
+    let planes = [Shape::chw(3, 5, 7), Shape::chw(16, 1, 65), Shape::chw(1, 9, 15), Shape::chw(17, 8, 8)];
+    vectors.chain(planes)
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut out = Vec::new();
+    let wide = Fill::Uniform(-9.0, 9.0);
+    for shape in shapes() {
+        let x = || batched(shape);
+        for act in [Activation::None, Activation::Relu, Activation::Relu6] {
+            out.push(Case::new(Activate { act }, [x().fill(wide.clone())]));
+            out.push(Case::new(ActivateDx { act }, [x(), x().fill(KINKS)]));
+        }
+        out.push(Case::new(Activate { act: Activation::Relu6 }, [x().fill(KINKS)]));
+        out.push(Case::new(Add {}, [x(), x()]));
+        let per_channel = || single(Shape::vector(shape.c()));
+        out.push(Case::new(ScaleShift {}, [x(), per_channel(), per_channel()]));
+        out.push(Case::new(ScaleShiftDx {}, [x(), per_channel()]));
+        out.push(Case::new(ScaleShiftDscale {}, [x(), x()]));
+        out.push(Case::new(ChannelSum {}, [x()]));
+        let complex = Shape::chw(2 * shape.c(), shape.h(), shape.w());
+        out.push(Case::new(Magnitude {}, [batched(complex)]));
+        let y = x().fill(Fill::Uniform(0.5, 2.0));
+        out.push(Case::new(MagnitudeDx {}, [x(), batched(complex), y]));
+    }
+    // Sums of parameters are not batched.
+    out.push(Case::new(Add {}, [single(Shape::vector(33)), single(Shape::vector(33))]));
+    // All zero: the square root's guard.
+    out.push(Case::new(Magnitude {}, [batched(Shape::chw(4, 3, 3)).fill(Fill::Levels(&[0.0]))]));
+    out.extend(SIZES.into_iter().chain([40_000]).map(|len| adam(len, 1.0)));
+    out.extend([2.0, 3.0, 1000.0, 1e7].map(|step| adam(65, step)));
+    out
+}
+
+/// A step on a range of `len`; the rate is large, so that an error in the step is seen next to the parameter.
+fn adam(len: u32, step: f32) -> Case {
+    let op = Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5 };
+    let state = single(Shape::vector(2 * len)).fill(Fill::Uniform(0.01, 1.0));
+    let control = Input { ty: Type::single(Shape::vector(2)), fill: Fill::Exactly(vec![0.25, step]) };
+    let case = Case::new(op, [single(Shape::vector(len)), state, control]);
+    Case { before: Some(single(Shape::vector(len))), ..case }
+}

@@ -1,0 +1,121 @@
+//! How closely a result must agree with the reference, op by op.
+
+use adflow::op::{Interpolation, Op};
+
+/// Allowed difference from the f64 reference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tolerance {
+    /// The reference rounded to f32, bit for bit (−0 equals 0).
+    Exact,
+    /// At most so many f32 steps from the rounded reference, for each element.
+    Ulp(u32),
+    /// At most this share of the largest expected magnitude, for each element. For sums of terms of both signs; the
+    /// normalised mean squared error is then at most its square.
+    Scaled(f64),
+}
+
+/// The tolerance of each op. Tighten, don't loosen.
+pub fn tolerance(op: &Op) -> Tolerance {
+    use Tolerance::{Exact, Scaled, Ulp};
+    match op {
+        // They move values, choose among them, or round once.
+        Op::Activate(_)
+        | Op::ActivateDx(_)
+        | Op::Add(_)
+        | Op::ScaleShiftDx(_)
+        | Op::MaxPool(_)
+        | Op::Concat(_)
+        | Op::Slice(_)
+        | Op::Embed(_)
+        | Op::Permute(_)
+        | Op::BatchMeanDx(_) => Exact,
+        Op::Resize(a) => match a.mode {
+            Interpolation::Nearest => Exact,
+            Interpolation::Bilinear => Scaled(4e-7),
+        },
+        // Two or three roundings.
+        Op::GlobalMeanDx(_) | Op::FlowNllDj(_) | Op::TopMeanDx(_) | Op::BatchMean(_) | Op::TopMean(_) => Ulp(1),
+        Op::FlowNllDz(_) | Op::SquareSumDx(_) => Ulp(3),
+        Op::Magnitude(_) | Op::MagnitudeDx(_) => Ulp(3),
+        Op::ScaleShift(_) => Scaled(2e-7),
+        // Few terms.
+        Op::MaxPoolDx(_) | Op::ResizeDx(_) => Scaled(6e-7),
+        // Sums of tens to hundreds of terms.
+        Op::Conv2d(_)
+        | Op::Conv2dDx(_)
+        | Op::Conv2dDw(_)
+        | Op::Linear(_)
+        | Op::LinearDx(_)
+        | Op::LinearDw(_)
+        | Op::PositionLinear(_)
+        | Op::PositionLinearDx(_)
+        | Op::ScaleShiftDscale(_)
+        | Op::ChannelSum(_)
+        | Op::GlobalMean(_)
+        | Op::FlowNll(_)
+        | Op::SquareSum(_) => Scaled(1e-6),
+        // Exponential and arc tangent of the engine's own.
+        Op::Coupling(_) | Op::CouplingDx(_) | Op::CouplingDst(_) | Op::LogDet(_) | Op::LogDetDst(_) => Scaled(1e-6),
+        Op::Adam(_) => Scaled(1e-6),
+    }
+}
+
+/// Distance in f32 steps; `u32::MAX` where one is not a number.
+fn steps(a: f32, b: f32) -> u32 {
+    if a.is_nan() || b.is_nan() {
+        return if a.is_nan() && b.is_nan() { 0 } else { u32::MAX };
+    }
+    // Bits in an order that integers share, so that neighbours differ by one.
+    let key = |x: f32| {
+        let bits = i64::from(x.to_bits() & 0x7FFF_FFFF);
+        if x.is_sign_negative() { -bits } else { bits }
+    };
+    (key(a) - key(b)).unsigned_abs() as u32
+}
+
+/// Describes the first element that is off by more than the tolerance, or `None`.
+pub fn difference(got: &[f32], want: &[f64], tolerance: Tolerance) -> Option<String> {
+    if got.len() != want.len() {
+        return Some(format!("{} values, expected {}", got.len(), want.len()));
+    }
+    let scale = want.iter().fold(0.0f64, |m, w| m.max(w.abs()));
+    let off = |g: f32, w: f64| match tolerance {
+        Tolerance::Exact => steps(g, w as f32) > 0,
+        Tolerance::Ulp(n) => steps(g, w as f32) > n,
+        Tolerance::Scaled(eps) => (f64::from(g) - w).abs() > eps * scale || g.is_nan() != w.is_nan(),
+    };
+    let first = (0..got.len()).find(|&i| off(got[i], want[i]))?;
+    let count = (0..got.len()).filter(|&i| off(got[i], want[i])).count();
+    let (g, w) = (got[first], want[first]);
+    Some(format!(
+        "{count} of {} values off; first [{first}]: got {g:e}, want {w:e}, off by {} steps or {:.2e} of the largest, tolerance {tolerance:?}",
+        got.len(),
+        steps(g, w as f32),
+        (f64::from(g) - w).abs() / scale
+    ))
+}
+
+/// Describes the first element whose bits differ, or `None`.
+pub fn bits_differ(a: &[f32], b: &[f32]) -> Option<String> {
+    if a.len() != b.len() {
+        return Some(format!("{} and {} values", a.len(), b.len()));
+    }
+    let first = (0..a.len()).find(|&i| a[i].to_bits() != b[i].to_bits())?;
+    Some(format!("[{first}]: {:e} and {:e}", a[first], b[first]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_seen() {
+        assert_eq!(difference(&[1.0, 0.0], &[1.0, -0.0], Tolerance::Exact), None);
+        let next = f32::from_bits(1.0f32.to_bits() + 1);
+        assert!(difference(&[next], &[1.0], Tolerance::Exact).is_some());
+        assert_eq!(difference(&[next], &[1.0], Tolerance::Ulp(1)), None);
+        assert!(difference(&[f32::NAN], &[1.0], Tolerance::Scaled(1.0)).is_some());
+        assert!(difference(&[100.0, 1.001], &[100.0, 1.0], Tolerance::Scaled(1e-6)).is_some());
+        assert!(bits_differ(&[0.0], &[-0.0]).is_some());
+    }
+}

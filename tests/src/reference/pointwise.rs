@@ -1,0 +1,100 @@
+//! Ops that look at one element at a time, sums per channel, and the optimiser.
+
+use super::Step;
+use adflow::kernels::activation::Activation;
+use adflow::op::Adam;
+
+/// The activation itself.
+pub fn act(kind: Activation, x: f64) -> f64 {
+    match kind {
+        Activation::None => x,
+        Activation::Relu => x.max(0.0),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+    }
+}
+
+pub fn activate(kind: Activation, step: &Step<'_>) -> Vec<f64> {
+    step.input(0).data.iter().map(|&x| act(kind, x)).collect()
+}
+
+pub fn activate_dx(kind: Activation, step: &Step<'_>) -> Vec<f64> {
+    let slope = |y: f64| match kind {
+        Activation::None => 1.0,
+        Activation::Relu => f64::from(u8::from(y > 0.0)),
+        Activation::Relu6 => f64::from(u8::from(y > 0.0 && y < 6.0)),
+    };
+    step.input(0).data.iter().zip(step.input(1).data).map(|(g, &y)| g * slope(y)).collect()
+}
+
+pub fn add(step: &Step<'_>) -> Vec<f64> {
+    step.input(0).data.iter().zip(step.input(1).data).map(|(a, b)| a + b).collect()
+}
+
+/// Channel of element `i` of a tensor like slot 0, batch included.
+fn channel(step: &Step<'_>, i: usize) -> usize {
+    let shape = step.input(0).shape();
+    i / (shape.len() / shape.c() as usize) % shape.c() as usize
+}
+
+pub fn scale_shift(step: &Step<'_>) -> Vec<f64> {
+    let (scale, shift) = (step.input(1).data, step.input(2).data);
+    let y = |(i, x): (usize, &f64)| x * scale[channel(step, i)] + shift[channel(step, i)];
+    step.input(0).data.iter().enumerate().map(y).collect()
+}
+
+pub fn scale_shift_dx(step: &Step<'_>) -> Vec<f64> {
+    let scale = step.input(1).data;
+    step.input(0).data.iter().enumerate().map(|(i, g)| g * scale[channel(step, i)]).collect()
+}
+
+pub fn scale_shift_dscale(step: &Step<'_>) -> Vec<f64> {
+    let mut out = step.zeros();
+    for (i, (g, x)) in step.input(0).data.iter().zip(step.input(1).data).enumerate() {
+        out[channel(step, i)] += g * x;
+    }
+    out
+}
+
+pub fn channel_sum(step: &Step<'_>) -> Vec<f64> {
+    let mut out = step.zeros();
+    for (i, x) in step.input(0).data.iter().enumerate() {
+        out[channel(step, i)] += x;
+    }
+    out
+}
+
+const MAGNITUDE_EPS: f64 = 1e-12;
+
+pub fn magnitude(step: &Step<'_>) -> Vec<f64> {
+    step.per_sample(|n| {
+        let x = step.input(0).sample(n).to_vec();
+        let (re, im) = x.split_at(x.len() / 2);
+        re.iter().zip(im).map(|(re, im)| (re * re + im * im + MAGNITUDE_EPS).sqrt()).collect()
+    })
+}
+
+pub fn magnitude_dx(step: &Step<'_>) -> Vec<f64> {
+    let (gy, x, y) = (step.input(0), step.input(1), step.input(2));
+    step.per_sample(|n| {
+        let half = y.shape().len();
+        (0..2 * half).map(|i| gy.sample(n)[i % half] * x.sample(n)[i] / y.sample(n)[i % half]).collect()
+    })
+}
+
+/// `g ← g + λθ; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; θ ← θ − lr·m̂/(√v̂ + ε)`.
+pub fn adam(a: Adam, step: &mut Step<'_>) -> Vec<f64> {
+    let (grads, control) = (step.inputs[0].expect("grads").data, step.inputs[2].expect("control").data);
+    let (rate, t) = (control[0], control[1].max(1.0));
+    let [beta1, beta2, eps, decay] = [a.beta1, a.beta2, a.eps, a.weight_decay].map(f64::from);
+    let len = step.before.len();
+    let mut params = step.before.to_vec();
+    for (i, p) in params.iter_mut().enumerate() {
+        let g = grads[i] + decay * *p;
+        let m = beta1 * step.state[i] + (1.0 - beta1) * g;
+        let v = beta2 * step.state[len + i] + (1.0 - beta2) * g * g;
+        step.state[i] = m;
+        step.state[len + i] = v;
+        *p -= rate * (m / (1.0 - beta1.powf(t))) / ((v / (1.0 - beta2.powf(t))).sqrt() + eps);
+    }
+    params
+}

@@ -1,0 +1,118 @@
+//! Every op against the f64 reference, on every instruction set of this processor.
+//!
+//! Laws: the value agrees within the op's tolerance; the bits do not depend on the number of threads; a batch of N is N
+//! batches of one. Scratch has exactly the announced length, and it and the output start as NaN.
+
+use adflow::cpu::{Cpu, Isa};
+use adflow::op::MAX_INPUTS;
+use adflow::threads::Threads;
+use adflow_tests::cases::{BATCHES, Case, FAMILIES};
+use adflow_tests::compare::{bits_differ, difference, tolerance};
+use adflow_tests::owned::run_op;
+use adflow_tests::reference::{Step, Value, execute};
+
+/// Output and state of the reference.
+fn reference(case: &Case, batch: usize) -> (Vec<f64>, Vec<f64>) {
+    let wide = |v: Vec<f32>| v.into_iter().map(f64::from).collect::<Vec<f64>>();
+    let values = case.values(batch).map(wide);
+    let before = wide(case.before(batch).unwrap_or_default());
+    let mut state = if case.before.is_some() { values[1].clone() } else { Vec::new() };
+    let types = case.types();
+    let inputs = std::array::from_fn(|slot| types[slot].map(|ty| Value { ty, data: &values[slot] }));
+    let output_type = case.op.output(&types).expect("cases keep the shape rule");
+    let output = execute(&case.op, &mut Step { batch, inputs, output_type, before: &before, state: &mut state });
+    (output, state)
+}
+
+/// Output and state of the engine. `sample`: that sample alone, as a batch of one.
+fn engine(cpu: Cpu<'_>, case: &Case, batch: usize, sample: Option<usize>) -> (Vec<f32>, Vec<f32>) {
+    let (values, types) = (case.values(batch), case.types());
+    let mut inputs: [&[f32]; MAX_INPUTS] = std::array::from_fn(|slot| values[slot].as_slice());
+    if let Some(n) = sample {
+        for (input, ty) in inputs.iter_mut().zip(&types) {
+            if let Some(ty) = ty.filter(|t| t.batched) {
+                *input = &input[n * ty.shape.len()..][..ty.shape.len()];
+            }
+        }
+    }
+    let mut state = if case.before.is_some() { values[1].clone() } else { Vec::new() };
+    let before = case.before(batch);
+    let run = if sample.is_some() { 1 } else { batch };
+    let output = run_op(cpu, &case.op, run, &types, inputs, before.as_deref(), &mut state);
+    (output, state)
+}
+
+fn check(case: &Case, pools: [&Threads; 2], faults: &mut Vec<String>) {
+    let output_type = case.op.output(&case.types()).expect("cases keep the shape rule");
+    for batch in BATCHES {
+        let (want, want_state) = reference(case, batch);
+        for isa in Isa::all() {
+            let cpu = pools.map(|threads| Cpu::with_isa(isa, threads));
+            let mut fault = |what: &str, text: Option<String>| {
+                if let Some(text) = text {
+                    faults.push(format!("{case}\n    batch {batch}, {}: {what}: {text}", isa.name()));
+                }
+            };
+            let (got, state) = engine(cpu[0], case, batch, None);
+            let (two, two_state) = engine(cpu[1], case, batch, None);
+            fault("value", difference(&got, &want, tolerance(&case.op)));
+            fault("state", difference(&state, &want_state, tolerance(&case.op)));
+            fault("one and two threads", bits_differ(&got, &two).or_else(|| bits_differ(&state, &two_state)));
+            // The mean over the batch and its gradient are the two ops that mix samples into batched values.
+            let mixes = case.op.name() == "batch_mean_dx";
+            if output_type.batched && batch > 1 && !mixes {
+                for n in 0..batch {
+                    let alone = engine(cpu[0], case, batch, Some(n)).0;
+                    fault("sample alone", bits_differ(&got[n * alone.len()..][..alone.len()], &alone));
+                }
+            }
+        }
+    }
+}
+
+fn family(name: &str) {
+    let (_, cases) = FAMILIES.iter().find(|f| f.0 == name).expect("a family of that name");
+    let (one, two) = (Threads::serial(), Threads::new(2));
+    let mut faults = Vec::new();
+    let cases = cases();
+    for case in &cases {
+        check(case, [&one, &two], &mut faults);
+    }
+    let shown = faults.iter().take(12).cloned().collect::<Vec<_>>().join("\n  ");
+    assert!(faults.is_empty(), "{} faults in {} cases:\n  {shown}", faults.len(), cases.len());
+}
+
+#[test]
+fn conv() {
+    family("conv");
+}
+
+#[test]
+fn linear() {
+    family("linear");
+}
+
+#[test]
+fn pointwise() {
+    family("pointwise");
+}
+
+#[test]
+fn pool() {
+    family("pool");
+}
+
+#[test]
+fn layout() {
+    family("layout");
+}
+
+#[test]
+fn flow() {
+    family("flow");
+}
+
+#[test]
+fn every_family_is_run() {
+    assert_eq!(FAMILIES.len(), 6, "a new family needs a test above");
+}
