@@ -5,6 +5,7 @@
 
 pub mod cases;
 pub mod compare;
+pub mod flows;
 pub mod graphs;
 pub mod owned;
 pub mod reference;

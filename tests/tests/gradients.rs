@@ -123,7 +123,8 @@ fn build(case: &Case) -> Result<Built, GraphError> {
 fn bindings(case: &Case, program: &OwnedProgram) -> Vec<(String, Vec<f32>)> {
     let values = case.values(BATCH);
     let mut rng = Rng::new(99, 0, 0);
-    let inputs = program.program().bindings().filter(|b| !b.2).map(|(name, ty, _)| {
+    let program = program.program();
+    let inputs = program.bindings().filter(|b| !b.2).map(|(name, ty, _)| {
         let slot = name.strip_prefix("in").and_then(|n| n.parse::<usize>().ok());
         let data = slot.map_or_else(
             || (0..BATCH * ty.shape.len()).map(|_| rng.range(-1.0..1.0)).collect(),

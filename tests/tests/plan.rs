@@ -121,7 +121,7 @@ impl Aligned {
 
 /// Changes a few words or the length.
 fn mutate(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
-    let mut words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
+    let mut words = bytemuck::cast_slice::<u8, u32>(bytes).to_vec();
     let count = words.len() as u32;
     for _ in 0..1 + rng.below(3) {
         let at = rng.below(count) as usize;
@@ -135,12 +135,12 @@ fn mutate(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
             5 => {
                 [0, 1, 2, u32::MAX, u32::MAX - 1, 1 << 31, 1 << 28, 1 << 16, f32::NAN.to_bits()][rng.below(9) as usize]
             }
-            6 => words[at] * 2,
+            6 => words[at].wrapping_mul(2),
             7 => words[at] / 2,
             _ => rng.u32(),
         };
     }
-    let mut bytes: Vec<u8> = bytemuck::pod_collect_to_vec(&words);
+    let mut bytes = bytemuck::cast_slice::<u32, u8>(&words).to_vec();
     match rng.below(40) {
         0 => bytes.truncate(rng.below(bytes.len() as u32) as usize),
         1 => bytes.extend_from_slice(&[0; 8]),
@@ -207,7 +207,7 @@ fn changed_bytes_are_refused_or_run_correctly() {
 fn hostile_headers_are_refused() {
     let RandomGraph { graph, params, .. } = random(3);
     let plan = place("base", &graph, &params.layout(), Reuse::Share).expect("a valid plan");
-    let words: Vec<u32> = bytemuck::pod_collect_to_vec(plan.bytes());
+    let words = bytemuck::cast_slice::<u8, u32>(plan.bytes()).to_vec();
     let header_words = size_of::<ProgramHeader>() / 4;
     for at in 0..words.len() {
         for hostile in [u32::MAX, 1 << 31, (1 << 28) + 1] {

@@ -1,0 +1,183 @@
+//! Both flows behind one face, and the dense flow once more as the recursion that defines it.
+
+use adflow::flows::{BuildError, DenseFlow, DifferNetFlow};
+use adflow::graph::{Graph, TensorId};
+use adflow::op::{Adam, BatchMean, FlowNll};
+use adflow::params::Params;
+use adflow::place::{OwnedProgram, Reuse, place};
+use adflow::shape::Shape;
+
+/// A flow of either kind.
+#[derive(Clone, Copy, Debug)]
+pub enum Flow {
+    /// The continuous dense flow.
+    Dense(DenseFlow),
+    /// DifferNet's.
+    DifferNet(DifferNetFlow),
+}
+
+impl Flow {
+    /// D.
+    pub fn dims(&self) -> u32 {
+        match self {
+            Flow::Dense(f) => f.dims,
+            Flow::DifferNet(f) => f.dims,
+        }
+    }
+
+    /// Fresh parameters.
+    pub fn init(&self, seed: u64) -> Params {
+        let mut params = Params::new();
+        let done = match self {
+            Flow::Dense(f) => f.init(&mut params, seed),
+            Flow::DifferNet(f) => f.init(&mut params, seed),
+        };
+        done.unwrap_or_else(|e| panic!("{self:?}: {e}"));
+        params
+    }
+
+    fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), BuildError> {
+        match self {
+            Flow::Dense(f) => f.forward(g, params, x),
+            Flow::DifferNet(f) => f.forward(g, params, x),
+        }
+    }
+
+    /// Input `x`; outputs `z`, `log_det`, `loss`.
+    fn loss_graph(&self, params: &Params) -> (Graph, TensorId, TensorId) {
+        let mut g = Graph::new();
+        let x = g.input("x", Shape::vector(self.dims()));
+        let (z, j) = self.forward(&mut g, params, x).unwrap_or_else(|e| panic!("{self:?}: {e}"));
+        let nll = g.emit("nll", FlowNll {}, &[z, j]).expect("shapes fit");
+        let loss = g.emit("loss", BatchMean {}, &[nll]).expect("shapes fit");
+        for (name, id) in [("z", z), ("log_det", j), ("loss", loss)] {
+            g.output(name, id);
+        }
+        (g, x, loss)
+    }
+
+    /// Program with input `x` and outputs `z`, `log_det`, `loss`.
+    pub fn forward_program(&self, params: &Params) -> OwnedProgram {
+        place("forward", &self.loss_graph(params).0, &params.layout(), Reuse::Share).expect("a valid plan")
+    }
+
+    /// Program with input `z` and output `x`.
+    pub fn inverse_program(&self, params: &Params) -> OwnedProgram {
+        let mut g = Graph::new();
+        let z = g.input("z", Shape::vector(self.dims()));
+        let x = match self {
+            Flow::Dense(f) => f.inverse(&mut g, params, z),
+            Flow::DifferNet(f) => f.inverse(&mut g, params, z),
+        };
+        g.output("x", x.unwrap_or_else(|e| panic!("{self:?}: {e}")));
+        place("inverse", &g, &params.layout(), Reuse::Share).expect("a valid plan")
+    }
+
+    /// The forward program with the gradient towards the input as output `gx`.
+    pub fn localize_program(&self, params: &Params) -> OwnedProgram {
+        let (mut g, x, loss) = self.loss_graph(params);
+        let gx = g.backward(loss, &[x]).expect("differentiable")[0].expect("the loss depends on x");
+        g.output("gx", gx);
+        place("localize", &g, &params.layout(), Reuse::Share).expect("a valid plan")
+    }
+
+    /// The forward program and one step of Adam with the method's constants.
+    pub fn train_program(&self, params: &Params) -> OwnedProgram {
+        let (mut g, _, loss) = self.loss_graph(params);
+        let adam = Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5 };
+        g.train(loss, params, adam).expect("differentiable");
+        place("train", &g, &params.layout(), Reuse::Share).expect("a valid plan")
+    }
+}
+
+/// The dense flow by its definition, in f64, one sample: `R(h, d)` transforms both halves first, then
+/// `w ← w·exp(σ(S(u))) + T(u)` (cdnf §4.1). Returns z and log_det.
+pub fn recursion(flow: &DenseFlow, params: &Params, x: &[f64]) -> (Vec<f64>, f64) {
+    let (mut h, mut j) = (x.to_vec(), 0.0);
+    for block in 0..flow.blocks {
+        let index = params.get(&format!("block{block}.permutation")).expect("a permutation");
+        h = index.data.iter().map(|i| h[i.to_bits() as usize]).collect();
+        j += Node { flow, params, block }.run(0, 0, &mut h);
+    }
+    (h, j)
+}
+
+struct Node<'f> {
+    flow: &'f DenseFlow,
+    params: &'f Params,
+    block: u32,
+}
+
+impl Node<'_> {
+    /// Transforms `h`, the channels from `first` on at that level; returns the log-determinant.
+    fn run(&self, level: usize, first: u32, h: &mut [f64]) -> f64 {
+        let half = h.len() / 2;
+        let mut j = 0.0;
+        if h.len() >= 4 {
+            let (u, w) = h.split_at_mut(half);
+            j += self.run(level + 1, first, u);
+            j += self.run(level + 1, first + half as u32, w);
+        }
+        let (u, w) = h.split_at_mut(half);
+        let (name, node) = self.place(level, first);
+        let [s, t] = [0, 1].map(|subnet| self.subnet(&name, 2 * node + subnet, u));
+        let clamp = f64::from(self.flow.clamp);
+        for ((w, s), t) in w.iter_mut().zip(s).zip(t) {
+            let sigma = std::f64::consts::FRAC_2_PI * clamp * (s / clamp).atan();
+            *w = *w * sigma.exp() + t;
+            j += sigma;
+        }
+        j
+    }
+
+    /// Three layers of group `group`, relu between them.
+    fn subnet(&self, name: &str, group: usize, u: &[f64]) -> Vec<f64> {
+        let mut h = u.to_vec();
+        for layer in 1..=3 {
+            let get = |what: &str| self.params.get(&format!("{name}.{layer}.{what}")).expect("a layer");
+            let (w, b) = (get("w"), get("b"));
+            let [_, out, features, _] = w.shape.0.map(|d| d as usize);
+            assert_eq!(features, h.len(), "{name}.{layer}");
+            h = (0..out)
+                .map(|o| {
+                    let row = &w.data[(group * out + o) * features..][..features];
+                    let sum: f64 = row.iter().zip(&h).map(|(w, h)| f64::from(*w) * h).sum();
+                    let y = sum + f64::from(b.data[group * out + o]);
+                    if layer < 3 { y.max(0.0) } else { y }
+                })
+                .collect();
+        }
+        h
+    }
+
+    /// Parameters are stored by runs of equally large neighbours: the name of the run of the node that starts at
+    /// channel `first`, and the node's number in it.
+    fn place(&self, level: usize, first: u32) -> (String, usize) {
+        let mut nodes = vec![(0, self.flow.dims)];
+        for _ in 0..level {
+            let split = |&(at, size): &(u32, u32)| {
+                let half = size / 2;
+                if size >= 4 { vec![(at, half), (at + half, size - half)] } else { vec![] }
+            };
+            nodes = nodes.iter().flat_map(split).collect();
+        }
+        let (mut run, mut node, mut end, mut size_before) = (0, 0, 0, 0);
+        for (i, (at, size)) in nodes.into_iter().enumerate() {
+            if at > end {
+                // Channels without a node at this level are a run of their own.
+                run += 1 + usize::from(i > 0);
+                node = 0;
+            } else if i > 0 && size != size_before {
+                run += 1;
+                node = 0;
+            } else if i > 0 {
+                node += 1;
+            }
+            if at == first {
+                return (format!("block{}.level{level}.run{run}", self.block), node);
+            }
+            (end, size_before) = (at + size, size);
+        }
+        unreachable!("every node is visited")
+    }
+}

@@ -1,0 +1,399 @@
+//! The laws every flow obeys, on both flows: the level-wise dense flow is the recursion it comes from, the inverse undoes
+//! the forward direction, log_det is the Jacobian's, gradients are those of the loss, and training finds a density.
+
+use adflow::cpu::{Cpu, Isa};
+use adflow::flows::{DenseFlow, DifferNetFlow};
+use adflow::params::Params;
+use adflow::place::OwnedProgram;
+use adflow::plan::BLOCK;
+use adflow::rng::Rng;
+use adflow::threads::Threads;
+use adflow_tests::compare::{Tolerance, bits_differ, difference};
+use adflow_tests::flows::{Flow, recursion};
+use adflow_tests::owned::Owned;
+use adflow_tests::reference::Executor;
+
+const DENSE_24: Flow = Flow::Dense(DenseFlow { dims: 24, blocks: 2, width: 16, clamp: 2.0, zero_last: false });
+const DIFFERNET_16: Flow = Flow::DifferNet(DifferNetFlow { dims: 16, blocks: 3, width: 24, clamp: 3.0 });
+const BOTH: [Flow; 2] = [DENSE_24, DIFFERNET_16];
+
+fn normal(seed: u64, len: usize) -> Vec<f32> {
+    let mut rng = Rng::new(seed, 0, 0);
+    (0..len).map(|_| rng.normal() as f32).collect()
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// Runs a program with one input and returns the outputs asked for.
+fn run<const N: usize>(
+    cpu: Cpu<'_>,
+    plan: &OwnedProgram,
+    params: &[f32],
+    input: (&str, &[f32]),
+    outputs: [&str; N],
+) -> [Vec<f32>; N] {
+    let program = plan.program();
+    let dims = program.bindings().find(|b| b.0 == input.0).expect("the input").1.shape.len();
+    let batch = input.1.len() / dims;
+    let mut owned = Owned::new(&program, batch, cpu, params, f32::NAN).expect("sizes");
+    let mut session = owned.session(program, batch, cpu).expect("enough memory");
+    session.input(input.0).expect("the input").copy_from_slice(input.1);
+    session.run();
+    outputs.map(|name| session.output(name).expect("an output").to_vec())
+}
+
+/// The reference bound to the forward program, for one sample or more.
+fn reference<'p>(plan: &'p OwnedProgram, params: &[f32], x: &[f64], dims: u32) -> Executor<'p> {
+    let mut executor = Executor::new(plan.program(), x.len() / dims as usize, params);
+    executor.set("x", x);
+    executor
+}
+
+/// Level by level equals node by node, also where sizes are odd and levels have gaps.
+#[test]
+fn the_dense_flow_is_its_recursion() {
+    let threads = Threads::serial();
+    for (dims, blocks, width) in [(8, 2, 16), (12, 2, 16), (13, 2, 16), (24, 2, 16), (37, 1, 24), (768, 1, 96)] {
+        let config = DenseFlow { dims, blocks, width, clamp: 2.0, zero_last: false };
+        let flow = Flow::Dense(config);
+        let params = flow.init(3);
+        let plan = flow.forward_program(&params);
+        let x = normal(1, 2 * dims as usize);
+        let mut exact = reference(&plan, &params.pack(), &wide(&x), dims);
+        exact.run();
+        let mut want_z = Vec::new();
+        let mut want_j = Vec::new();
+        for sample in wide(&x).chunks(dims as usize) {
+            let (z, j) = recursion(&config, &params, sample);
+            want_z.extend(z);
+            want_j.push(j);
+        }
+        for (name, want) in [("z", &want_z), ("log_det", &want_j)] {
+            let off = exact.get(name).iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(off < 1e-12 * dims as f64, "D = {dims}, {name} in f64: off by {off:e}");
+        }
+        for isa in Isa::all() {
+            let cpu = Cpu::with_isa(isa, &threads);
+            let [z, j] = run(cpu, &plan, &params.pack(), ("x", &x), ["z", "log_det"]);
+            for (name, got, want) in [("z", z, &want_z), ("log_det", j, &want_j)] {
+                if let Some(text) = difference(&got, want, Tolerance::Scaled(1e-6)) {
+                    panic!("D = {dims}, {name}, {}: {text}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_inverse_undoes_the_forward_direction() {
+    let threads = Threads::new(2);
+    let cpu = Cpu::detect(&threads);
+    let large = Flow::Dense(DenseFlow { zero_last: false, ..DenseFlow::paper(768) });
+    let odd = Flow::Dense(DenseFlow { dims: 13, blocks: 3, width: 16, clamp: 2.0, zero_last: false });
+    for flow in [DENSE_24, DIFFERNET_16, odd, large] {
+        let mut params = flow.init(4);
+        if flow.dims() == 768 {
+            // Ten times smaller last layers, as in a flow that has begun to train.
+            let last: Vec<String> = params.iter().map(|p| p.name.clone()).filter(|n| n.contains(".3.")).collect();
+            for name in last {
+                params.get_mut(&name).expect("a layer").data.iter_mut().for_each(|w| *w *= 0.1);
+            }
+        }
+        let x = normal(5, 3 * flow.dims() as usize);
+        let packed = params.pack();
+        let [z] = run(cpu, &flow.forward_program(&params), &packed, ("x", &x), ["z"]);
+        let [back] = run(cpu, &flow.inverse_program(&params), &packed, ("z", &z), ["x"]);
+        let off = x.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off <= 1e-4, "{flow:?}: off by {off:e}");
+        let moved = x.iter().zip(&z).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(moved > 0.1, "{flow:?} does nothing");
+    }
+}
+
+/// Determinant by elimination with pivots: the logarithm of its magnitude.
+fn log_abs_det(mut m: Vec<Vec<f64>>) -> f64 {
+    let mut sum = 0.0;
+    for c in 0..m.len() {
+        let pivot = (c..m.len()).max_by(|&a, &b| m[a][c].abs().total_cmp(&m[b][c].abs())).expect("rows");
+        m.swap(c, pivot);
+        sum += m[c][c].abs().ln();
+        for r in c + 1..m.len() {
+            let f = m[r][c] / m[c][c];
+            for k in c..m.len() {
+                m[r][k] -= f * m[c][k];
+            }
+        }
+    }
+    sum
+}
+
+/// ∂z/∂x of one sample by central differences in f64.
+fn jacobian(plan: &OwnedProgram, params: &[f32], x: &[f64]) -> Vec<Vec<f64>> {
+    let dims = x.len();
+    let h = 1e-6;
+    let mut executor = reference(plan, params, x, dims as u32);
+    let mut columns = Vec::new();
+    for i in 0..dims {
+        let mut z = [h, -h].map(|delta| {
+            executor.input("x")[i] = x[i] + delta;
+            executor.run();
+            executor.get("z").to_vec()
+        });
+        executor.input("x")[i] = x[i];
+        let below = z[1].clone();
+        z[0].iter_mut().zip(below).for_each(|(a, b)| *a = (*a - b) / (2.0 * h));
+        columns.push(z[0].clone());
+    }
+    (0..dims).map(|r| columns.iter().map(|c| c[r]).collect()).collect()
+}
+
+#[test]
+fn log_det_is_the_jacobians() {
+    let threads = Threads::serial();
+    let cpu = Cpu::detect(&threads);
+    let odd = Flow::Dense(DenseFlow { dims: 13, blocks: 2, width: 16, clamp: 2.0, zero_last: false });
+    for flow in [DENSE_24, DIFFERNET_16, odd] {
+        let params = flow.init(6);
+        let plan = flow.forward_program(&params);
+        let x = normal(7, flow.dims() as usize);
+        let want = log_abs_det(jacobian(&plan, &params.pack(), &wide(&x)));
+        let [j] = run(cpu, &plan, &params.pack(), ("x", &x), ["log_det"]);
+        assert!((f64::from(j[0]) - want).abs() < 1e-5, "{flow:?}: log_det {}, Jacobian {want}", j[0]);
+        assert!(want.abs() > 1e-2, "{flow:?}: nothing to compare");
+    }
+}
+
+/// One block in permuted coordinates changes a channel only by channels before it.
+#[test]
+fn a_dense_block_is_lower_triangular() {
+    let config = DenseFlow { dims: 24, blocks: 1, width: 16, clamp: 2.0, zero_last: false };
+    let flow = Flow::Dense(config);
+    let params = flow.init(8);
+    let plan = flow.forward_program(&params);
+    let order: Vec<usize> =
+        params.get("block0.permutation").expect("a permutation").data.iter().map(|i| i.to_bits() as usize).collect();
+    let jacobian = jacobian(&plan, &params.pack(), &wide(&normal(9, 24)));
+    let mut filled = 0;
+    for r in 0..24 {
+        for c in 0..24 {
+            let d = jacobian[r][order[c]];
+            assert!(c <= r || d == 0.0, "∂z[{r}]/∂h[{c}] = {d}");
+            filled += usize::from(c < r && d != 0.0);
+        }
+    }
+    // All below the diagonal but the one entry inside each of the 8 leaves of three.
+    assert!(filled > 250 && filled <= 24 * 23 / 2 - 8, "{filled} entries");
+}
+
+/// The loss's gradient towards the input and towards every parameter, by central differences of the reference.
+#[test]
+fn gradients_are_those_of_the_loss() {
+    let threads = Threads::serial();
+    for flow in BOTH {
+        let params = flow.init(10);
+        let packed = params.pack();
+        let x = normal(11, 3 * flow.dims() as usize);
+        let forward = flow.forward_program(&params);
+        let mut exact = reference(&forward, &packed, &wide(&x), flow.dims());
+        let h = 1e-5;
+        // What the differences give for each element of one tensor.
+        let mut differences = |len: usize, nudge: &dyn Fn(&mut Executor<'_>, usize, f64)| -> Vec<f64> {
+            (0..len)
+                .map(|i| {
+                    let [above, below] = [h, -2.0 * h].map(|delta| {
+                        nudge(&mut exact, i, delta);
+                        exact.run();
+                        exact.get("loss")[0]
+                    });
+                    nudge(&mut exact, i, h);
+                    (above - below) / (2.0 * h)
+                })
+                .collect()
+        };
+        let want_x = differences(x.len(), &|e, i, delta| e.input("x")[i] += delta);
+        let layout = params.layout();
+        let trainable: Vec<(usize, &adflow::params::Param)> =
+            params.iter().enumerate().filter(|(_, p)| p.trainable).collect();
+        let want: Vec<Vec<f64>> = trainable
+            .iter()
+            .map(|(i, p)| {
+                let offset = layout.offsets[*i] as usize * BLOCK;
+                differences(p.data.len(), &|e, at, delta| e.params()[offset + at] += delta)
+            })
+            .collect();
+
+        let (localize, train) = (flow.localize_program(&params), flow.train_program(&params));
+        for isa in Isa::all() {
+            let cpu = Cpu::with_isa(isa, &threads);
+            let [gx] = run(cpu, &localize, &packed, ("x", &x), ["gx"]);
+            if let Some(text) = difference(&gx, &want_x, Tolerance::Scaled(1e-5)) {
+                panic!("{flow:?}, {}, gx: {text}", isa.name());
+            }
+            let program = train.program();
+            let mut owned = Owned::new(&program, 3, cpu, &packed, f32::NAN).expect("sizes");
+            let mut session = owned.session(program, 3, cpu).expect("enough memory");
+            session.input("x").expect("x").copy_from_slice(&x);
+            session.input("control").expect("control").copy_from_slice(&[1e-3, 1.0]);
+            session.run();
+            drop(session);
+            for ((i, p), want) in trainable.iter().zip(&want) {
+                let got = &owned.grads[layout.offsets[*i] as usize * BLOCK..][..p.data.len()];
+                if let Some(text) = difference(got, want, Tolerance::Scaled(2e-5)) {
+                    panic!("{flow:?}, {}, gradient of {}: {text}", isa.name(), p.name);
+                }
+            }
+        }
+    }
+}
+
+/// With zero last layers the flow only permutes: z is the permuted input bit for bit, log_det 0, the loss ½·mean(x²).
+#[test]
+fn zero_last_layers_are_a_permutation() {
+    let threads = Threads::serial();
+    let cpu = Cpu::detect(&threads);
+    let config = DenseFlow { dims: 24, blocks: 3, width: 16, clamp: 2.0, zero_last: true };
+    let flow = Flow::Dense(config);
+    let params = flow.init(12);
+    let x = normal(13, 2 * 24);
+    let [z, j, loss] = run(cpu, &flow.forward_program(&params), &params.pack(), ("x", &x), ["z", "log_det", "loss"]);
+    let mut want = Vec::new();
+    for sample in x.chunks(24) {
+        let mut h = sample.to_vec();
+        for block in 0..3 {
+            let index = params.get(&format!("block{block}.permutation")).expect("a permutation");
+            h = index.data.iter().map(|i| h[i.to_bits() as usize]).collect();
+        }
+        want.extend(h);
+    }
+    assert_eq!(bits_differ(&z, &want), None);
+    assert!(j.iter().all(|&j| j == 0.0), "{j:?}");
+    let half_mean = wide(&x).iter().map(|x| 0.5 * x * x).sum::<f64>() / x.len() as f64;
+    assert!((f64::from(loss[0]) - half_mean).abs() < 1e-6 * half_mean);
+}
+
+#[test]
+fn threads_and_batches_change_no_bit() {
+    let (one, two) = (Threads::serial(), Threads::new(2));
+    for flow in BOTH {
+        let params = flow.init(14);
+        let (plan, packed) = (flow.forward_program(&params), params.pack());
+        let dims = flow.dims() as usize;
+        let x = normal(15, 33 * dims);
+        for isa in Isa::all() {
+            let [serial, parallel] = [&one, &two]
+                .map(|threads| run(Cpu::with_isa(isa, threads), &plan, &packed, ("x", &x), ["z", "log_det"]).concat());
+            assert_eq!(bits_differ(&serial, &parallel), None, "{flow:?} {}", isa.name());
+            for n in [0, 7, 32] {
+                let alone = &x[n * dims..][..dims];
+                let [z, j] = run(Cpu::with_isa(isa, &one), &plan, &packed, ("x", alone), ["z", "log_det"]);
+                assert_eq!(bits_differ(&z, &serial[n * dims..][..dims]), None, "{flow:?} {}", isa.name());
+                assert_eq!(bits_differ(&j, &serial[33 * dims + n..][..1]), None, "{flow:?} {}", isa.name());
+            }
+        }
+    }
+}
+
+/// Four clusters on a circle in the first two channels, the others correlated with them.
+fn mixture(seed: u64, count: usize, dims: usize) -> Vec<f32> {
+    let mut rng = Rng::new(seed, 0, 1);
+    let mut out = Vec::new();
+    for _ in 0..count {
+        let angle = f64::from(rng.below(4)) * std::f64::consts::FRAC_PI_2;
+        let (a, b) = (2.0 * angle.cos() + 0.3 * rng.normal(), 2.0 * angle.sin() + 0.3 * rng.normal());
+        out.push(a as f32);
+        out.push(b as f32);
+        for k in 2..dims {
+            out.push((0.5 * a * b * (k as f64 - 2.5) / dims as f64 + 0.5 * rng.normal()) as f32);
+        }
+    }
+    out
+}
+
+/// Negative log-likelihood per sample under the Gaussian fitted to `train`.
+fn gaussian_nll(train: &[f32], test: &[f32], dims: usize) -> f64 {
+    let n = (train.len() / dims) as f64;
+    let mut mean = vec![0.0; dims];
+    for (i, x) in train.iter().enumerate() {
+        mean[i % dims] += f64::from(*x) / n;
+    }
+    let mut covariance = vec![vec![0.0; dims]; dims];
+    for x in train.chunks(dims) {
+        for r in 0..dims {
+            for c in 0..dims {
+                covariance[r][c] += (f64::from(x[r]) - mean[r]) * (f64::from(x[c]) - mean[c]) / n;
+            }
+        }
+    }
+    let log_det = log_abs_det(covariance.clone());
+    let mut sum = 0.0;
+    for x in test.chunks(dims) {
+        let centred: Vec<f64> = (0..dims).map(|i| f64::from(x[i]) - mean[i]).collect();
+        // Solves covariance · y = centred by elimination.
+        let mut m: Vec<Vec<f64>> = covariance.iter().zip(&centred).map(|(r, c)| [&r[..], &[*c]].concat()).collect();
+        for c in 0..dims {
+            for r in c + 1..dims {
+                let f = m[r][c] / m[c][c];
+                for k in c..=dims {
+                    m[r][k] -= f * m[c][k];
+                }
+            }
+        }
+        let mut y = vec![0.0; dims];
+        for r in (0..dims).rev() {
+            y[r] = (m[r][dims] - (r + 1..dims).map(|c| m[r][c] * y[c]).sum::<f64>()) / m[r][r];
+        }
+        sum += 0.5 * centred.iter().zip(&y).map(|(a, b)| a * b).sum::<f64>();
+    }
+    let constant = 0.5 * (dims as f64 * std::f64::consts::TAU.ln() + log_det);
+    sum / (test.len() / dims) as f64 + constant
+}
+
+/// Trains for some steps on fresh batches and returns the parameters.
+fn train(flow: Flow, params: &Params, cpu: Cpu<'_>, steps: u32, data: &dyn Fn(u64) -> Vec<f32>) -> Vec<f32> {
+    let plan = flow.train_program(params);
+    let program = plan.program();
+    let batch = data(0).len() / flow.dims() as usize;
+    let mut owned = Owned::new(&program, batch, cpu, &params.pack(), 0.0).expect("sizes");
+    let mut session = owned.session(program, batch, cpu).expect("enough memory");
+    for step in 1..=steps {
+        session.input("x").expect("x").copy_from_slice(&data(u64::from(step)));
+        session.input("control").expect("control").copy_from_slice(&[5e-3, step as f32]);
+        session.run();
+    }
+    drop(session);
+    owned.params
+}
+
+/// A flow that is trained on a mixture explains held-out samples better than the best Gaussian, and its own samples
+/// lie on the mixture's clusters.
+#[test]
+fn training_finds_a_mixture() {
+    let threads = Threads::new(2);
+    let cpu = Cpu::detect(&threads);
+    let dims = 6;
+    let flow = Flow::Dense(DenseFlow { dims: 6, blocks: 4, width: 32, clamp: 2.0, zero_last: true });
+    let params = flow.init(16);
+    let trained = train(flow, &params, cpu, 700, &|step| mixture(100 + step, 128, dims));
+    let test = mixture(1, 2000, dims);
+    let [z, j] = run(cpu, &flow.forward_program(&params), &trained, ("x", &test), ["z", "log_det"]);
+    let constant = 0.5 * dims as f64 * std::f64::consts::TAU.ln();
+    let per_sample = |(z, j): (&[f32], &f32)| 0.5 * wide(z).iter().map(|z| z * z).sum::<f64>() - f64::from(*j);
+    let nll = z.chunks(dims).zip(&j).map(per_sample).sum::<f64>() / 2000.0 + constant;
+    let gaussian = gaussian_nll(&mixture(2, 5000, dims), &test, dims);
+    println!("NLL of the flow {nll:.3}, of a Gaussian {gaussian:.3}");
+    assert!(nll < gaussian - 0.5, "NLL of the flow {nll:.3}, of a Gaussian {gaussian:.3}");
+
+    let samples = run(cpu, &flow.inverse_program(&params), &trained, ("z", &normal(17, 4000 * dims)), ["x"]);
+    let mut counts = [0u32; 5];
+    for x in samples[0].chunks(dims) {
+        let near = (0..4).find(|k| {
+            let angle = *k as f32 * std::f32::consts::FRAC_PI_2;
+            (x[0] - 2.0 * angle.cos()).hypot(x[1] - 2.0 * angle.sin()) < 0.9
+        });
+        counts[near.unwrap_or(4)] += 1;
+    }
+    println!("samples on each cluster and elsewhere: {counts:?}");
+    assert!(counts[..4].iter().all(|c| (600..1400).contains(c)) && counts[4] < 800, "{counts:?}");
+}
