@@ -1,3 +1,35 @@
-//! The `adflow` command.
+//! `adflow`: train from good parts, inspect images, measure, report.
+//!
+//! A thin shell around the library: `args` is what can be asked for, `commands` has one file for each answer, and the
+//! rest is what they share. `decode` and `dataset` bring images in; `evaluate` measures; `heatmap` and `report` show;
+//! `synth` draws the product line of `adflow demo`.
 
-fn main() {}
+mod args;
+mod commands;
+mod dataset;
+mod decode;
+mod evaluate;
+mod failure;
+mod heatmap;
+mod inspector;
+mod interrupt;
+mod output;
+mod progress;
+mod report;
+mod synth;
+mod training_images;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    match commands::run(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}

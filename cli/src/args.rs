@@ -1,0 +1,319 @@
+//! The command line as data. The words here are what `adflow help` prints.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Finds defective parts on the inspection line; learns from good parts only.
+#[derive(Debug, Parser)]
+#[command(name = "adflow", version, max_term_width = 110, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 `inspect --fail-on-defect` found a defective part, 130 interrupted.
+DATA is a folder in the MVTec AD layout: train/good, test/good, test/<defect>, ground_truth/<defect>.
+Images: PNG, JPEG, BMP, TIFF; 8 and 16 bit and 32-bit float; grey and colour.";
+
+/// One variant a subcommand.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a small procedural product line, train, evaluate, write model and report
+    Demo(Demo),
+    /// Learn what good parts look like
+    Train(Train),
+    /// Score images: one line (or JSON object) an image
+    Inspect(Inspect),
+    /// Measure a model on test images with known defects
+    Eval(Eval),
+    /// Say what a model is and how it was made
+    Info(Info),
+    /// Print a model's programs as text
+    Dump(Dump),
+    /// Measure time and memory of a model on this machine
+    Bench(Bench),
+    /// Move a model's threshold without training again
+    Threshold(SetThreshold),
+}
+
+/// `adflow demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Folder for images, model and report
+    #[arg(long, value_name = "DIR", default_value = "adflow-demo")]
+    pub out: PathBuf,
+    /// Also write the figures as JSON ("-": standard output)
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Seed of the product line and of the training
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub method: MethodArgs,
+    #[command(flatten)]
+    pub threads: Threads,
+}
+
+/// What kind of model to train.
+#[derive(Debug, Args)]
+pub struct MethodArgs {
+    /// How normality is learned
+    #[arg(long, value_enum, default_value_t = Method::Cdnf)]
+    pub method: Method,
+    /// Features: the embedded network, or a safetensors file (MobileNetV2, AlexNet)
+    #[arg(long, value_name = "builtin|FILE", default_value = "builtin")]
+    pub backbone: String,
+}
+
+/// `adflow train`
+#[derive(Debug, Args)]
+pub struct Train {
+    /// Data set in the MVTec AD layout, or a folder of images of good parts
+    pub data: PathBuf,
+    /// The model file to write
+    #[arg(short = 'o', long = "out", value_name = "MODEL")]
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub method: MethodArgs,
+    /// Images are resized to N x N pixels [default: the method's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    pub size: Option<u32>,
+    /// Passes over the training images [default: chosen on held-out good parts]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Views (flips, right angles) of each image when scoring [default: the preset's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub views: Option<u32>,
+    /// Learning rate [default: the preset's]
+    #[arg(long, value_name = "X")]
+    pub learning_rate: Option<f32>,
+    #[command(flatten)]
+    pub calibration: Calibration,
+    /// Share of the good parts kept aside for the threshold; 0: none, the model then gives scores without verdicts
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
+    pub held_out: f64,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub threads: Threads,
+    /// Continue from MODEL.ckpt, which an interrupted training left
+    #[arg(long)]
+    pub resume: bool,
+    /// fast: fixed views, cached features; paper: the publication's settings
+    #[arg(long, value_enum, default_value_t = Preset::Fast)]
+    pub preset: Preset,
+    /// Also write the figures as JSON ("-": standard output)
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// How the threshold is chosen from held-out good parts.
+#[derive(Debug, Args)]
+pub struct Calibration {
+    /// Share of good parts that may be rejected
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = rate)]
+    pub false_reject: f64,
+    /// Probability with which that promise shall hold
+    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = rate)]
+    pub confidence: f64,
+}
+
+/// `adflow inspect`
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A model written by `adflow train`
+    pub model: PathBuf,
+    /// Image files, or folders of them
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// Also write each image with its heat map into this folder
+    #[arg(long, value_name = "DIR")]
+    pub heatmaps: Option<PathBuf>,
+    /// Reject above this score instead of the model's threshold
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    pub threshold: Option<f32>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Exit with code 3 if any part is defective
+    #[arg(long)]
+    pub fail_on_defect: bool,
+    #[command(flatten)]
+    pub threads: Threads,
+}
+
+/// `adflow eval`
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// A model written by `adflow train`
+    pub model: PathBuf,
+    /// Data set in the MVTec AD layout
+    pub data: PathBuf,
+    /// Write a self-contained page, DIR/report.html
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Also write the figures as JSON ("-": standard output)
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub threads: Threads,
+}
+
+/// `adflow info`
+#[derive(Debug, Args)]
+pub struct Info {
+    /// A model written by `adflow train`
+    pub model: PathBuf,
+}
+
+/// `adflow dump`
+#[derive(Debug, Args)]
+pub struct Dump {
+    /// A model written by `adflow train`
+    pub model: PathBuf,
+}
+
+/// `adflow bench`
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// A model written by `adflow train`
+    pub model: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Width and height of the camera image [default: the model's input]
+    #[arg(long, value_name = "WxH", value_parser = camera_size)]
+    pub camera: Option<(u32, u32)>,
+    /// Seconds to measure each case
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    pub seconds: f64,
+    #[command(flatten)]
+    pub threads: Threads,
+}
+
+/// `adflow threshold`
+#[derive(Debug, Args)]
+pub struct SetThreshold {
+    /// A model written by `adflow train`
+    pub model: PathBuf,
+    /// Reject above this score, by hand: no promise about good parts goes with it
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    pub set: Option<f32>,
+    /// Choose again from the held-out scores in the model: share of good parts that may be rejected
+    #[arg(long, value_name = "RATE", conflicts_with = "set", value_parser = rate)]
+    pub false_reject: Option<f64>,
+    /// Probability with which that promise shall hold
+    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = rate)]
+    pub confidence: f64,
+    /// Grey zone: share of good parts that may be unsure or rejected
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub grey_zone: Option<f64>,
+    /// The model file to write [default: MODEL itself]
+    #[arg(short = 'o', long = "out", value_name = "MODEL")]
+    pub out: Option<PathBuf>,
+}
+
+/// How much of the machine to use.
+#[derive(Debug, Args)]
+pub struct Threads {
+    /// Threads to use; results do not depend on it [default: all cores]
+    #[arg(long = "threads", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+}
+
+impl Threads {
+    /// The number asked for, or the number of cores.
+    pub fn count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        self.threads.map_or_else(cores, |n| n as usize)
+    }
+}
+
+/// The library's methods, by the names the command line knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Flow over pooled features of several scales
+    Cdnf,
+    /// The flow of Rudolph et al. 2021
+    Differnet,
+    /// A Gaussian for each position of the feature maps
+    Padim,
+    /// One Gaussian over pooled features
+    Gauss,
+}
+
+impl From<Method> for adflow::detect::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Cdnf => Self::Cdnf,
+            Method::Differnet => Self::DifferNet,
+            Method::Padim => Self::Padim,
+            Method::Gauss => Self::Gauss,
+        }
+    }
+}
+
+/// The library's presets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// Fixed views, features computed once
+    Fast,
+    /// Random rotations, features computed in every epoch
+    Paper,
+}
+
+impl From<Preset> for adflow::detect::Preset {
+    fn from(preset: Preset) -> Self {
+        match preset {
+            Preset::Fast => Self::Fast,
+            Preset::Paper => Self::Paper,
+        }
+    }
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "not a number".to_string())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    number(text).and_then(|x| if x > 0.0 && x < 1.0 { Ok(x) } else { Err("must lie between 0 and 1".into()) })
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text).and_then(|x| if (0.0..=0.9).contains(&x) { Ok(x) } else { Err("must lie between 0 and 0.9".into()) })
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    number(text).map(|x| x as f32).and_then(|x| if x.is_finite() { Ok(x) } else { Err("must be finite".into()) })
+}
+
+fn camera_size(text: &str) -> Result<(u32, u32), String> {
+    let sides = text.split_once(['x', 'X']).ok_or("expected WIDTHxHEIGHT, e.g. 1920x1080")?;
+    let side = |s: &str| s.parse().ok().filter(|n| (1..=16384).contains(n)).ok_or("a side must be 1 to 16384");
+    Ok((side(sides.0)?, side(sides.1)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_are_checked() {
+        for bad in ["0", "1", "-0.1", "NaN", "x"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+        assert!(finite("inf").is_err() && finite("NaN").is_err() && finite("-3.5") == Ok(-3.5));
+        assert_eq!(camera_size("640x480"), Ok((640, 480)));
+        assert!(camera_size("640x0").is_err() && camera_size("640").is_err());
+    }
+}

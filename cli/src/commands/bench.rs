@@ -1,0 +1,118 @@
+//! `adflow bench MODEL`: time from camera buffer to verdict, and memory, on this machine.
+//!
+//! Preprocessing is part of it; decoding a file is not, since a line has the camera's buffer. The image is noise: no step
+//! of a model is faster or slower for another picture.
+
+use std::time::{Duration, Instant};
+
+use adflow::cpu::Isa;
+use adflow::rng::Rng;
+use serde::Serialize;
+
+use crate::args::Bench;
+use crate::decode::{Decoded, Pixels};
+use crate::evaluate::Milliseconds;
+use crate::failure::{Failure, Outcome};
+use crate::inspector::{Inspector, open_model};
+use crate::progress::bytes;
+
+#[derive(Serialize)]
+struct Report {
+    method: String,
+    backbone: String,
+    input_size: u32,
+    camera: (u32, u32),
+    isa: String,
+    params_bytes: usize,
+    cases: Vec<Case>,
+}
+
+#[derive(Serialize)]
+struct Case {
+    threads: usize,
+    map: bool,
+    runs: usize,
+    work_bytes: usize,
+    ms_per_image: Milliseconds,
+}
+
+/// Runs the command.
+pub fn run(args: &Bench) -> Outcome<u8> {
+    let owned = open_model(&args.model)?;
+    let model = owned.model();
+    let camera = args.camera.unwrap_or((model.input_size(), model.input_size()));
+    let image = noise(camera, model.channels() == 3);
+    let mut report = Report {
+        method: model.method().to_string(),
+        backbone: model.backbone().to_string(),
+        input_size: model.input_size(),
+        camera,
+        isa: Isa::detect().name().to_string(),
+        params_bytes: model.params_bytes(),
+        cases: Vec::new(),
+    };
+    let mut threads = vec![1, args.threads.count()];
+    threads.dedup();
+    for threads in threads {
+        for map in [false, true] {
+            let mut inspector = Inspector::new(&owned, threads)?;
+            let times = measure(&mut inspector, &image, map, args.seconds)?;
+            let work_bytes = inspector.memory_bytes();
+            let ms_per_image = Milliseconds::of(&times);
+            report.cases.push(Case { threads, map, runs: times.len(), work_bytes, ms_per_image });
+        }
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).map_err(|e| Failure::new(e.to_string()))?);
+        return Ok(0);
+    }
+    println!(
+        "{} on {}, input {2}x{2}, camera {3}x{4}, {5}, parameters {6}",
+        report.method,
+        report.backbone,
+        report.input_size,
+        camera.0,
+        camera.1,
+        report.isa,
+        bytes(report.params_bytes)
+    );
+    println!("{:<8} {:<14} {:>9} {:>9} {:>9} {:>6}  work", "threads", "output", "p50 ms", "p99 ms", "max ms", "runs");
+    for case in &report.cases {
+        let ms = &case.ms_per_image;
+        let output = if case.map { "score and map" } else { "score" };
+        println!(
+            "{:<8} {output:<14} {:>9.2} {:>9.2} {:>9.2} {:>6}  {}",
+            case.threads,
+            ms.p50,
+            ms.p99,
+            ms.max,
+            case.runs,
+            bytes(case.work_bytes)
+        );
+    }
+    Ok(0)
+}
+
+fn measure(inspector: &mut Inspector<'_>, image: &Decoded, map: bool, seconds: f64) -> Outcome<Vec<f64>> {
+    let mut once = || -> Outcome<f64> {
+        let started = Instant::now();
+        let done = if map { inspector.score_with_map(image).map(|_| ()) } else { inspector.score(image).map(|_| ()) };
+        done.map_err(Failure::new)?;
+        Ok(started.elapsed().as_secs_f64() * 1e3)
+    };
+    for _ in 0..2 {
+        once()?;
+    }
+    let limit = Duration::from_secs_f64(seconds.clamp(0.01, 3600.0));
+    let (started, mut times) = (Instant::now(), Vec::new());
+    while started.elapsed() < limit || times.len() < 5 {
+        times.push(once()?);
+    }
+    Ok(times)
+}
+
+fn noise((width, height): (u32, u32), colour: bool) -> Decoded {
+    let mut rng = Rng::new(1, 0, 0);
+    let samples = width as usize * height as usize * if colour { 3 } else { 1 };
+    Decoded { width, height, colour, pixels: Pixels::U8((0..samples).map(|_| rng.u32() as u8).collect()) }
+}

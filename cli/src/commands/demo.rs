@@ -1,0 +1,45 @@
+//! `adflow demo`: everything once, without any data: a made-up product line, a model trained on its good parts, figures
+//! and a report page.
+
+use std::time::Instant;
+
+use adflow::detect::TrainOptions;
+
+use super::{eval, train};
+use crate::args::Demo;
+use crate::failure::Outcome;
+use crate::progress::{self, Stage};
+use crate::synth::{self, Sizes};
+use crate::{dataset, evaluate, interrupt, output};
+
+/// Runs the command.
+pub fn run(args: &Demo) -> Outcome<u8> {
+    let started = Instant::now();
+    let threads = args.threads.count();
+    output::make_folder(&args.out)?;
+    if let Some(json) = &args.json {
+        output::check_writable(json)?;
+    }
+    interrupt::listen();
+    let backbone = train::open_backbone(&args.method.backbone)?;
+    let data = args.out.join("data");
+    let sizes = Sizes::default();
+    {
+        let stage = Stage::new("drawing parts", synth::count(sizes));
+        synth::write(&data, args.seed, sizes, threads, &|done| stage.set(done))?;
+    }
+    let model_path = args.out.join("flange.adflow");
+    let options = TrainOptions { method: args.method.method.into(), seed: args.seed, ..TrainOptions::default() };
+    let (summary, model) = train::train(&data, &model_path, &backbone, &options, threads, false)?;
+    train::print_summary(&summary, &model);
+    let mut evaluation = evaluate::run(&model, &model_path, &data, dataset::test(&data)?, threads)?;
+    evaluation.figures.train_seconds = Some(summary.train_seconds);
+    eval::print_figures(&evaluation);
+    eval::write_report(&evaluation, &args.out)?;
+    if let Some(json) = &args.json {
+        output::write_json(json, &evaluation.figures)?;
+    }
+    println!("done in {}; open {}", progress::seconds(started.elapsed().as_secs_f64()), args.out.join("report.html").display());
+    println!("next: adflow inspect {} {}", model_path.display(), data.join("test/crack").display());
+    Ok(0)
+}

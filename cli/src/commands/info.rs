@@ -1,0 +1,28 @@
+//! `adflow info MODEL`: what a model is and how it was made.
+
+use crate::args::Info;
+use crate::failure::Outcome;
+use crate::inspector::{Inspector, open_model};
+use crate::progress::{bytes, short};
+
+/// Runs the command.
+pub fn run(args: &Info) -> Outcome<u8> {
+    let owned = open_model(&args.model)?;
+    let model = owned.model();
+    let (width, height) = model.map_size();
+    let (typical, limit) = model.map_scale();
+    let row = |key: &str, value: String| println!("{key:<16} {value}");
+    row("method", model.method().to_string());
+    row("backbone", model.backbone().to_string());
+    let kind = if model.channels() == 1 { "grey" } else { "colour" };
+    row("input", format!("{0}x{0}, {kind}", model.input_size()));
+    row("views", format!("{}", model.views()));
+    row("map", format!("{width}x{height}; good parts: typical {}, limit {}", short(typical.into()), short(limit.into())));
+    row("threshold", super::threshold::describe(model.threshold()));
+    row("parameters", bytes(model.params_bytes()));
+    row("working memory", format!("{} on one thread", bytes(Inspector::new(&owned, 1)?.memory_bytes())));
+    for (key, value) in model.about() {
+        row(key, value.to_string());
+    }
+    Ok(0)
+}

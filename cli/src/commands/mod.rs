@@ -1,0 +1,29 @@
+//! One file a command; each takes its arguments and returns the exit code.
+
+mod bench;
+mod demo;
+mod dump;
+mod eval;
+mod info;
+mod inspect;
+mod threshold;
+mod train;
+
+pub use threshold::describe as describe_threshold;
+
+use crate::args::Command;
+use crate::failure::Outcome;
+
+/// Runs a command.
+pub fn run(command: Command) -> Outcome<u8> {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Info(args) => info::run(&args),
+        Command::Dump(args) => dump::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Threshold(args) => threshold::run(&args),
+    }
+}

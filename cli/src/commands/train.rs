@@ -1,0 +1,249 @@
+//! `adflow train DATA -o MODEL`: from a folder of good parts to a model file.
+//!
+//! The output is tried before the work begins, and appears whole or not at all. While training goes on its state is kept
+//! in `MODEL.ckpt`: Ctrl-C (or a power cut) loses seconds, `--resume` continues to the very bytes that an uninterrupted
+//! training gives, and a finished training removes the file.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use adflow::detect::{self, Backbone, Observer, Phase, Progress, TrainError, TrainOptions};
+use adflow::model::OwnedModel;
+use adflow::threads::Threads;
+use serde::Serialize;
+
+use crate::args::Train;
+use crate::failure::{Context, Failure, Outcome};
+use crate::progress::{self, Stage, note};
+use crate::training_images::TrainingImages;
+use crate::{dataset, interrupt, output};
+
+/// Between two writings of the checkpoint, so that short epochs do not wait for the disk.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+
+/// What `--json` writes.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    model: PathBuf,
+    model_bytes: usize,
+    method: String,
+    backbone: String,
+    input_size: u32,
+    images: usize,
+    epochs: usize,
+    final_loss: Option<f64>,
+    threshold: Option<f32>,
+    false_reject: Option<f64>,
+    confidence: Option<f64>,
+    held_out: usize,
+    seed: u64,
+    threads: usize,
+    /// Wall time from reading the first image to the finished model, of this run only when resumed.
+    pub train_seconds: f64,
+}
+
+/// Runs the command.
+pub fn run(args: &Train) -> Outcome<u8> {
+    output::check_writable(&args.model)?;
+    if let Some(json) = &args.json {
+        output::check_writable(json)?;
+    }
+    let backbone = open_backbone(&args.method.backbone)?;
+    let options = TrainOptions {
+        method: args.method.method.into(),
+        preset: args.preset.into(),
+        size: args.size,
+        epochs: args.epochs,
+        views: args.views,
+        false_reject: args.calibration.false_reject,
+        confidence: args.calibration.confidence,
+        held_out: args.held_out,
+        seed: args.seed,
+        learning_rate: args.learning_rate,
+        ..TrainOptions::default()
+    };
+    let (summary, model) = train(&args.data, &args.model, &backbone, &options, args.threads.count(), args.resume)?;
+    print_summary(&summary, &model);
+    if let Some(json) = &args.json {
+        output::write_json(json, &summary)?;
+    }
+    Ok(0)
+}
+
+/// `builtin` or a safetensors file.
+pub fn open_backbone(name: &str) -> Outcome<Backbone> {
+    if name == "builtin" { Ok(Backbone::builtin()) } else { Backbone::open(Path::new(name)).context(name) }
+}
+
+/// Trains from the good images of `data` and writes `path`.
+pub fn train(
+    data: &Path,
+    path: &Path,
+    backbone: &Backbone,
+    options: &TrainOptions,
+    threads: usize,
+    resume: bool,
+) -> Outcome<(Summary, OwnedModel)> {
+    interrupt::listen();
+    let listing = dataset::training(data)?;
+    listing.notes.iter().for_each(|text| note(text));
+    let checkpoint = checkpoint_path(path);
+    let state = read_checkpoint(&checkpoint, resume)?;
+    let started = Instant::now();
+    let images = {
+        let stage = Stage::new("reading images", listing.items.len());
+        TrainingImages::load(listing.items, threads, &|done| stage.set(done))?
+    };
+    images.notes.iter().for_each(|text| note(text));
+    let mut watch = Watch::new(checkpoint.clone());
+    let trained = detect::train(&images, backbone, options, &Threads::new(threads), &mut watch, state.as_deref());
+    watch.stage = None;
+    let trained = trained.map_err(|error| explain(error, &checkpoint))?;
+    let train_seconds = started.elapsed().as_secs_f64();
+    output::write(path, &trained.model)?;
+    if checkpoint.exists() {
+        fs::remove_file(&checkpoint).context(checkpoint.display())?;
+    }
+    let model_bytes = trained.model.len();
+    let owned = OwnedModel::from_bytes(trained.model).context("the trained model does not load")?;
+    let model = owned.model();
+    let threshold = model.threshold();
+    let summary = Summary {
+        model: path.to_path_buf(),
+        model_bytes,
+        method: model.method().to_string(),
+        backbone: model.backbone().to_string(),
+        input_size: model.input_size(),
+        images: detect::Images::len(&images),
+        epochs: trained.epochs,
+        final_loss: trained.final_loss,
+        threshold: threshold.map(|t| t.reject),
+        false_reject: threshold.map(|t| t.false_reject),
+        confidence: threshold.map(|t| t.confidence),
+        held_out: trained.held_out_scores.len(),
+        seed: options.seed,
+        threads,
+        train_seconds,
+    };
+    Ok((summary, owned))
+}
+
+/// Says what was made, on standard output.
+pub fn print_summary(s: &Summary, model: &OwnedModel) {
+    println!(
+        "model      {} ({}): {} on {}, {}x{}, seed {}",
+        s.model.display(),
+        progress::bytes(s.model_bytes),
+        s.method,
+        s.backbone,
+        s.input_size,
+        s.input_size,
+        s.seed
+    );
+    let epochs = if s.epochs > 0 { format!(", {} epochs", s.epochs) } else { String::new() };
+    let loss = s.final_loss.map_or(String::new(), |l| format!(", loss {}", progress::short(l)));
+    println!("trained    {} images in {}{epochs}{loss}", s.images, progress::seconds(s.train_seconds));
+    println!("threshold  {}", super::threshold::describe(model.model().threshold()));
+}
+
+fn checkpoint_path(model: &Path) -> PathBuf {
+    let mut name = model.as_os_str().to_owned();
+    name.push(".ckpt");
+    PathBuf::from(name)
+}
+
+fn read_checkpoint(path: &Path, resume: bool) -> Outcome<Option<Vec<u8>>> {
+    match (resume, path.exists()) {
+        (true, true) => fs::read(path).map(Some).context(path.display()),
+        (true, false) => {
+            note(&format!("no checkpoint {}: starting from the beginning", path.display()));
+            Ok(None)
+        }
+        (false, true) => {
+            note(&format!("{} is left from an earlier training and will be replaced", path.display()));
+            Ok(None)
+        }
+        (false, false) => Ok(None),
+    }
+}
+
+fn explain(error: TrainError, checkpoint: &Path) -> Failure {
+    match error {
+        TrainError::Cancelled if checkpoint.exists() => Failure::interrupted(format!(
+            "interrupted; the state is in {}: give the same command with --resume to continue",
+            checkpoint.display()
+        )),
+        TrainError::Cancelled => Failure::interrupted("interrupted before training began; nothing was written"),
+        other => Failure::new(other.to_string()),
+    }
+}
+
+/// Shows progress, keeps the checkpoint, passes Ctrl-C on.
+struct Watch {
+    stage: Option<(Phase, Stage)>,
+    checkpoint: PathBuf,
+    last_write: Instant,
+    write_failed: bool,
+}
+
+impl Watch {
+    fn new(checkpoint: PathBuf) -> Self {
+        Self { stage: None, checkpoint, last_write: Instant::now(), write_failed: false }
+    }
+
+    fn stage(&mut self, phase: Phase, total: usize) -> Option<&Stage> {
+        if self.stage.as_ref().is_none_or(|(current, _)| *current != phase) {
+            self.stage = None;
+            let what = match phase {
+                Phase::Read => "preparing",
+                Phase::Features => "features",
+                Phase::Train => "training",
+                Phase::Calibrate => "calibrating",
+            };
+            self.stage = Some((phase, Stage::new(what, total)));
+        }
+        self.stage.as_ref().map(|(_, stage)| stage)
+    }
+}
+
+impl Observer for Watch {
+    fn progress(&mut self, p: &Progress) -> ControlFlow<()> {
+        let mut words = String::new();
+        if p.epochs > 0 {
+            words = format!("epoch {}/{}", p.epoch, p.epochs);
+        }
+        if let Some(loss) = p.loss {
+            words += &format!(", loss {}", progress::short(loss));
+        }
+        if let Some(held_out) = p.held_out {
+            words += &format!(", held out {}", progress::short(held_out));
+        }
+        if let Some(stage) = self.stage(p.phase, p.total) {
+            stage.set_with(p.done, &words);
+        }
+        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn checkpoint(&mut self, bytes: &[u8]) {
+        let due = interrupt::asked() || self.last_write.elapsed() >= CHECKPOINT_EVERY;
+        if !due {
+            return;
+        }
+        self.last_write = Instant::now();
+        if let Err(error) = output::write(&self.checkpoint, bytes)
+            && !self.write_failed
+        {
+            self.write_failed = true;
+            self.note(&format!("training goes on without a checkpoint: {}", error.message));
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        match &self.stage {
+            Some((_, stage)) => stage.note(text),
+            None => note(text),
+        }
+    }
+}
