@@ -92,6 +92,15 @@ pub struct Figures {
     pub pixel_protocol: &'static str,
 }
 
+impl Figures {
+    /// The classes as a person reads them: good parts, then each defect by name.
+    pub fn classes_good_first(&self) -> impl Iterator<Item = (&String, &ClassFigures)> {
+        let good = |class: &ClassFigures| class.image_auroc.is_none();
+        let first = self.classes.iter().filter(move |(_, c)| good(c));
+        first.chain(self.classes.iter().filter(move |(_, c)| !good(c)))
+    }
+}
+
 /// Number of test images.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Counts {

@@ -46,7 +46,7 @@ pub fn print_figures(evaluation: &Evaluation) {
     let f = &evaluation.figures;
     let cell = |x: Option<f64>| x.map_or("      -".to_string(), |x| format!("{x:7.4}"));
     println!("{:<16} {:>7} {:>7} {:>7} {:>7} {:>9}", "class", "images", "image", "pixel", "AUPRO", "rejected");
-    for (name, class) in &f.classes {
+    for (name, class) in f.classes_good_first() {
         let rejected = class.rejected.map_or("-".into(), |n| format!("{n}"));
         println!(
             "{name:<16} {:>7} {} {} {} {rejected:>9}",

@@ -159,7 +159,7 @@ fn class_section(f: &Figures) -> String {
          <tr><th>class</th><th>images</th><th>judged defective</th><th>image AUROC</th><th>pixel AUROC</th>\
          <th>pixel AP</th><th>AUPRO</th><th>scores</th></tr>\n",
     );
-    for (name, class) in &f.classes {
+    for (name, class) in f.classes_good_first() {
         let rejected = class.rejected.map_or("–".into(), |n| {
             let unsure = class.unsure.filter(|&n| n > 0).map_or(String::new(), |n| format!(" + {n} unsure"));
             format!("{n}{unsure} ({})", percent(n as f64 / class.images.max(1) as f64))
@@ -241,7 +241,7 @@ fn scale_legend(e: &Evaluation) -> String {
     const STEPS: usize = 96;
     // A third of the bar for what good parts have, the rest for the doublings beyond.
     const CALM: f32 = 0.34;
-    let mut svg = String::from("<svg class=\"chart scale\" viewBox=\"0 0 520 54\" role=\"img\" aria-label=\"Colour scale\">\n");
+    let mut svg = String::from("<svg class=\"chart scale\" shape-rendering=\"crispEdges\" viewBox=\"0 0 520 54\" role=\"img\" aria-label=\"Colour scale\">\n");
     for i in 0..STEPS {
         let t = (i as f32 + 0.5) / STEPS as f32;
         let level = if t < CALM { t / CALM } else { LAST_LEVEL.powf((t - CALM) / (1.0 - CALM)) };
@@ -260,7 +260,7 @@ fn scale_legend(e: &Evaluation) -> String {
         (CALM, 1.0, "limit of good parts"),
         (CALM + (1.0 - CALM) / 3.0, 2.0, "2 ×"),
         (CALM + (1.0 - CALM) * 2.0 / 3.0, 4.0, "4 ×"),
-        (1.0, LAST_LEVEL, "8 × and more"),
+        (1.0, LAST_LEVEL, "8 × or more"),
     ] {
         let x = 10.0 + 500.0 * t;
         let anchor = if t == 0.0 { "start" } else if t == 1.0 { "end" } else { "middle" };
