@@ -79,13 +79,13 @@ pub struct Train {
     #[command(flatten)]
     pub method: MethodArgs,
     /// Images are resized to N x N pixels [default: the method's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=2048))]
     pub size: Option<u32>,
     /// Passes over the training images [default: chosen on held-out good parts]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
-    /// Views (flips, right angles) of each image when scoring [default: the preset's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Views of each image when scoring: up to 8 are flips and right angles, more are rotations [default: the preset's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub views: Option<u32>,
     /// Learning rate [default: the preset's]
     #[arg(long, value_name = "X")]
@@ -284,7 +284,7 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    number(text).and_then(|x| if (0.0..=0.9).contains(&x) { Ok(x) } else { Err("must lie between 0 and 0.9".into()) })
+    number(text).and_then(|x| if (0.0..=0.5).contains(&x) { Ok(x) } else { Err("must lie between 0 and 0.5".into()) })
 }
 
 fn finite(text: &str) -> Result<f32, String> {

@@ -57,11 +57,7 @@ pub fn training(data: &Path) -> Outcome<Listing<PathBuf>> {
     let listing = images_in(&folder)?;
     if listing.items.is_empty() {
         let hint = if train.is_dir() { "" } else { " and no train/good folder" };
-        return Err(Failure::new(format!(
-            "{}: no images ({}){hint}",
-            folder.display(),
-            decode::EXTENSIONS.join(", ")
-        )));
+        return Err(Failure::new(format!("{}: no images ({}){hint}", folder.display(), decode::EXTENSIONS.join(", "))));
     }
     Ok(listing)
 }
@@ -70,7 +66,11 @@ pub fn training(data: &Path) -> Outcome<Listing<PathBuf>> {
 pub fn test(data: &Path) -> Outcome<Listing<TestImage>> {
     let folder = data.join("test");
     if !folder.is_dir() {
-        let why = if data.is_dir() { "no test folder in it (expected test/good and test/<defect>)" } else { "no such folder" };
+        let why = if data.is_dir() {
+            "no test folder in it (expected test/good and test/<defect>)"
+        } else {
+            "no such folder"
+        };
         return Err(Failure::new(format!("{}: {why}", data.display())));
     }
     let mut classes = folders_in(&folder)?;
@@ -166,7 +166,11 @@ fn images_in(folder: &Path) -> Outcome<Listing<PathBuf>> {
         [] => {}
         [one] => listing.notes.push(format!("{}: {one} is not an image, ignored", folder.display())),
         [first, rest @ ..] => {
-            listing.notes.push(format!("{}: {first} and {} more are not images, ignored", folder.display(), rest.len()));
+            listing.notes.push(format!(
+                "{}: {first} and {} more are not images, ignored",
+                folder.display(),
+                rest.len()
+            ));
         }
     }
     Ok(listing)
@@ -239,9 +243,18 @@ mod tests {
             fs::write(path, b"x").unwrap();
         };
         for p in [
-            "train/good/10.png", "train/good/2.png", "train/good/Thumbs.db", "train/good/.hidden.png",
-            "test/good/0.png", "test/crack/0.png", "test/crack/1.png", "test/crack/2.png", "test/blob/0.png",
-            "ground_truth/crack/0_mask.png", "ground_truth/crack/1.png", "ground_truth/blob/0.png",
+            "train/good/10.png",
+            "train/good/2.png",
+            "train/good/Thumbs.db",
+            "train/good/.hidden.png",
+            "test/good/0.png",
+            "test/crack/0.png",
+            "test/crack/1.png",
+            "test/crack/2.png",
+            "test/blob/0.png",
+            "ground_truth/crack/0_mask.png",
+            "ground_truth/crack/1.png",
+            "ground_truth/blob/0.png",
         ] {
             touch(p);
         }

@@ -14,7 +14,7 @@ use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 use crate::failure::{Context, Failure, Outcome};
 
 /// Longest side that is read.
-const MAX_SIDE: u32 = 65_535;
+pub const MAX_SIDE: u32 = 65_535;
 /// Most memory that decoding one file may take.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -85,11 +85,7 @@ impl Decoded {
         };
         image::RgbImage::from_fn(self.width, self.height, |x, y| {
             let at = y as usize * self.width as usize + x as usize;
-            image::Rgb(if self.colour {
-                [byte(3 * at), byte(3 * at + 1), byte(3 * at + 2)]
-            } else {
-                [byte(at); 3]
-            })
+            image::Rgb(if self.colour { [byte(3 * at), byte(3 * at + 1), byte(3 * at + 2)] } else { [byte(at); 3] })
         })
     }
 }

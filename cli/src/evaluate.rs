@@ -34,7 +34,7 @@ pub struct Shot {
     pub image: TestImage,
     /// What the model says.
     pub score: f32,
-    /// Where, `map_size` values.
+    /// Where, `map_size` values; none if the model makes no maps.
     pub map: Vec<f32>,
     /// The verdict, if the model has a threshold.
     pub verdict: Option<Verdict>,
@@ -221,7 +221,7 @@ fn defined(x: f64) -> Option<f64> {
 
 /// Times in milliseconds, and the scores by image index.
 fn clock(owned: &OwnedModel, images: &[TestImage], threads: usize) -> Outcome<(Vec<f64>, Vec<(usize, f32)>)> {
-    let mut inspector = Inspector::new(owned, threads)?;
+    let mut inspector = Inspector::new(owned, threads, false)?;
     let count = images.len().min(CLOCKED);
     let stage = Stage::new("clocking", count);
     let (mut times, mut scores) = (Vec::new(), Vec::new());
@@ -253,10 +253,17 @@ fn score_all(
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let slots: Vec<Mutex<Option<Outcome<(f32, Vec<f32>)>>>> = images.iter().map(|_| Mutex::new(None)).collect();
     let work = || -> Outcome<()> {
-        let mut inspector = Inspector::new(owned, 1)?;
+        let maps = owned.model().map_size().0 > 0;
+        let mut inspector = Inspector::new(owned, 1, maps)?;
         while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < images.len()) {
             let path = &images[i].path;
-            let scored = decode::open(path).and_then(|image| inspector.score_with_map(&image).context(path.display()));
+            let scored = decode::open(path).and_then(|image| {
+                let scored = match maps {
+                    true => inspector.score_with_map(&image),
+                    false => inspector.score(&image).map(|score| (score, Vec::new())),
+                };
+                scored.context(path.display())
+            });
             *slots[i].lock().unwrap_or_else(|e| e.into_inner()) = Some(scored);
             stage.set(done.fetch_add(1, Ordering::Relaxed) + 1);
         }
@@ -303,6 +310,9 @@ impl Measured {
         let stage = Stage::new("measuring", shots.len());
         let mut goods = Pixels::new();
         let add = |pixels: &mut Pixels, shot: &Shot, mask: Option<&Mask>| {
+            if shot.map.is_empty() {
+                return Ok(());
+            }
             let (size, values) = mask.map_or(((0, 0), &[][..]), |m| ((m.width, m.height), &m.values));
             pixels.push_resized(map_size, &shot.map, size, values).context(shot.image.path.display())
         };

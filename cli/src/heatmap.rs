@@ -57,9 +57,12 @@ pub fn colour(level: f32) -> ([f32; 3], f32) {
     ([mix(0), mix(1), mix(2)], 0.50 + 0.09 * at)
 }
 
-/// `image` in grey with the map's colours over it, at the image's size.
+/// `image` in grey with the map's colours over it, at the image's size; the image itself if there is no map.
 pub fn overlay(image: &RgbImage, map: &[f32], (width, height): (u32, u32), scale: &Scale) -> RgbImage {
     let (w, h) = image.dimensions();
+    if map.is_empty() {
+        return image.clone();
+    }
     let mut values = vec![0.0; w as usize * h as usize];
     resize_bilinear(
         Plane::new(width as usize, height as usize, map),

@@ -101,7 +101,11 @@ fn describe(facts: &[Facts]) -> Vec<String> {
     if let (true, Some(a), Some(b)) = (sizes.len() > 1, sizes.first(), sizes.last()) {
         notes.push(format!(
             "images of {} sizes ({}x{} to {}x{}): each is resized to the model's square",
-            sizes.len(), a.0, a.1, b.0, b.1
+            sizes.len(),
+            a.0,
+            a.1,
+            b.0,
+            b.1
         ));
     }
     let depths: BTreeSet<_> = facts.iter().map(|f| f.depth).collect();
@@ -115,7 +119,10 @@ fn describe(facts: &[Facts]) -> Vec<String> {
     }
     let uniform = facts.iter().filter(|f| f.uniform).count();
     if uniform > 0 {
-        notes.push(format!("{uniform} of {} images have one value everywhere (all black?): check the camera", facts.len()));
+        notes.push(format!(
+            "{uniform} of {} images have one value everywhere (all black?): check the camera",
+            facts.len()
+        ));
     }
     notes
 }

@@ -54,8 +54,8 @@ pub fn run(args: &Bench) -> Outcome<u8> {
     let mut threads = vec![1, args.threads.count()];
     threads.dedup();
     for threads in threads {
-        for map in [false, true] {
-            let mut inspector = Inspector::new(&owned, threads)?;
+        for map in [false, true].into_iter().filter(|map| !map || model.map_size().0 > 0) {
+            let mut inspector = Inspector::new(&owned, threads, map)?;
             let times = measure(&mut inspector, &image, map, args.seconds)?;
             let work_bytes = inspector.memory_bytes();
             let ms_per_image = Milliseconds::of(&times);

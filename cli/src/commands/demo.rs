@@ -39,7 +39,11 @@ pub fn run(args: &Demo) -> Outcome<u8> {
     if let Some(json) = &args.json {
         output::write_json(json, &evaluation.figures)?;
     }
-    println!("done in {}; open {}", progress::seconds(started.elapsed().as_secs_f64()), args.out.join("report.html").display());
+    println!(
+        "done in {}; open {}",
+        progress::seconds(started.elapsed().as_secs_f64()),
+        args.out.join("report.html").display()
+    );
     println!("next: adflow inspect {} {}", model_path.display(), data.join("test/crack").display());
     Ok(0)
 }

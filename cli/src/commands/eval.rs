@@ -62,7 +62,11 @@ pub fn print_figures(evaluation: &Evaluation) {
         println!("image AUROC      95 % interval {low:.3} to {high:.3} (bootstrap over images)");
     }
     println!("image AP         {}   pixel AP {}", cell(f.image_ap), cell(f.pixel_ap));
-    println!("F1-max           {}   at score {}", cell(f.f1_max), f.f1_max_threshold.map_or("-".into(), |t| format!("{t:.4}")));
+    println!(
+        "F1-max           {}   at score {}",
+        cell(f.f1_max),
+        f.f1_max_threshold.map_or("-".into(), |t| format!("{t:.4}"))
+    );
     println!("threshold        {}", super::threshold::describe(evaluation.threshold));
     if let Some(at) = &f.at_threshold {
         println!(

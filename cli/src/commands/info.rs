@@ -17,11 +17,12 @@ pub fn run(args: &Info) -> Outcome<u8> {
     let kind = if model.channels() == 1 { "grey" } else { "colour" };
     row("input", format!("{0}x{0}, {kind}", model.input_size()));
     row("views", format!("{}", model.views()));
-    row("map", format!("{width}x{height}; good parts: typical {}, limit {}", short(typical.into()), short(limit.into())));
+    let scale = format!("typical {}, limit {}", short(typical.into()), short(limit.into()));
+    row("map", if width > 0 { format!("{width}x{height}; good parts: {scale}") } else { "none".into() });
     row("threshold", super::threshold::describe(model.threshold()));
     row("parameters", bytes(model.params_bytes()));
-    row("working memory", format!("{} on one thread", bytes(Inspector::new(&owned, 1)?.memory_bytes())));
-    for (key, value) in model.about() {
+    row("working memory", format!("{} on one thread", bytes(Inspector::new(&owned, 1, width > 0)?.memory_bytes())));
+    for (key, value) in model.about().filter(|(key, _)| !["method", "backbone", "size"].contains(key)) {
         row(key, value.to_string());
     }
     Ok(0)

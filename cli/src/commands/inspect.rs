@@ -28,11 +28,14 @@ pub fn run(args: &Inspect) -> Outcome<u8> {
     let listing = dataset::expand(&args.images)?;
     listing.notes.iter().for_each(|text| note(text));
     if let Some(folder) = &args.heatmaps {
+        if owned.model().map_size().0 == 0 {
+            return Err(Failure::new(format!("{}: this model makes no maps", args.model.display())));
+        }
         output::make_folder(folder)?;
     }
     let mut run = Run {
         args,
-        inspector: Inspector::new(&owned, args.threads.count())?,
+        inspector: Inspector::new(&owned, args.threads.count(), args.heatmaps.is_some())?,
         threshold: args.threshold.map(Threshold::manual).or(owned.model().threshold()),
         scale: Scale::of(&owned.model()),
         map_size: owned.model().map_size(),

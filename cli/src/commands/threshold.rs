@@ -7,7 +7,7 @@ use adflow::model::OwnedModel;
 use adflow::threshold::Threshold;
 
 use crate::args::SetThreshold;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Context, Failure, Outcome};
 use crate::inspector::open_model;
 use crate::{output, progress};
 
@@ -20,7 +20,8 @@ pub fn run(args: &SetThreshold) -> Outcome<u8> {
         return Ok(0);
     };
     let out = args.out.as_ref().unwrap_or(&args.model);
-    output::write(out, &owned.set_threshold(&threshold))?;
+    let changed = owned.with_threshold(Some(&threshold)).context(args.model.display())?;
+    output::write(out, changed.bytes())?;
     println!("threshold  {}", describe(Some(threshold)));
     println!("written    {}", out.display());
     Ok(0)

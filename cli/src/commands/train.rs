@@ -9,7 +9,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use adflow::detect::{self, Backbone, Observer, Phase, Progress, TrainError, TrainOptions};
+use adflow::backbones::Backbone;
+use adflow::detect::{self, Observer, Phase, Progress, TrainError, TrainOptions};
 use adflow::model::OwnedModel;
 use adflow::threads::Threads;
 use serde::Serialize;
@@ -74,7 +75,7 @@ pub fn run(args: &Train) -> Outcome<u8> {
 
 /// `builtin` or a safetensors file.
 pub fn open_backbone(name: &str) -> Outcome<Backbone> {
-    if name == "builtin" { Ok(Backbone::builtin()) } else { Backbone::open(Path::new(name)).context(name) }
+    if name == "builtin" { Ok(Backbone::builtin()) } else { Backbone::open(name).context(name) }
 }
 
 /// Trains from the good images of `data` and writes `path`.
@@ -97,17 +98,17 @@ pub fn train(
         TrainingImages::load(listing.items, threads, &|done| stage.set(done))?
     };
     images.notes.iter().for_each(|text| note(text));
-    let mut watch = Watch::new(checkpoint.clone());
+    let mut watch = Watch::new(checkpoint.clone(), state.is_some());
     let trained = detect::train(&images, backbone, options, &Threads::new(threads), &mut watch, state.as_deref());
     watch.stage = None;
-    let trained = trained.map_err(|error| explain(error, &checkpoint))?;
+    let trained = trained.map_err(|error| explain(error, &watch))?;
     let train_seconds = started.elapsed().as_secs_f64();
     output::write(path, &trained.model)?;
-    if checkpoint.exists() {
+    if watch.usable {
         fs::remove_file(&checkpoint).context(checkpoint.display())?;
     }
     let model_bytes = trained.model.len();
-    let owned = OwnedModel::from_bytes(trained.model).context("the trained model does not load")?;
+    let owned = OwnedModel::from_bytes(&trained.model).context("the trained model does not load")?;
     let model = owned.model();
     let threshold = model.threshold();
     let summary = Summary {
@@ -169,13 +170,13 @@ fn read_checkpoint(path: &Path, resume: bool) -> Outcome<Option<Vec<u8>>> {
     }
 }
 
-fn explain(error: TrainError, checkpoint: &Path) -> Failure {
+fn explain(error: TrainError, watch: &Watch) -> Failure {
     match error {
-        TrainError::Cancelled if checkpoint.exists() => Failure::interrupted(format!(
+        TrainError::Cancelled if watch.usable => Failure::interrupted(format!(
             "interrupted; the state is in {}: give the same command with --resume to continue",
-            checkpoint.display()
+            watch.checkpoint.display()
         )),
-        TrainError::Cancelled => Failure::interrupted("interrupted before training began; nothing was written"),
+        TrainError::Cancelled => Failure::interrupted("interrupted; nothing was written"),
         other => Failure::new(other.to_string()),
     }
 }
@@ -185,19 +186,21 @@ struct Watch {
     stage: Option<(Phase, Stage)>,
     checkpoint: PathBuf,
     last_write: Instant,
-    write_failed: bool,
+    /// Whether the checkpoint file belongs to this training.
+    usable: bool,
+    /// Whether a failed writing was reported.
+    told: bool,
 }
 
 impl Watch {
-    fn new(checkpoint: PathBuf) -> Self {
-        Self { stage: None, checkpoint, last_write: Instant::now(), write_failed: false }
+    fn new(checkpoint: PathBuf, resumed: bool) -> Self {
+        Self { stage: None, checkpoint, last_write: Instant::now(), usable: resumed, told: false }
     }
 
     fn stage(&mut self, phase: Phase, total: usize) -> Option<&Stage> {
         if self.stage.as_ref().is_none_or(|(current, _)| *current != phase) {
             self.stage = None;
             let what = match phase {
-                Phase::Read => "preparing",
                 Phase::Features => "features",
                 Phase::Train => "training",
                 Phase::Calibrate => "calibrating",
@@ -226,17 +229,19 @@ impl Observer for Watch {
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    fn wants_checkpoint(&mut self) -> bool {
+        interrupt::asked() || self.last_write.elapsed() >= CHECKPOINT_EVERY
+    }
+
     fn checkpoint(&mut self, bytes: &[u8]) {
-        let due = interrupt::asked() || self.last_write.elapsed() >= CHECKPOINT_EVERY;
-        if !due {
-            return;
-        }
         self.last_write = Instant::now();
-        if let Err(error) = output::write(&self.checkpoint, bytes)
-            && !self.write_failed
-        {
-            self.write_failed = true;
-            self.note(&format!("training goes on without a checkpoint: {}", error.message));
+        match output::write(&self.checkpoint, bytes) {
+            Ok(()) => self.usable = true,
+            Err(error) if self.told => drop(error),
+            Err(error) => {
+                self.told = true;
+                self.note(&format!("training goes on without a checkpoint: {}", error.message));
+            }
         }
     }
 

@@ -84,8 +84,7 @@ fn round_step(step: f64) -> f64 {
 
 /// Scores of good parts upwards, of defective ones downwards, with the threshold between them.
 pub fn histogram(good: &[f32], defective: &[f32], threshold: Option<&Threshold>) -> String {
-    let marks: Vec<f64> =
-        threshold.iter().flat_map(|t| [Some(t.reject), t.accept]).flatten().map(f64::from).collect();
+    let marks: Vec<f64> = threshold.iter().flat_map(|t| [Some(t.reject), t.accept]).flatten().map(f64::from).collect();
     let all: Vec<f32> = good.iter().chain(defective).copied().collect();
     let axis = Axis::new(good, &all, &marks);
     let count = |scores: &[f32]| {
@@ -126,7 +125,8 @@ pub fn histogram(good: &[f32], defective: &[f32], threshold: Option<&Threshold>)
         WIDTH - RIGHT
     );
     let text = |svg: &mut String, x: f64, y: f64, class: &str, anchor: &str, words: &str| {
-        let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
+        let _ =
+            writeln!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
     };
     text(&mut svg, LEFT - 6.0, middle - half + 8.0, "label", "end", &format!("{}", tallest(&up)));
     if !defective.is_empty() {
@@ -181,15 +181,25 @@ pub fn roc(points: &[RocPoint], at: Option<(f64, f64)>, auroc: Option<f64>) -> S
     }
     let (x0, y0) = place(0.0, 0.0);
     let (x1, y1) = place(1.0, 1.0);
-    let mut svg = format!("<svg class=\"chart\" viewBox=\"0 0 {SIDE} {SIDE}\" role=\"img\" aria-label=\"ROC curve\">\n");
+    let mut svg =
+        format!("<svg class=\"chart\" viewBox=\"0 0 {SIDE} {SIDE}\" role=\"img\" aria-label=\"ROC curve\">\n");
     let _ = writeln!(svg, "<polygon class=\"under\" points=\"{line} {x1:.1},{y0:.1} {x0:.1},{y0:.1}\"/>");
     let _ = writeln!(svg, "<line class=\"chance\" x1=\"{x0}\" y1=\"{y0}\" x2=\"{x1}\" y2=\"{y1}\"/>");
     let _ = writeln!(svg, "<polyline class=\"curve\" points=\"{line}\"/>");
     let _ = writeln!(svg, "<path class=\"axis\" d=\"M{x0} {y1}V{y0}H{x1}\"/>");
     for tick in [0.0, 0.5, 1.0] {
         let (x, y) = place(tick, tick);
-        let _ = writeln!(svg, "<text class=\"label\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{tick}</text>", y0 + 14.0);
-        let _ = writeln!(svg, "<text class=\"label\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{tick}</text>", x0 - 5.0, y + 4.0);
+        let _ = writeln!(
+            svg,
+            "<text class=\"label\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{tick}</text>",
+            y0 + 14.0
+        );
+        let _ = writeln!(
+            svg,
+            "<text class=\"label\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{tick}</text>",
+            x0 - 5.0,
+            y + 4.0
+        );
     }
     let _ = writeln!(
         svg,
@@ -204,11 +214,15 @@ pub fn roc(points: &[RocPoint], at: Option<(f64, f64)>, auroc: Option<f64>) -> S
     );
     if let Some(auroc) = auroc {
         let (x, y) = place(0.97, 0.08);
-        let _ = writeln!(svg, "<text class=\"big\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\">AUROC {auroc:.3}</text>");
+        let _ =
+            writeln!(svg, "<text class=\"big\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\">AUROC {auroc:.3}</text>");
     }
     if let Some((fpr, tpr)) = at {
         let (x, y) = place(fpr, tpr);
-        let _ = writeln!(svg, "<circle class=\"point\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"><title>the model's threshold</title></circle>");
+        let _ = writeln!(
+            svg,
+            "<circle class=\"point\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"><title>the model's threshold</title></circle>"
+        );
     }
     svg + "</svg>\n"
 }

@@ -22,7 +22,7 @@ const SIDE: u32 = 240;
 /// Most mistakes shown of each kind.
 const MISTAKES: usize = 12;
 /// Images shown of each class.
-const SAMPLES: usize = 4;
+const SAMPLES: usize = 6;
 /// The outline of the true defect.
 const OUTLINE: Rgb<u8> = Rgb([40, 255, 235]);
 

@@ -56,11 +56,19 @@ fn headline(f: &Figures) -> String {
     let (good, bad) = (f.images.good, f.images.defective);
     match &f.at_threshold {
         None => format!("Scores for {good} good and {bad} defective parts; the model has no threshold"),
-        Some(at) if bad == 0 => format!("Rejects {} of {good} good parts; no defective parts to find", at.false_rejects),
-        Some(at) if good == 0 => format!("Finds {} of {bad} defective parts; no good parts to compare", bad - at.missed),
+        Some(at) if bad == 0 => {
+            format!("Rejects {} of {good} good parts; no defective parts to find", at.false_rejects)
+        }
+        Some(at) if good == 0 => {
+            format!("Finds {} of {bad} defective parts; no good parts to compare", bad - at.missed)
+        }
         Some(at) => {
             let unsure = if at.unsure > 0 { format!(", unsure about {}", at.unsure) } else { String::new() };
-            format!("Finds {} of {bad} defective parts, rejects {} of {good} good ones{unsure}", bad - at.missed, at.false_rejects)
+            format!(
+                "Finds {} of {bad} defective parts, rejects {} of {good} good ones{unsure}",
+                bad - at.missed,
+                at.false_rejects
+            )
         }
     }
 }
@@ -72,13 +80,21 @@ fn judgement(f: &Figures) -> (&'static str, &'static str, String) {
         return ("warn", "not measurable", "Good and defective test images are both needed to judge a model.".into());
     };
     let Some(at) = f.at_threshold else {
-        return ("warn", "no verdicts", format!("It ranks a defective part above a good one {} of the time.", percent(auroc)));
+        return (
+            "warn",
+            "no verdicts",
+            format!("It ranks a defective part above a good one {} of the time.", percent(auroc)),
+        );
     };
     let missed = at.missed as f64 / f.images.defective.max(1) as f64;
     let rejected = at.false_rejects as f64 / f.images.good.max(1) as f64;
     let ranks = format!("It ranks a defective part above a good one {} of the time", percent(auroc));
     if auroc < 0.85 {
-        ("stop", "do not use", format!("{ranks}: scores of good and defective parts overlap too much for any threshold."))
+        (
+            "stop",
+            "do not use",
+            format!("{ranks}: scores of good and defective parts overlap too much for any threshold."),
+        )
     } else if missed > 0.2 || rejected > 0.2 {
         let what = if missed > 0.2 { "too many defects pass" } else { "too many good parts are rejected" };
         ("stop", "not yet", format!("{ranks}, but with this threshold {what}."))
@@ -98,12 +114,16 @@ fn tiles(f: &Figures) -> String {
     tile(figure(f.image_auroc), format!("image AUROC{interval}"));
     if let Some(AtThreshold { missed, false_rejects, .. }) = f.at_threshold {
         tile(format!("{missed} / {}", f.images.defective), "defects missed".into());
-        let bound = if f.images.good > 0 { format!("<br>{}", bound(false_rejects, f.images.good)) } else { String::new() };
+        let bound =
+            if f.images.good > 0 { format!("<br>{}", bound(false_rejects, f.images.good)) } else { String::new() };
         tile(format!("{false_rejects} / {}", f.images.good), format!("good parts rejected{bound}"));
     }
     tile(figure(f.aupro), format!("AUPRO: defects located<br>pixel AUROC {}", figure(f.pixel_auroc)));
     let ms = &f.ms_per_image;
-    tile(format!("{:.1} ms", ms.p50), format!("per image, {} threads<br>p99 {:.1}, max {:.1}", f.threads, ms.p99, ms.max));
+    tile(
+        format!("{:.1} ms", ms.p50),
+        format!("per image, {} threads<br>p99 {:.1}, max {:.1}", f.threads, ms.p99, ms.max),
+    );
     html + "</div>\n"
 }
 
@@ -145,7 +165,8 @@ fn chart_section(e: &Evaluation) -> String {
     let points = metrics::roc(&scores, &labels);
     if !points.is_empty() {
         let at = e.threshold.map(|t| {
-            let share = |s: &[f32]| s.iter().filter(|&&x| t.verdict(x) == Verdict::Defective).count() as f64 / s.len() as f64;
+            let share =
+                |s: &[f32]| s.iter().filter(|&&x| t.verdict(x) == Verdict::Defective).count() as f64 / s.len() as f64;
             (share(&good), share(&bad))
         });
         let _ = writeln!(html, "<div class=\"panel\">\n{}</div>", charts::roc(&points, at, e.figures.image_auroc));
@@ -241,7 +262,9 @@ fn scale_legend(e: &Evaluation) -> String {
     const STEPS: usize = 96;
     // A third of the bar for what good parts have, the rest for the doublings beyond.
     const CALM: f32 = 0.34;
-    let mut svg = String::from("<svg class=\"chart scale\" shape-rendering=\"crispEdges\" viewBox=\"0 0 520 54\" role=\"img\" aria-label=\"Colour scale\">\n");
+    let mut svg = String::from(
+        "<svg class=\"chart scale\" shape-rendering=\"crispEdges\" viewBox=\"0 0 520 54\" role=\"img\" aria-label=\"Colour scale\">\n",
+    );
     for i in 0..STEPS {
         let t = (i as f32 + 0.5) / STEPS as f32;
         let level = if t < CALM { t / CALM } else { LAST_LEVEL.powf((t - CALM) / (1.0 - CALM)) };
@@ -263,7 +286,13 @@ fn scale_legend(e: &Evaluation) -> String {
         (1.0, LAST_LEVEL, "8 × or more"),
     ] {
         let x = 10.0 + 500.0 * t;
-        let anchor = if t == 0.0 { "start" } else if t == 1.0 { "end" } else { "middle" };
+        let anchor = if t == 0.0 {
+            "start"
+        } else if t == 1.0 {
+            "end"
+        } else {
+            "middle"
+        };
         let _ = writeln!(
             svg,
             "<line class=\"axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"18\" y2=\"23\"/>\
@@ -277,7 +306,8 @@ fn scale_legend(e: &Evaluation) -> String {
 
 fn facts_section(e: &Evaluation) -> String {
     let f = &e.figures;
-    let mut html = String::from("<h2>How it was made and measured</h2>\n<div class=\"scroll\"><table class=\"facts\">\n");
+    let mut html =
+        String::from("<h2>How it was made and measured</h2>\n<div class=\"scroll\"><table class=\"facts\">\n");
     let mut row = |key: &str, value: &str| {
         let _ = writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", escape(key), escape(value));
     };
@@ -292,8 +322,18 @@ fn facts_section(e: &Evaluation) -> String {
     for (key, value) in &e.about {
         row(key, value);
     }
-    row("image figures", "AUROC with ties counting half; interval: bootstrap over images, 1000 draws; AP without interpolation");
-    row("F1-max", &format!("{} at score {} (has seen the labels: a figure, not a threshold to use)", figure(f.f1_max), figure(f.f1_max_threshold)));
+    row(
+        "image figures",
+        "AUROC with ties counting half; interval: bootstrap over images, 1000 draws; AP without interpolation",
+    );
+    row(
+        "F1-max",
+        &format!(
+            "{} at score {} (has seen the labels: a figure, not a threshold to use)",
+            figure(f.f1_max),
+            figure(f.f1_max_threshold)
+        ),
+    );
     row("pixel figures", f.pixel_protocol);
     row("time per image", "decoded camera buffer to verdict, one image at a time, after warm-up");
     row("adflow", adflow::VERSION);

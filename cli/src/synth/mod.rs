@@ -95,7 +95,10 @@ fn paths(root: &Path, kind: Kind, i: usize) -> (PathBuf, Option<PathBuf>) {
         Kind::TestGood => (root.join("test/good").join(name), None),
         Kind::Defective(defect) => {
             let mask = format!("{i:03}_mask.png");
-            (root.join("test").join(defect.name()).join(name), Some(root.join("ground_truth").join(defect.name()).join(mask)))
+            (
+                root.join("test").join(defect.name()).join(name),
+                Some(root.join("ground_truth").join(defect.name()).join(mask)),
+            )
         }
     }
 }

@@ -49,7 +49,8 @@ impl Field {
 
     /// Three octaves, each half as strong and twice as fine.
     pub fn rough(&self, x: f32, y: f32) -> f32 {
-        (self.at(x, y) + 0.5 * self.at(2.0 * x + 7.3, 2.0 * y + 1.9) + 0.25 * self.at(4.0 * x + 3.1, 4.0 * y + 5.7)) / 1.75
+        (self.at(x, y) + 0.5 * self.at(2.0 * x + 7.3, 2.0 * y + 1.9) + 0.25 * self.at(4.0 * x + 3.1, 4.0 * y + 5.7))
+            / 1.75
     }
 }
 

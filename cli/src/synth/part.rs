@@ -164,7 +164,9 @@ impl Part {
 
     fn bore_at(&self, x: f32, y: f32) -> f32 {
         // The far wall catches some light, the floor is belt in shadow.
-        0.05 + 0.16 * smoothstep(BORE - 7.0, BORE, (x - 2.0).hypot(y - 2.0)) * (0.6 - 0.4 * (y.atan2(x) - self.light).cos())
+        0.05 + 0.16
+            * smoothstep(BORE - 7.0, BORE, (x - 2.0).hypot(y - 2.0))
+            * (0.6 - 0.4 * (y.atan2(x) - self.light).cos())
     }
 
     fn hole_at(&self, i: usize, x: f32, y: f32, under: f32) -> f32 {
