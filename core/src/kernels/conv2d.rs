@@ -85,7 +85,10 @@ impl Conv2dShape {
     /// Whether every channel is convolved with its own 3×3 kernel, without gaps, stride 1 or 2.
     pub(crate) fn is_depthwise(&self) -> bool {
         let square = self.kh == 3 && self.kw == 3 && self.dilation == 1 && self.stride <= 2;
-        self.groups == self.cin && self.groups == self.cout && square
+        let close = self.pad_top <= 2
+            && self.pad_left <= 2
+            && self.ow * self.stride + 3 <= self.w + self.pad_left + 2 + self.stride;
+        self.groups == self.cin && self.groups == self.cout && square && close
     }
 
     pub(crate) fn check(&self) {

@@ -29,7 +29,7 @@ pub(crate) fn dw_scratch(s: &Conv2dShape, threads: usize) -> usize {
 
 /// Stride 1: the gradient is a depthwise convolution with the kernel turned round.
 fn is_depthwise(s: &Conv2dShape) -> bool {
-    s.is_depthwise() && s.stride == 1 && s.pad_top <= 2 && s.pad_left <= 2
+    s.is_depthwise() && s.stride == 1
 }
 
 /// The gradient of the input. `gy` is the gradient before the activation, laid out like the output; `gx` is overwritten.

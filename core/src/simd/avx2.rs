@@ -153,8 +153,16 @@ impl Simd for Avx2 {
         unsafe { _mm256_storeu_ps(p, v) }
     }
     #[inline(always)]
-    unsafe fn load_lanes(self, p: *const f32, from: usize, to: usize) -> __m256 {
-        unsafe { _mm256_maskload_ps(p, lanes(from, to)) }
+    unsafe fn load_masked(self, p: *const f32, m: __m256) -> __m256 {
+        unsafe { _mm256_maskload_ps(p, _mm256_castps_si256(m)) }
+    }
+    #[inline(always)]
+    fn lanes(self, from: usize, to: usize) -> __m256 {
+        unsafe { _mm256_castsi256_ps(lanes(from, to)) }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
     unsafe fn store_lanes(self, p: *mut f32, v: __m256, count: usize) {

@@ -158,8 +158,16 @@ impl Simd for Avx512 {
         unsafe { _mm512_storeu_ps(p, v) }
     }
     #[inline(always)]
-    unsafe fn load_lanes(self, p: *const f32, from: usize, to: usize) -> __m512 {
-        unsafe { _mm512_maskz_loadu_ps(lanes(from, to), p) }
+    unsafe fn load_masked(self, p: *const f32, m: __mmask16) -> __m512 {
+        unsafe { _mm512_maskz_loadu_ps(m, p) }
+    }
+    #[inline(always)]
+    fn lanes(self, from: usize, to: usize) -> __mmask16 {
+        lanes(from, to)
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
     unsafe fn store_lanes(self, p: *mut f32, v: __m512, count: usize) {

@@ -4,7 +4,7 @@
 //! three loads for stride 1 and by separating even and odd columns for stride 2. At the edges of the image the loads are
 //! masked, so nothing is copied and nothing padded. Each output is one chain of multiply-adds, rows then columns, from the bias.
 
-use super::{Op, Simd};
+use super::{MAX_LANES, Op, Simd};
 use crate::kernels::Activation;
 
 /// One plane: `y[oy, ox] = act(bias + Σ w[ky, kx] · x[oy·stride + ky − top, ox·stride + kx − left]) + residual`.
@@ -39,119 +39,166 @@ impl Op for Depthwise<'_> {
     }
 }
 
+/// Vectors of a row that may touch the left or right edge: with two columns of padding at most, one and three.
+const EDGES: usize = 4;
+
+/// What a row outside the image is read from: two vectors and the widest shift.
+static ZEROS: [f32; 2 * MAX_LANES + 2] = [0.0; 2 * MAX_LANES + 2];
+
 impl Depthwise<'_> {
     #[inline(always)]
-    fn rows<S: Simd, const STRIDE: usize>(mut self, s: S) {
+    fn rows<S: Simd, const STRIDE: usize>(self, s: S) {
+        let mut weight = [s.zero(); 9];
+        for i in 0..9 {
+            weight[i] = s.splat(self.weight[i]);
+        }
+        let (low, high) = self.act.clip_range();
+        let p = Plane::<S> {
+            x: self.x.as_ptr(),
+            h: self.h as isize,
+            w: self.w as isize,
+            y: self.y.as_mut_ptr(),
+            ow: self.ow,
+            top: self.pad_top as isize,
+            left: self.pad_left as isize,
+            weight,
+            bias: s.splat(self.bias),
+            clip: (s.splat(low), s.splat(high)),
+            residual: self.residual.map_or(core::ptr::null(), |r| r.as_ptr()),
+        };
+        // Vectors of columns whose patches lie inside the image's columns: from..until.
+        let span = STRIDE * S::LANES;
+        let from = self.pad_left.div_ceil(span);
+        let until = ((self.w + self.pad_left).saturating_sub(2) / span).min(self.ow / S::LANES).max(from);
+        let all = self.ow.div_ceil(S::LANES);
+        // Lanes inside the row, for the loads of each of the other vectors.
+        let mut edges = [[s.lanes(0, 0); 4]; EDGES];
+        for (i, v) in (0..from.min(all)).chain(until..all).enumerate() {
+            let at = (v * span) as isize - p.left;
+            let shifts = if STRIDE == 1 { [0, 1, 2, 2] } else { [0, S::LANES, 2, 2 + S::LANES] };
+            for k in 0..4 {
+                let at = at + shifts[k] as isize;
+                edges[i][k] = s.lanes((-at).max(0) as usize, (p.w - at).max(0) as usize);
+            }
+        }
+        let whole = [s.lanes(0, S::LANES); 4];
         let mut oy = 0;
         while oy < self.oh {
-            let left = self.oh - oy;
-            // SAFETY: the rows exist; loads are masked to the image and stores to the row.
-            unsafe {
-                if left >= 4 {
-                    self.block::<S, STRIDE, 4>(s, oy);
-                    oy += 4;
-                } else {
-                    self.block::<S, STRIDE, 1>(s, oy);
-                    oy += 1;
+            let tall = self.oh >= 4;
+            for v in 0..all {
+                let (ox, inside) = (v * S::LANES, from <= v && v < until);
+                let masks = match inside {
+                    true => &whole,
+                    false => &edges[if v < from { v } else { from + v - until }],
+                };
+                // SAFETY: the slices are as long as `run` asserted; loads are masked to the image and stores to the row.
+                unsafe {
+                    match (tall, inside) {
+                        (true, true) => p.vector::<STRIDE, 4, true>(s, oy, ox, masks),
+                        (true, false) => p.vector::<STRIDE, 4, false>(s, oy, ox, masks),
+                        (false, _) => p.vector::<STRIDE, 1, false>(s, oy, ox, masks),
+                    }
                 }
             }
+            oy = if tall { next_block(oy, self.oh) } else { oy + 1 };
         }
     }
+}
 
-    /// Output rows `oy..oy + R`.
-    #[inline(always)]
-    unsafe fn block<S: Simd, const STRIDE: usize, const R: usize>(&mut self, s: S, oy: usize) {
-        let (h, w) = (self.h as isize, self.w as isize);
-        let top = (oy * STRIDE) as isize - self.pad_top as isize;
-        let inside = top >= 0 && top + ((R - 1) * STRIDE + 3) as isize <= h;
-        let span = (STRIDE * S::LANES + 3 - STRIDE) as isize;
-        let mut ox = 0;
-        while ox < self.ow {
-            let left = (ox * STRIDE) as isize - self.pad_left as isize;
-            // SAFETY: as promised by the caller; the unmasked form is taken only where the whole patch lies in the image.
-            unsafe {
-                if inside && left >= 0 && left + span + (STRIDE as isize - 1) <= w {
-                    self.vector::<S, STRIDE, R, true>(s, oy, ox, top, left);
-                } else {
-                    self.vector::<S, STRIDE, R, false>(s, oy, ox, top, left);
-                }
-            }
-            ox += S::LANES;
-        }
-    }
+/// The block of four rows after the one at `oy`; the last may overlap the one before it, `rows` is the end.
+#[inline(always)]
+fn next_block(oy: usize, rows: usize) -> usize {
+    if oy + 4 >= rows { rows } else { (oy + 4).min(rows - 4) }
+}
 
-    /// `R` rows of one vector of columns; `top` and `left` is where the first patch begins, possibly outside the image.
+/// A [`Depthwise`] in the shape that the loops want.
+struct Plane<S: Simd> {
+    x: *const f32,
+    h: isize,
+    w: isize,
+    y: *mut f32,
+    ow: usize,
+    top: isize,
+    left: isize,
+    weight: [S::V; 9],
+    bias: S::V,
+    clip: (S::V, S::V),
+    residual: *const f32,
+}
+
+impl<S: Simd> Plane<S> {
+    /// `R` rows of one vector of columns; `INSIDE` if no patch sticks out of the image to the left or right.
     #[inline(always)]
-    unsafe fn vector<S: Simd, const STRIDE: usize, const R: usize, const INSIDE: bool>(
-        &mut self,
+    unsafe fn vector<const STRIDE: usize, const R: usize, const INSIDE: bool>(
+        &self,
         s: S,
         oy: usize,
         ox: usize,
-        top: isize,
-        left: isize,
+        masks: &[S::M; 4],
     ) {
-        let (h, w) = (self.h as isize, self.w as isize);
-        let mut acc = [s.splat(self.bias); R];
-        for t in 0..(R - 1) * STRIDE + 3 {
-            let iy = top + t as isize;
-            if !INSIDE && (iy < 0 || iy >= h) {
-                continue;
+        let top = (oy * STRIDE) as isize - self.top;
+        let left = (ox * STRIDE) as isize - self.left;
+        let below = top + ((R - 1) * STRIDE + 3) as isize;
+        let row = self.x.wrapping_offset(top * self.w + left);
+        let mut rows = [ZEROS.as_ptr(); 9];
+        if top >= 0 && below <= self.h {
+            for t in 0..(R - 1) * STRIDE + 3 {
+                rows[t] = row.wrapping_offset(t as isize * self.w);
             }
-            let row = self.x.as_ptr().wrapping_offset(iy * w + left);
-            // SAFETY: the row is in the image; the loads are masked unless all of it is.
-            let taps = unsafe { taps::<S, STRIDE, INSIDE>(s, row, left, w) };
+        } else {
+            for t in 0..(R - 1) * STRIDE + 3 {
+                let iy = top + t as isize;
+                if iy >= 0 && iy < self.h {
+                    rows[t] = row.wrapping_offset(t as isize * self.w);
+                }
+            }
+        }
+        let mut acc = [self.bias; R];
+        for t in 0..(R - 1) * STRIDE + 3 {
+            // SAFETY: rows outside the image are read from `ZEROS`, and masks keep the loads inside the others.
+            let taps = unsafe { taps::<S, STRIDE, INSIDE>(s, rows[t], masks) };
             for r in 0..R {
                 if t >= r * STRIDE && t < r * STRIDE + 3 {
-                    let ky = t - r * STRIDE;
                     for kx in 0..3 {
-                        acc[r] = s.fma(s.splat(self.weight[ky * 3 + kx]), taps[kx], acc[r]);
+                        acc[r] = s.fma(self.weight[(t - r * STRIDE) * 3 + kx], taps[kx], acc[r]);
                     }
                 }
             }
         }
-        let (low, high) = self.act.clip_range();
-        let (low, high) = (s.splat(low), s.splat(high));
-        let count = (self.ow - ox).min(S::LANES);
-        for r in 0..R {
-            let at = (oy + r) * self.ow + ox;
-            let mut v = s.min(high, s.max(low, acc[r]));
-            // SAFETY: `count` elements of the row are left at `at`.
-            unsafe {
-                if let Some(residual) = self.residual {
-                    v = s.add(v, s.load_lanes(residual.as_ptr().add(at), 0, count));
+        // SAFETY: the stores keep to the `count` elements left in the row.
+        unsafe {
+            let count = (self.ow - ox).min(S::LANES);
+            for r in 0..R {
+                let at = (oy + r) * self.ow + ox;
+                let mut v = s.min(self.clip.1, s.max(self.clip.0, acc[r]));
+                if !self.residual.is_null() {
+                    v = s.add(v, s.load_lanes(self.residual.add(at), 0, count));
                 }
-                let y = self.y.as_mut_ptr().add(at);
-                if count == S::LANES { s.store_ptr(y, v) } else { s.store_lanes(y, v, count) }
+                let y = self.y.add(at);
+                if INSIDE || count == S::LANES { s.store_ptr(y, v) } else { s.store_lanes(y, v, count) }
             }
         }
     }
 }
 
 /// The three taps of a row for a vector of outputs: lane `l` of tap `kx` is column `left + l·STRIDE + kx`, or 0 outside the row.
+/// `row` points at column `left`, possibly outside.
 #[inline(always)]
 unsafe fn taps<S: Simd, const STRIDE: usize, const INSIDE: bool>(
     s: S,
     row: *const f32,
-    left: isize,
-    w: isize,
+    masks: &[S::M; 4],
 ) -> [S::V; 3] {
-    let load = |shift: usize| {
+    let load = |shift: usize, m: S::M| {
         let p = row.wrapping_add(shift);
-        // SAFETY: `row` points at column `left`, possibly outside; the mask keeps the load inside the row.
-        unsafe {
-            if INSIDE {
-                s.load_ptr(p)
-            } else {
-                let at = left + shift as isize;
-                s.load_lanes(p, (-at).max(0) as usize, (w - at).max(0) as usize)
-            }
-        }
+        // SAFETY: the mask keeps the load inside the row.
+        unsafe { if INSIDE { s.load_ptr(p) } else { s.load_masked(p, m) } }
     };
     if STRIDE == 1 {
-        [load(0), load(1), load(2)]
+        [load(0, masks[0]), load(1, masks[1]), load(2, masks[2])]
     } else {
-        let (even, odd) = s.deinterleave(load(0), load(S::LANES));
-        let (next, _) = s.deinterleave(load(2), load(2 + S::LANES));
+        let (even, odd) = s.deinterleave(load(0, masks[0]), load(S::LANES, masks[1]));
+        let (next, _) = s.deinterleave(load(2, masks[2]), load(2 + S::LANES, masks[3]));
         [even, odd, next]
     }
 }

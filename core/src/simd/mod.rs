@@ -93,6 +93,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Transposes the square whose rows are `rows[..LANES]`.
     fn transpose(self, rows: &mut [Self::V; MAX_LANES]);
 
+    /// The mask with bits `from..to`, both cut at `LANES`.
+    fn lanes(self, from: usize, to: usize) -> Self::M;
+    /// Asks for the cache line at `p`, which may point anywhere.
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        let _ = p;
+    }
+
     /// Reads `LANES` elements.
     /// # Safety
     /// They are readable at `p`.
@@ -101,10 +109,18 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// They are writable at `p`.
     unsafe fn store_ptr(self, p: *mut f32, v: Self::V);
-    /// Lanes `from..to` from `p + lane`, 0 in the others; `from` and `to` are cut at `LANES`.
+    /// The lanes of the mask from `p + lane`, 0 in the others.
     /// # Safety
     /// The elements of those lanes are readable; `p` itself may point outside, computed by wrapping arithmetic.
-    unsafe fn load_lanes(self, p: *const f32, from: usize, to: usize) -> Self::V;
+    unsafe fn load_masked(self, p: *const f32, m: Self::M) -> Self::V;
+    /// [`load_masked`](Self::load_masked) for lanes `from..to`.
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn load_lanes(self, p: *const f32, from: usize, to: usize) -> Self::V {
+        // SAFETY: promised by the caller.
+        unsafe { self.load_masked(p, self.lanes(from, to)) }
+    }
     /// Writes the first `count` lanes, `LANES` at most.
     /// # Safety
     /// They are writable at `p`.

@@ -112,12 +112,20 @@ impl Simd for Neon {
         unsafe { vst1q_f32(p, v) }
     }
     #[inline(always)]
-    unsafe fn load_lanes(self, p: *const f32, from: usize, to: usize) -> float32x4_t {
-        let mut v = [0.0; 4];
-        for i in from..to.min(4) {
-            v[i] = unsafe { *p.wrapping_add(i) };
+    unsafe fn load_masked(self, p: *const f32, m: uint32x4_t) -> float32x4_t {
+        let (mut bits, mut v) = ([0; 4], [0.0; 4]);
+        unsafe { vst1q_u32(bits.as_mut_ptr(), m) };
+        for i in 0..4 {
+            if bits[i] != 0 {
+                v[i] = unsafe { *p.wrapping_add(i) };
+            }
         }
         unsafe { vld1q_f32(v.as_ptr()) }
+    }
+    #[inline(always)]
+    fn lanes(self, from: usize, to: usize) -> uint32x4_t {
+        let bits: [u32; 4] = core::array::from_fn(|i| if from <= i && i < to { u32::MAX } else { 0 });
+        unsafe { vld1q_u32(bits.as_ptr()) }
     }
     #[inline(always)]
     unsafe fn store_lanes(self, p: *mut f32, v: float32x4_t, count: usize) {

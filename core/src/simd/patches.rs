@@ -30,13 +30,13 @@ impl Source for Patches<'_> {
         let image = s.cin / s.groups * s.h * s.w;
         let x = &self.x[batch * image..][..image];
         let (oy0, ox0) = (j0 / s.ow, j0 % s.ow);
+        let (mut c, mut ky, mut kx) = split(p0, s.kh, s.kw);
         for p in 0..rows {
-            let (c, ky, kx) = split(p0 + p, s.kh, s.kw);
             let plane = &x[c * s.h * s.w..][..s.h * s.w];
             // Output columns whose input column lies in the image.
             let shift = kx * s.dilation;
-            let first = s.pad_left.saturating_sub(shift).div_ceil(s.stride);
-            let end = (s.w + s.pad_left).saturating_sub(shift).div_ceil(s.stride);
+            let first = div_ceil(s.pad_left.saturating_sub(shift), s.stride);
+            let end = div_ceil((s.w + s.pad_left).saturating_sub(shift), s.stride);
             // SAFETY: the panel has room for `width` elements a row; sources are slices of the image.
             unsafe {
                 let to = to.add(p * width);
@@ -57,6 +57,7 @@ impl Source for Patches<'_> {
                 }
                 zero(to.add(cols), width - cols);
             }
+            (c, ky, kx) = after(c, ky, kx, s.kh, s.kw);
         }
     }
 }
@@ -172,6 +173,29 @@ fn split(i: usize, kh: usize, kw: usize) -> (usize, usize, usize) {
     (i / (kh * kw), i / kw % kh, i % kw)
 }
 
+/// What [`split`] gives for the next `i`.
+#[inline(always)]
+fn after(c: usize, ky: usize, kx: usize, kh: usize, kw: usize) -> (usize, usize, usize) {
+    if kx + 1 < kw {
+        (c, ky, kx + 1)
+    } else if ky + 1 < kh {
+        (c, ky + 1, 0)
+    } else {
+        (c + 1, 0, 0)
+    }
+}
+
+/// `a / stride`, rounded up, without a division for the usual strides.
+#[inline(always)]
+fn div_ceil(a: usize, stride: usize) -> usize {
+    match stride {
+        1 => a,
+        2 => a.div_ceil(2),
+        4 => a.div_ceil(4),
+        _ => a.div_ceil(stride),
+    }
+}
+
 #[inline(always)]
 unsafe fn zero(to: *mut f32, count: usize) {
     for i in 0..count {
@@ -199,6 +223,12 @@ unsafe fn copy_strided<S: Simd>(s: S, from: &[f32], stride: usize, to: *mut f32,
             return;
         }
         if stride == 2 {
+            // Two whole vectors hold LANES even elements and one more.
+            while 2 * (i + S::LANES) <= 2 * count - 1 {
+                let (a, b) = (s.load_ptr(p.add(2 * i)), s.load_ptr(p.add(2 * i + S::LANES)));
+                s.store_ptr(to.add(i), s.deinterleave(a, b).0);
+                i += S::LANES;
+            }
             while i < count {
                 let (left, n) = (2 * (count - i) - 1, (count - i).min(S::LANES));
                 let (a, b) = (

@@ -114,13 +114,13 @@ impl Simd for Portable {
         unsafe { *p.cast() = v.0 }
     }
     #[inline(always)]
-    unsafe fn load_lanes(self, p: *const f32, from: usize, to: usize) -> F4 {
-        let mut v = [0.0; N];
-        for i in from..to.min(N) {
-            // SAFETY: the lanes from..to are readable, promised by the caller.
-            v[i] = unsafe { *p.wrapping_add(i) };
-        }
-        F4(v)
+    unsafe fn load_masked(self, p: *const f32, m: [bool; N]) -> F4 {
+        // SAFETY: the lanes of the mask are readable, promised by the caller.
+        each(|i| if m[i] { unsafe { *p.wrapping_add(i) } } else { 0.0 })
+    }
+    #[inline(always)]
+    fn lanes(self, from: usize, to: usize) -> [bool; N] {
+        core::array::from_fn(|i| from <= i && i < to)
     }
     #[inline(always)]
     unsafe fn store_lanes(self, p: *mut f32, v: F4, count: usize) {

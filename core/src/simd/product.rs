@@ -42,6 +42,13 @@ pub(crate) trait Source: Sync {
         to: *mut f32,
         width: usize,
     );
+
+    /// Where element `(p0, j0)` of B number `batch` lies and the distance to the next row, if rows are stored as they are.
+    /// Then the first rows of C take B from there and pack it as they go.
+    fn rows_at(&self, batch: usize, p0: usize, j0: usize) -> Option<(*const f32, usize)> {
+        let _ = (batch, p0, j0);
+        None
+    }
 }
 
 /// One or more products of the same size. Number `batch` uses B number `batch` and A number `batch % groups`.
@@ -76,14 +83,20 @@ impl<'a> Product<'a, ()> {
     }
 }
 
-/// Columns of a chunk, for `k` rows of B.
+/// Rows of B in one block: `k` in equal parts.
+fn block_rows(k: usize) -> usize {
+    k.div_ceil(k.div_ceil(BLOCK_K).max(1))
+}
+
+/// Columns of a chunk, for `k` rows of B. Where `k` is small the time goes into writing C, and longer rows are better.
 fn chunk_cols(k: usize) -> usize {
-    (CHUNK / k.clamp(1, BLOCK_K) / PANEL).max(1) * PANEL
+    let chunk = if k <= 32 { 2 * CHUNK } else { CHUNK };
+    (chunk / block_rows(k).max(1) / PANEL).max(1) * PANEL
 }
 
 /// Elements of scratch for `threads` threads.
 pub(crate) fn scratch(m: usize, n: usize, k: usize, a_packed: bool, threads: usize) -> usize {
-    let kc = k.min(BLOCK_K);
+    let kc = block_rows(k);
     let b = kc * chunk_cols(k).min(n.next_multiple_of(PANEL));
     let a = if a_packed { kc * m.next_multiple_of(ROWS) } else { 0 };
     threads * (a + b + 2 * MAX_LANES)
@@ -130,14 +143,14 @@ impl<B: Source> Op for Task<'_, '_, B> {
         let group = self.batch % p.groups;
         let a = p.a.data[group * p.a_group..].as_ptr();
         let skip = self.scratch.as_ptr().align_offset(64).min(MAX_LANES);
-        let kc_max = p.k.min(BLOCK_K);
+        let kc_max = block_rows(p.k);
         let chunk = chunk_cols(p.k);
         let (b_part, a_part) = self.scratch[skip..].split_at_mut(kc_max * chunk.min(p.n.next_multiple_of(PANEL)));
         let (low, high) = p.act.clip_range();
         let c0 = self.batch * p.c_batch;
         let mut p0 = 0;
         loop {
-            let kc = (p.k - p0).min(BLOCK_K);
+            let kc = (p.k - p0).min(kc_max);
             let pack_a = p.a.col != 1;
             // SAFETY: the caller of `run` checked that A, C, the biases and the residual hold what the sizes say, the
             // scratch is as large as `scratch` says, and the rows and columns of this task of C are nobody else's.
@@ -148,19 +161,26 @@ impl<B: Source> Op for Task<'_, '_, B> {
                 let mut j0 = self.cols.0;
                 while j0 < self.cols.1 {
                     let cols = (self.cols.1 - j0).min(chunk);
-                    let panel = S::LANES * S::TILE_VECTORS;
-                    let mut jj = 0;
-                    while jj < cols {
-                        let width = (cols - jj).min(panel);
-                        let padded = width.next_multiple_of(S::LANES);
-                        p.b.pack(s, self.batch, p0, kc, j0 + jj, width, b_part.as_mut_ptr().add(jj * kc), padded);
-                        jj += panel;
+                    let rows_at = p.b.rows_at(self.batch, p0, j0);
+                    if rows_at.is_none() {
+                        let panel = S::LANES * S::TILE_VECTORS;
+                        let mut jj = 0;
+                        while jj < cols {
+                            let width = (cols - jj).min(panel);
+                            let padded = width.next_multiple_of(S::LANES);
+                            let to = b_part.as_mut_ptr().add(jj * kc);
+                            p.b.pack(s, self.batch, p0, kc, j0 + jj, width, to, padded);
+                            jj += panel;
+                        }
                     }
+                    let (b_rows, b_row) = rows_at.unwrap_or((core::ptr::null(), 0));
                     let block = Block {
                         k: kc,
                         a: if pack_a { a_part.as_ptr() } else { a.add(r0 * p.a.row + p0) },
                         a_row: if pack_a { 1 } else { p.a.row },
-                        b: b_part.as_ptr(),
+                        b: b_part.as_mut_ptr(),
+                        b_rows,
+                        b_row,
                         c: self.c.as_ptr().add(c0 + r0 * p.c_row + j0),
                         c_row: p.c_row,
                         load_c: p.accumulate || p0 > 0,
@@ -240,7 +260,11 @@ struct Block {
     k: usize,
     a: *const f32,
     a_row: usize,
-    b: *const f32,
+    /// The packed chunk.
+    b: *mut f32,
+    /// Where the chunk is to be packed from; null if it is packed.
+    b_rows: *const f32,
+    b_row: usize,
     c: *mut f32,
     c_row: usize,
     load_c: bool,
@@ -284,11 +308,16 @@ impl Block {
             while r < rows {
                 let strip = strip_rows::<S>(rows - r);
                 let at = self.rows_from::<PACKED>(r);
-                match strip {
-                    8 => at.strip::<S, 8, PACKED>(s, cols),
-                    4 => at.strip::<S, 4, PACKED>(s, cols),
-                    2 => at.strip::<S, 2, PACKED>(s, cols),
-                    _ => at.strip::<S, 1, PACKED>(s, cols),
+                let pack = r == 0 && !self.b_rows.is_null();
+                match (strip, pack) {
+                    (8, false) => at.strip::<S, 8, PACKED, false>(s, cols),
+                    (4, false) => at.strip::<S, 4, PACKED, false>(s, cols),
+                    (2, false) => at.strip::<S, 2, PACKED, false>(s, cols),
+                    (_, false) => at.strip::<S, 1, PACKED, false>(s, cols),
+                    (8, true) => at.strip::<S, 8, PACKED, true>(s, cols),
+                    (4, true) => at.strip::<S, 4, PACKED, true>(s, cols),
+                    (2, true) => at.strip::<S, 2, PACKED, true>(s, cols),
+                    (_, true) => at.strip::<S, 1, PACKED, true>(s, cols),
                 }
                 r += strip;
             }
@@ -311,7 +340,7 @@ impl Block {
     }
 
     #[inline(always)]
-    unsafe fn strip<S: Simd, const R: usize, const PACKED: bool>(&self, s: S, cols: usize) {
+    unsafe fn strip<S: Simd, const R: usize, const PACKED: bool, const PACK: bool>(&self, s: S, cols: usize) {
         let panel = S::LANES * S::TILE_VECTORS;
         let mut j = 0;
         // SAFETY: as for `run`.
@@ -319,18 +348,24 @@ impl Block {
             while j < cols {
                 let width = (cols - j).min(panel);
                 match width.div_ceil(S::LANES) {
-                    3 => self.tile::<S, R, 3, PACKED>(s, j, width),
-                    2 => self.tile::<S, R, 2, PACKED>(s, j, width),
-                    _ => self.tile::<S, R, 1, PACKED>(s, j, width),
+                    3 => self.tile::<S, R, 3, PACKED, PACK>(s, j, width),
+                    2 => self.tile::<S, R, 2, PACKED, PACK>(s, j, width),
+                    _ => self.tile::<S, R, 1, PACKED, PACK>(s, j, width),
                 }
                 j += panel;
             }
         }
     }
 
-    /// `R` rows by `V` vectors of C, of which `width` columns exist.
+    /// `R` rows by `V` vectors of C, of which `width` columns exist. `PACKED` is about A; `PACK` takes B from where it lies and
+    /// packs it.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const V: usize, const PACKED: bool>(&self, s: S, j: usize, width: usize) {
+    unsafe fn tile<S: Simd, const R: usize, const V: usize, const PACKED: bool, const PACK: bool>(
+        &self,
+        s: S,
+        j: usize,
+        width: usize,
+    ) {
         // SAFETY: the caller vouches for the block; columns beyond `width` are neither read from nor written to C.
         unsafe {
             let last = width - (V - 1) * S::LANES;
@@ -341,35 +376,40 @@ impl Block {
             };
             let mut acc = [[s.zero(); V]; R];
             let c = self.c.add(j);
-            if self.load_c {
-                for r in 0..R {
-                    for v in 0..V {
-                        acc[r][v] = load(c.add(r * self.c_row), v);
-                    }
-                }
-            }
             if !self.row_bias.is_null() {
                 for r in 0..R {
-                    let bias = s.splat(*self.row_bias.add(r));
-                    for v in 0..V {
-                        acc[r][v] = s.add(acc[r][v], bias);
-                    }
+                    acc[r] = [s.splat(*self.row_bias.add(r)); V];
                 }
             } else if !self.col_bias.is_null() {
                 for v in 0..V {
                     let bias = load(self.col_bias.add(j), v);
                     for r in 0..R {
-                        acc[r][v] = s.add(acc[r][v], bias);
+                        acc[r][v] = bias;
+                    }
+                }
+            }
+            if self.load_c {
+                for r in 0..R {
+                    for v in 0..V {
+                        acc[r][v] = s.add(acc[r][v], load(c.add(r * self.c_row), v));
                     }
                 }
             }
             let mut a = self.a;
             let mut b = self.b.add(j * self.k);
+            let mut from = self.b_rows.wrapping_add(j);
             for _ in 0..self.k {
                 let mut x = [s.zero(); V];
                 for v in 0..V {
-                    x[v] = s.load_ptr(b.add(v * S::LANES));
+                    if PACK {
+                        x[v] = load(from, v);
+                        s.store_ptr(b.add(v * S::LANES), x[v]);
+                        s.prefetch(from.wrapping_add((V + v) * S::LANES));
+                    } else {
+                        x[v] = s.load_ptr(b.add(v * S::LANES));
+                    }
                 }
+                from = from.wrapping_add(self.b_row);
                 for r in 0..R {
                     let w = s.splat(*a.add(if PACKED { r } else { r * self.a_row }));
                     for v in 0..V {
@@ -417,6 +457,12 @@ pub(crate) struct MatrixSource<'a> {
 }
 
 impl Source for MatrixSource<'_> {
+    #[inline(always)]
+    fn rows_at(&self, batch: usize, p0: usize, j0: usize) -> Option<(*const f32, usize)> {
+        let at = batch * self.batch_step + p0 * self.b.row + j0;
+        (self.b.col == 1).then(|| (self.b.data.as_ptr().wrapping_add(at), self.b.row))
+    }
+
     #[inline(always)]
     unsafe fn pack<S: Simd>(
         &self,
