@@ -258,7 +258,10 @@ impl<'a> Program<'a> {
             }
             let written = self.ops.iter().any(|o| o.output == b.tensor);
             let clobbered = self.ops.iter().any(|o| o.output != b.tensor && self.overlap(o.output, b.tensor));
-            if written != (b.role == 1) || clobbered {
+            // A name finds one tensor.
+            let name = self.tensor_name(b.tensor);
+            let taken = self.bindings[..i].iter().any(|other| self.tensor_name(other.tensor) == name);
+            if written != (b.role == 1) || clobbered || taken {
                 return Err(PlanError::Binding { binding });
             }
         }

@@ -7,5 +7,6 @@ pub mod cases;
 pub mod compare;
 pub mod flows;
 pub mod graphs;
+pub mod models;
 pub mod owned;
 pub mod reference;

@@ -1,12 +1,16 @@
-//! Running a session allocates nothing, on one thread and on two.
+//! Running a session, reading a model and scoring an image allocate nothing, on one thread and on two.
 //!
 //! The allocator of this process counts; there is no test harness, whose own threads would be counted too.
 #![allow(unsafe_code)] // A global allocator is an unsafe trait; each method only hands on to the system's.
 
 use adflow::cpu::{Cpu, Isa};
+use adflow::image::ImageView;
+use adflow::model::Model;
 use adflow::place::{Reuse, place};
+use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
 use adflow_tests::graphs::random;
+use adflow_tests::models::{flow_model, map_model};
 use adflow_tests::owned::Owned;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -41,11 +45,60 @@ fn requests(f: impl FnOnce()) -> usize {
     REQUESTS.load(SeqCst) - before
 }
 
+/// A pool all of whose threads have begun to work: a thread that starts allocates for itself.
+fn pool(count: usize) -> Threads {
+    let threads = Threads::new(count);
+    let seen: Vec<AtomicUsize> = (0..threads.count()).map(|_| AtomicUsize::new(0)).collect();
+    while seen.iter().any(|s| s.load(SeqCst) == 0) {
+        threads.run(16, &|_, worker| {
+            seen[worker].fetch_add(1, SeqCst);
+            std::thread::sleep(std::time::Duration::from_micros(50));
+        });
+    }
+    threads
+}
+
+/// From the bytes of a file to the score and the map of an image.
+fn score(bytes: &[u8], cpu: Cpu<'_>, image: &ImageView<'_>, memory: &mut [f32], map: &mut [f32]) -> f32 {
+    let model = Model::parse(bytes).expect("a model");
+    let mut scorer = Scorer::new(model, &ScorerOptions::default(), cpu, memory).expect("enough memory");
+    let score = scorer.score(image).expect("a score");
+    let with_map = scorer.score_with_map(image, map).expect("a score and a map");
+    assert_eq!(score.to_bits(), with_map.to_bits());
+    score
+}
+
+fn scoring() {
+    let samples: Vec<u16> = (0..3 * 40 * 30).map(|i| (i * 7919 % 65536) as u16).collect();
+    let image = ImageView::rgb_u16(40, 30, &samples).expect("an image");
+    for file in [map_model(), flow_model()] {
+        let mut words = vec![0u64; file.len().div_ceil(8)];
+        bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..file.len()].copy_from_slice(&file);
+        let bytes = &bytemuck::cast_slice(&words)[..file.len()];
+        for workers in [1, 2] {
+            let threads = pool(workers);
+            let model = Model::parse(bytes).expect("a model");
+            let len = Scorer::memory_len(&model, &ScorerOptions::default(), workers).expect("a size");
+            let (mut memory, (w, h)) = (vec![f32::NAN; len], model.map_size());
+            let mut map = vec![0.0; (w * h) as usize];
+            for isa in Isa::all() {
+                let cpu = Cpu::with_isa(isa, &threads);
+                let count = requests(|| {
+                    let score = score(bytes, cpu, &image, &mut memory, &mut map);
+                    assert!(score > 0.0);
+                });
+                assert_eq!(count, 0, "scoring on {workers} threads, {}", isa.name());
+            }
+        }
+    }
+}
+
 fn main() {
     assert!(requests(|| drop(std::hint::black_box(vec![1u8; 100]))) >= 2, "the counter counts");
+    scoring();
     let mut runs = 0;
     for workers in [1, 2] {
-        let threads = Threads::new(workers);
+        let threads = pool(workers);
         for seed in 0..60 {
             let built = random(seed);
             let plan = place("p", &built.graph, &built.params.layout(), Reuse::Share).expect("a valid plan");

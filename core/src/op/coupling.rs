@@ -53,12 +53,15 @@ record! {
     }
 }
 
+/// Clamps that kernels are exact for: s/α and α·atan(s/α) stay far from the ends of f32. The papers use 1.9 to 3.
+pub(super) const CLAMPS: core::ops::RangeInclusive<f32> = 1e-3..=1e3;
+
 /// Checks the geometry; returns the shape of st.
 fn check(name: &'static str, x: Shape, groups: u32, offset: u32, active: u32, clamp: f32) -> Result<Shape, ShapeError> {
     let check = Check(name);
     check.that(groups > 0 && x.c() % groups == 0, "groups must divide the channels")?;
     check.that(active > 0 && offset + active <= x.c() / groups, "the active channels must lie inside the group")?;
-    check.that(clamp > 0.0, "the clamp must be positive")?;
+    check.that(CLAMPS.contains(&clamp), "the clamp must lie in 0.001..=1000")?;
     check.that(x.0[3] == 1 && groups.checked_mul(2 * active).is_some(), "x must be C×H×W")?;
     Ok(Shape::chw(groups * 2 * active, x.h(), x.w()))
 }

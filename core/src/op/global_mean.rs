@@ -24,7 +24,9 @@ impl Operation for GlobalMean {
     const INPUTS: &'static [&'static str] = &["x"];
 
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
-        let x = Check(Self::NAME).batched(inputs, 0)?;
+        let check = Check(Self::NAME);
+        let x = check.batched(inputs, 0)?;
+        check.that(x.0[3] == 1, "x must be C×H×W")?;
         Ok(Type::batched(Shape::vector(x.c())))
     }
 

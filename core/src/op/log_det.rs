@@ -3,6 +3,7 @@
 //! `j` is the log-determinant so far and may be left out. Never summed over the batch. Gradient: `gs = g·σ'(s)`,
 //! `gt = 0`, `gj = g`.
 
+use super::coupling::CLAMPS;
 use super::{Check, Operation, Run, Types};
 use crate::kernels::coupling::{self, CouplingShape};
 use crate::shape::{Shape, ShapeError, Type};
@@ -33,7 +34,7 @@ fn check(name: &'static str, st: Shape, groups: u32, clamp: f32) -> Result<(), S
         groups > 0 && st.c() % groups == 0 && (st.c() / groups) % 2 == 0,
         "st must hold s and t for each group",
     )?;
-    check.that(clamp > 0.0 && st.0[3] == 1, "the clamp must be positive and st C×H×W")
+    check.that(CLAMPS.contains(&clamp) && st.0[3] == 1, "the clamp must lie in 0.001..=1000 and st be C×H×W")
 }
 
 fn kernel_shape(n: usize, st: Shape, groups: u32, clamp: f32) -> CouplingShape {

@@ -33,6 +33,7 @@ impl Operation for ScaleShift {
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         let check = Check(Self::NAME);
         let x = check.batched(inputs, 0)?;
+        check.that(x.0[3] == 1, "x must be C×H×W")?;
         for slot in 1..3 {
             check.same("one number per channel", Shape::vector(x.c()), check.single(inputs, slot)?)?;
         }
@@ -79,6 +80,7 @@ impl Operation for ScaleShiftDx {
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         let check = Check(Self::NAME);
         let gy = check.batched(inputs, 0)?;
+        check.that(gy.0[3] == 1, "gy must be C×H×W")?;
         check.same("one number per channel", Shape::vector(gy.c()), check.single(inputs, 1)?)?;
         Ok(Type::batched(gy))
     }
@@ -109,6 +111,7 @@ impl Operation for ScaleShiftDscale {
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         let check = Check(Self::NAME);
         let gy = check.batched(inputs, 0)?;
+        check.that(gy.0[3] == 1, "gy must be C×H×W")?;
         check.same("gy and x have one shape", gy, check.batched(inputs, 1)?)?;
         Ok(Type::single(Shape::vector(gy.c())))
     }
@@ -137,7 +140,9 @@ impl Operation for ChannelSum {
     const INPUTS: &'static [&'static str] = &["x"];
 
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
-        let x = Check(Self::NAME).batched(inputs, 0)?;
+        let check = Check(Self::NAME);
+        let x = check.batched(inputs, 0)?;
+        check.that(x.0[3] == 1, "x must be C×H×W")?;
         Ok(Type::single(Shape::vector(x.c())))
     }
 

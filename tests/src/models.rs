@@ -1,0 +1,105 @@
+//! Small complete models, made without training: one with a map from its program, one with a gradient map.
+
+use adflow::flows::DenseFlow;
+use adflow::graph::{Graph, TensorId};
+use adflow::kernels::activation::Activation;
+use adflow::model::{DetectorRecord, MapKind, ModelWriter, ViewKind};
+use adflow::op::{BatchMean, Conv2d, FlowNll, GlobalMean, Interpolation, PositionLinear, Resize, SquareSum, TopMean};
+use adflow::params::Params;
+use adflow::place::{OwnedProgram, Reuse, place};
+use adflow::rng::Rng;
+use adflow::shape::Shape;
+use bytemuck::Zeroable;
+
+/// Side of the input.
+pub const SIZE: u32 = 12;
+const FEATURES: u32 = 8;
+
+fn random(shape: Shape, seed: u32) -> Vec<f32> {
+    let mut rng = Rng::new(21, 0, seed);
+    (0..shape.len()).map(|_| rng.range(-0.3..0.3)).collect()
+}
+
+/// Image to features 8×6×6.
+fn features(g: &mut Graph, params: &mut Params) -> (TensorId, TensorId) {
+    let image = g.input("image", Shape::chw(3, SIZE, SIZE));
+    let mut param = |name: &str, shape: Shape, seed: u32| {
+        params.add(name, shape, false, random(shape, seed)).expect("a new name");
+        g.param(params, name).expect("just added")
+    };
+    let w = param("features.w", Shape([FEATURES, 3, 3, 3]), 1);
+    let b = param("features.b", Shape::vector(FEATURES), 2);
+    let op = Conv2d::new().stride(2).same(3, SIZE, SIZE).act(Activation::Relu);
+    (image, g.emit("features", op, &[image, w, b]).expect("shapes fit"))
+}
+
+fn detector(map_kind: MapKind, view_kind: ViewKind, views: u32) -> DetectorRecord {
+    DetectorRecord {
+        size: SIZE,
+        channels: 3,
+        scale: [2.0; 3],
+        shift: [-1.0; 3],
+        views,
+        view_kind: view_kind as u32,
+        map_kind: map_kind as u32,
+        map_width: SIZE,
+        map_height: SIZE,
+        map_blur: 1.0,
+        ..DetectorRecord::zeroed()
+    }
+}
+
+fn write(detector: DetectorRecord, params: &Params, programs: &[OwnedProgram]) -> Vec<u8> {
+    let about = vec![("method".to_string(), "test".to_string())];
+    let held_out_scores = vec![0.5, 1.0, 2.0];
+    let writer = ModelWriter { detector, about, params, held_out_scores, programs: programs.iter().collect() };
+    writer.write().unwrap_or_else(|e| panic!("a valid model was meant: {e}"))
+}
+
+/// A Gaussian at each position: score and map from program `score`, four views.
+pub fn map_model() -> Vec<u8> {
+    let (mut g, mut params) = (Graph::new(), Params::new());
+    let (_, x) = features(&mut g, &mut params);
+    let [c, h, w, _] = g.shape(x).0;
+    let mut param = |name: &str, shape: Shape, seed: u32| {
+        params.add(name, shape, false, random(shape, seed)).expect("a new name");
+        g.param(&params, name).expect("just added")
+    };
+    let weight = param("whiten.w", Shape([h * w, c, c, 1]), 3);
+    let bias = param("whiten.b", Shape([h * w, c, 1, 1]), 4);
+    let white = g.emit("white", PositionLinear {}, &[x, weight, bias]).expect("shapes fit");
+    let distance = SquareSum { scale: 1.0, per_position: true, root: true };
+    let distance = g.emit("distance", distance, &[white]).expect("shapes fit");
+    let resize = Resize { h: SIZE, w: SIZE, mode: Interpolation::Bilinear };
+    let map = g.emit("map", resize, &[distance]).expect("shapes fit");
+    let score = g.emit("score", TopMean { k: 5 }, &[distance]).expect("shapes fit");
+    g.output("map", map);
+    g.output("score", score);
+    let plan = place("score", &g, &params.layout(), Reuse::Share).expect("a valid plan");
+    write(detector(MapKind::Program, ViewKind::Symmetries, 4), &params, &[plan])
+}
+
+/// A flow over pooled features: score from program `score`, map from the gradient of program `localize`, three views.
+pub fn flow_model() -> Vec<u8> {
+    let flow = DenseFlow { dims: FEATURES, blocks: 2, width: 16, clamp: 2.0, zero_last: false };
+    let mut params = Params::new();
+    flow.init(&mut params, 5).expect("a flow");
+    let mut base = Graph::new();
+    let (image, x) = features(&mut base, &mut params);
+    let pooled = base.emit("pooled", GlobalMean {}, &[x]).expect("shapes fit");
+    let (z, j) = flow.forward(&mut base, &params, pooled).expect("a flow");
+
+    let mut g = base.clone();
+    let scale = 1.0 / FEATURES as f32;
+    let score = g.emit("score", SquareSum { scale, per_position: false, root: false }, &[z]).expect("shapes fit");
+    g.output("score", score);
+    let score = place("score", &g, &params.layout(), Reuse::Share).expect("a valid plan");
+
+    let mut g = base;
+    let nll = g.emit("nll", FlowNll {}, &[z, j]).expect("shapes fit");
+    let loss = g.emit("loss", BatchMean {}, &[nll]).expect("shapes fit");
+    let gradient = g.backward(loss, &[image]).expect("differentiable")[0].expect("the loss depends on the image");
+    g.output("gradient", gradient);
+    let localize = place("localize", &g, &params.layout(), Reuse::Share).expect("a valid plan");
+    write(detector(MapKind::Gradient, ViewKind::Rotations, 3), &params, &[score, localize])
+}
