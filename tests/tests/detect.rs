@@ -1,0 +1,196 @@
+//! Detectors as a whole: what they find, that nothing but images, options and seed decides the file, and what they refuse.
+
+use adflow::backbones::Backbone;
+use adflow::cpu::Cpu;
+use adflow::detect::{Images, Method, Observer, Phase, Progress, Silent, TrainError, TrainOptions, Trained, train};
+use adflow::image::ImageView;
+use adflow::metrics::image_auroc;
+use adflow::model::OwnedModel;
+use adflow::rng::Rng;
+use adflow::score::{Scorer, ScorerOptions};
+use adflow::threads::Threads;
+use adflow::threshold::Verdict;
+use std::ops::ControlFlow;
+
+const SIDE: u32 = 96;
+
+/// Grey frames of one size.
+struct Frames(Vec<Vec<u8>>);
+
+impl Images for Frames {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("frame {index}")
+    }
+
+    fn with(&self, index: usize, f: &mut dyn FnMut(&ImageView<'_>)) -> Result<(), String> {
+        f(&ImageView::grey_u8(SIDE, SIDE, &self.0[index]).map_err(|e| e.to_string())?);
+        Ok(())
+    }
+}
+
+/// A bright shape of varying place, size and brightness on noise.
+fn shape(seed: u64, index: u64, circle: bool) -> Vec<u8> {
+    let mut rng = Rng::new(seed, index, u32::from(circle));
+    let (cx, cy) = (rng.range(38.0..58.0), rng.range(38.0..58.0));
+    let (half, light) = (rng.range(18.0..26.0), rng.range(150.0..200.0));
+    let pixel = |p: u32, rng: &mut Rng| {
+        let (dx, dy) = ((p % SIDE) as f32 - cx, (p / SIDE) as f32 - cy);
+        let inside = if circle { dx * dx + dy * dy < half * half * 1.27 } else { dx.abs().max(dy.abs()) < half };
+        (if inside { light } else { 60.0 } + rng.range(-8.0..8.0)) as u8
+    };
+    (0..SIDE * SIDE).map(|p| pixel(p, &mut rng)).collect()
+}
+
+fn shapes(seed: u64, count: u64, circle: bool) -> Frames {
+    Frames((0..count).map(|i| shape(seed, i, circle)).collect())
+}
+
+fn options(method: Method) -> TrainOptions {
+    TrainOptions { method, size: Some(SIDE), epochs: Some(3), ..TrainOptions::default() }
+}
+
+fn fit(images: &dyn Images, options: &TrainOptions, threads: usize) -> Result<Trained, TrainError> {
+    train(images, &Backbone::builtin(), options, &Threads::new(threads), &mut Silent, None)
+}
+
+fn scores(model: &[u8], images: &Frames) -> Vec<f32> {
+    let model = OwnedModel::from_bytes(model).unwrap();
+    let threads = Threads::new(2);
+    let options = ScorerOptions { map: false, ..ScorerOptions::default() };
+    let mut memory = vec![0.0; Scorer::memory_len(&model.model(), &options, threads.count()).unwrap()];
+    let mut scorer = Scorer::new(model.model(), &options, Cpu::detect(&threads), &mut memory).unwrap();
+    images.0.iter().map(|f| scorer.score(&ImageView::grey_u8(SIDE, SIDE, f).unwrap()).unwrap()).collect()
+}
+
+/// DifferNet's authors check their code by telling circles from squares; so do we, for every method.
+#[test]
+fn circles_are_no_squares() {
+    let good = shapes(1, 48, false);
+    let (test_good, test_bad) = (shapes(2, 24, false), shapes(3, 24, true));
+    for method in Method::ALL {
+        let epochs = if method == Method::Cdnf || method == Method::DifferNet { Some(12) } else { None };
+        let trained = fit(&good, &TrainOptions { epochs, ..options(method) }, 2).unwrap();
+        let mut all = scores(&trained.model, &test_good);
+        all.extend(scores(&trained.model, &test_bad));
+        let labels: Vec<bool> = (0..all.len()).map(|i| i >= test_good.0.len()).collect();
+        let auroc = image_auroc(&all, &labels);
+        println!("{method}: AUROC {auroc:.4}");
+        assert!(auroc >= if matches!(method, Method::Padim) { 0.95 } else { 0.999 }, "{method}: {auroc}");
+    }
+}
+
+/// Cancels at step `at` and keeps the checkpoint.
+struct Interrupt {
+    at: usize,
+    seen: usize,
+    checkpoint: Option<Vec<u8>>,
+}
+
+impl Observer for Interrupt {
+    fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
+        if progress.phase == Phase::Train {
+            self.seen += 1;
+        }
+        if self.seen > self.at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn checkpoint(&mut self, bytes: &[u8]) {
+        self.checkpoint = Some(bytes.to_vec());
+    }
+}
+
+#[test]
+fn threads_and_interruptions_change_no_byte() {
+    let good = shapes(4, 30, false);
+    for method in [Method::Cdnf, Method::Gauss, Method::Padim] {
+        let options = TrainOptions { epochs: Some(2), ..options(method) };
+        let one = fit(&good, &options, 1).unwrap();
+        let three = fit(&good, &options, 3).unwrap();
+        assert!(one.model == three.model, "{method}: the number of threads changed the model");
+        let other = fit(&good, &TrainOptions { seed: 1, ..options.clone() }, 2).unwrap();
+        assert!(one.model != other.model, "{method}: the seed changed nothing");
+        if method != Method::Cdnf {
+            continue;
+        }
+        let (backbone, threads) = (Backbone::builtin(), Threads::new(2));
+        for at in [0, 1, 2, 3] {
+            let mut observer = Interrupt { at, seen: 0, checkpoint: None };
+            let error = train(&good, &backbone, &options, &threads, &mut observer, None).unwrap_err();
+            assert_eq!(error, TrainError::Cancelled);
+            let checkpoint = observer.checkpoint.expect("a cancelled training leaves a checkpoint");
+            let resumed = train(&good, &backbone, &options, &threads, &mut Silent, Some(&checkpoint)).unwrap();
+            assert!(resumed.model == one.model, "an interruption at step {at} changed the model");
+            let other = TrainOptions { seed: 5, ..options.clone() };
+            let refused = train(&good, &backbone, &other, &threads, &mut Silent, Some(&checkpoint)).unwrap_err();
+            assert!(matches!(refused, TrainError::Checkpoint(_)), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn the_threshold_comes_from_parts_that_did_not_train() {
+    let good = shapes(6, 40, false);
+    let trained = fit(&good, &TrainOptions { held_out: 0.25, false_reject: 0.2, ..options(Method::Gauss) }, 2).unwrap();
+    let model = OwnedModel::from_bytes(&trained.model).unwrap();
+    let threshold = model.model().threshold().expect("parts were held out");
+    assert_eq!(model.model().held_out_scores(), trained.held_out_scores);
+    assert!((5..=14).contains(&trained.held_out_scores.len()), "{}", trained.held_out_scores.len());
+    assert_eq!(threshold.held_out as usize, trained.held_out_scores.len());
+    let rejected = trained.held_out_scores.iter().filter(|s| threshold.verdict(**s) == Verdict::Defective).count();
+    assert!(rejected as f64 <= 0.2 * trained.held_out_scores.len() as f64);
+    // The scores are those of the deployed detector.
+    let all = scores(&trained.model, &good);
+    assert!(trained.held_out_scores.iter().all(|s| all.contains(s)));
+    let none = fit(&good, &TrainOptions { held_out: 0.0, ..options(Method::Gauss) }, 2).unwrap();
+    assert_eq!(OwnedModel::from_bytes(&none.model).unwrap().model().threshold(), None);
+}
+
+#[test]
+fn what_cannot_be_learned_is_refused() {
+    for method in Method::ALL {
+        let few = fit(&shapes(7, 2, false), &options(method), 1).unwrap_err();
+        assert_eq!(few, TrainError::TooFewImages { found: 2, needed: 5 });
+        let black = Frames(vec![vec![0; (SIDE * SIDE) as usize]; 12]);
+        assert_eq!(fit(&black, &options(method), 1).unwrap_err(), TrainError::NoVariation, "{method}");
+    }
+    let wrong = [
+        TrainOptions { false_reject: 0.0, ..options(Method::Gauss) },
+        TrainOptions { confidence: 1.0, ..options(Method::Gauss) },
+        TrainOptions { held_out: f64::NAN, ..options(Method::Gauss) },
+        TrainOptions { size: Some(31), ..options(Method::Gauss) },
+        TrainOptions { views: Some(0), ..options(Method::Gauss) },
+        TrainOptions { epochs: Some(0), ..options(Method::Cdnf) },
+        TrainOptions { learning_rate: Some(f32::NAN), ..options(Method::Cdnf) },
+    ];
+    for options in wrong {
+        let error = fit(&shapes(8, 12, false), &options, 1).unwrap_err();
+        assert!(matches!(error, TrainError::Options(_)), "{error}");
+    }
+}
+
+/// Images of which one cannot be read.
+struct Broken(Frames, usize);
+
+impl Images for Broken {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.0.name(index)
+    }
+
+    fn with(&self, index: usize, f: &mut dyn FnMut(&ImageView<'_>)) -> Result<(), String> {
+        if index == self.1 { Err("truncated".into()) } else { self.0.with(index, f) }
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_named() {
+    let error = fit(&Broken(shapes(9, 12, false), 7), &options(Method::Gauss), 1).unwrap_err();
+    assert_eq!(error.to_string(), "frame 7: truncated");
+}
