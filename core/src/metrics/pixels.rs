@@ -7,7 +7,7 @@
 //! equal scores move together; the last segment is cut at L by linear interpolation.
 
 use super::mask::{label_regions, resize_mask};
-use super::ranking::{Ranking, count, pack};
+use super::ranking::{Ranking, key, tagged};
 use crate::image::{Plane, PlaneMut, resize_bilinear};
 use alloc::{vec, vec::Vec};
 use core::fmt;
@@ -65,7 +65,7 @@ pub struct PixelMetrics {
     pub pixels: u64,
 }
 
-/// The pixels of a test set, image by image: 8 bytes each.
+/// The pixels of a test set, image by image: 4 bytes for a good one, 8 for a defective one.
 ///
 /// ```
 /// use adflow::metrics::Pixels;
@@ -78,8 +78,10 @@ pub struct PixelMetrics {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Pixels {
-    packed: Vec<u64>,
-    /// Pixels of each region; region r has tag r + 1.
+    good: Vec<u32>,
+    /// Tagged with the region.
+    defects: Vec<u64>,
+    /// Pixels of each region.
     sizes: Vec<u32>,
 }
 
@@ -90,13 +92,13 @@ impl Pixels {
     /// No pixels yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { packed: Vec::new(), sizes: Vec::new() }
+        Self { good: Vec::new(), defects: Vec::new(), sizes: Vec::new() }
     }
 
     /// No pixels yet, memory for `images` images of [`Self::SIZE`].
     #[must_use]
     pub fn with_capacity(images: usize) -> Self {
-        Self { packed: Vec::with_capacity(images.saturating_mul(Self::SIZE * Self::SIZE)), sizes: Vec::new() }
+        Self { good: Vec::with_capacity(images.saturating_mul(Self::SIZE * Self::SIZE)), ..Self::new() }
     }
 
     /// Adds an image as it is. An empty mask means a good image.
@@ -109,7 +111,7 @@ impl Pixels {
             return Err(MetricsError::NotANumber { index });
         }
         if mask.is_empty() {
-            self.packed.extend(map.iter().map(|&s| pack(s, 0)));
+            self.good.extend(map.iter().map(|&s| key(s)));
             return Ok(());
         }
         check(width, height, mask.len())?;
@@ -119,11 +121,13 @@ impl Pixels {
         before.checked_add(regions).ok_or(MetricsError::TooManyRegions)?;
         self.sizes.resize(self.sizes.len() + regions as usize, 0);
         for (&s, &label) in map.iter().zip(&labels) {
-            let tag = if label == 0 { 0 } else { before + label };
-            if tag > 0 {
-                self.sizes[tag as usize - 1] += 1;
+            if label == 0 {
+                self.good.push(key(s));
+            } else {
+                let region = before + label - 1;
+                self.sizes[region as usize] += 1;
+                self.defects.push(tagged(s, region));
             }
-            self.packed.push(pack(s, tag));
         }
         Ok(())
     }
@@ -173,20 +177,18 @@ impl Pixels {
     /// The metrics of all pixels added, AUPRO up to a false-positive rate of `limit` (usually 0.3).
     #[must_use]
     pub fn finish(self, limit: f64) -> PixelMetrics {
-        let Self { packed, sizes } = self;
-        let pixels = packed.len() as u64;
-        let ranking = Ranking::sorted(packed);
-        let defective = sizes.iter().map(|&s| u64::from(s)).sum();
+        let ranking = Ranking::sorted(self.good, self.defects);
+        let (good, defective) = ranking.totals();
         let (f1, f1_threshold) = ranking.f1_max();
         PixelMetrics {
             auroc: ranking.auroc(),
             average_precision: ranking.average_precision(),
             f1,
             f1_threshold,
-            aupro: region_overlap_area(&ranking, &sizes, pixels - defective, limit),
-            regions: sizes.len(),
+            aupro: region_overlap_area(&ranking, &self.sizes, limit),
+            regions: self.sizes.len(),
             defective,
-            pixels,
+            pixels: good + defective,
         }
     }
 }
@@ -198,29 +200,41 @@ fn check(width: usize, height: usize, found: usize) -> Result<(), MetricsError> 
     }
 }
 
-fn region_overlap_area(ranking: &Ranking, sizes: &[u32], good: u64, limit: f64) -> f64 {
+fn region_overlap_area(ranking: &Ranking, sizes: &[u32], limit: f64) -> f64 {
+    let (good, _) = ranking.totals();
     let inside = limit > 0.0 && limit <= 1.0;
     if sizes.is_empty() || good == 0 || !inside {
         return f64::NAN;
     }
-    let step: Vec<f64> = sizes.iter().map(|&s| 1.0 / (f64::from(s) * sizes.len() as f64)).collect();
-    let (mut rate, mut overlap, mut area, mut good_above) = (0.0, 0.0, 0.0, 0);
-    for group in ranking.groups() {
-        let (goods, _) = count(group);
-        good_above += goods;
-        let next_rate = good_above as f64 / good as f64;
-        // Tags are sorted in a group, so the order of this sum does not depend on the order of the images' pixels.
-        let next_overlap = overlap + group[goods as usize..].iter().map(|&p| step[p as u32 as usize - 1]).sum::<f64>();
-        if next_rate >= limit {
-            // A rate that jumps over the limit is cut there; one that arrives without moving has no area.
-            let part = if next_rate > rate { (limit - rate) / (next_rate - rate) } else { 0.0 };
-            area += (limit - rate) * (overlap + 0.5 * part * (next_overlap - overlap));
-            return area / limit;
-        }
-        area += (next_rate - rate) * 0.5 * (overlap + next_overlap);
-        (rate, overlap) = (next_rate, next_overlap);
+    let share: Vec<f64> = sizes.iter().map(|&s| 1.0 / (f64::from(s) * sizes.len() as f64)).collect();
+    let mut curve = Curve { rate: 0.0, overlap: 0.0, area: 0.0, limit };
+    for step in ranking.steps() {
+        curve.to(step.good_above as f64 / good as f64, curve.overlap);
+        // Tags are sorted in a step, so the order of this sum does not depend on the order of the images' pixels.
+        let found: f64 = step.defects.iter().map(|&d| share[d as u32 as usize]).sum();
+        curve.to((step.good_above + step.good_equal) as f64 / good as f64, curve.overlap + found);
     }
-    area / limit
+    curve.to(1.0, curve.overlap);
+    curve.area / limit
+}
+
+/// The area under straight pieces, up to a limit.
+struct Curve {
+    rate: f64,
+    overlap: f64,
+    area: f64,
+    limit: f64,
+}
+
+impl Curve {
+    fn to(&mut self, rate: f64, overlap: f64) {
+        let end = rate.min(self.limit);
+        if end > self.rate {
+            let part = (end - self.rate) / (rate - self.rate);
+            self.area += (end - self.rate) * (self.overlap + 0.5 * part * (overlap - self.overlap));
+        }
+        (self.rate, self.overlap) = (rate, overlap);
+    }
 }
 
 /// AUPRO up to `limit` of maps and masks that lie one after another, each `width`×`height`.
