@@ -132,38 +132,44 @@ impl Runs {
     /// Copies `count` runs from number `from` on, elements `piece` of each, to `block`.
     #[inline(always)]
     fn gather(self, x: &[f32], from: usize, count: usize, piece: (usize, usize), block: &mut [f32; BLOCK]) {
-        let (start, len) = (self.first + from * self.step + piece.0, piece.1);
-        if len >= MAX_LANES || count == 1 {
-            for k in 0..count {
-                block[k * len..][..len].copy_from_slice(&x[start + k * self.step..][..len]);
-            }
-        } else {
-            // Short runs: element by element across the groups, cheaper than many tiny copies.
-            for i in 0..len {
-                let x = x[start + i..].iter().step_by(self.step);
-                for (x, b) in x.zip(block[i * count..][..count].iter_mut()) {
-                    *b = *x;
-                }
-            }
-        }
+        let start = self.first + from * self.step + piece.0;
+        copy_runs(piece.1, count, &x[start..], self.step, &mut block[..], piece.1);
     }
 
     /// The reverse of [`gather`](Self::gather).
     #[inline(always)]
     fn scatter(self, block: &[f32; BLOCK], from: usize, count: usize, piece: (usize, usize), y: &mut [f32]) {
-        let (start, len) = (self.first + from * self.step + piece.0, piece.1);
-        if len >= MAX_LANES || count == 1 {
+        let start = self.first + from * self.step + piece.0;
+        copy_runs(piece.1, count, &block[..], piece.1, &mut y[start..], self.step);
+    }
+}
+
+/// Copies `count` runs of `len` elements between places `x_step` and `y_step` apart.
+#[inline(always)]
+fn copy_runs(len: usize, count: usize, x: &[f32], x_step: usize, y: &mut [f32], y_step: usize) {
+    // The lengths of a flow's deep levels as constants: a few moves each instead of a call.
+    match len {
+        1 => copy_short::<1>(count, x, x_step, y, y_step),
+        2 => copy_short::<2>(count, x, x_step, y, y_step),
+        3 => copy_short::<3>(count, x, x_step, y, y_step),
+        4 => copy_short::<4>(count, x, x_step, y, y_step),
+        6 => copy_short::<6>(count, x, x_step, y, y_step),
+        8 => copy_short::<8>(count, x, x_step, y, y_step),
+        12 => copy_short::<12>(count, x, x_step, y, y_step),
+        16 => copy_short::<16>(count, x, x_step, y, y_step),
+        24 => copy_short::<24>(count, x, x_step, y, y_step),
+        _ => {
             for k in 0..count {
-                y[start + k * self.step..][..len].copy_from_slice(&block[k * len..][..len]);
-            }
-        } else {
-            for i in 0..len {
-                let y = y[start + i..].iter_mut().step_by(self.step);
-                for (y, b) in y.zip(&block[i * count..][..count]) {
-                    *y = *b;
-                }
+                y[k * y_step..][..len].copy_from_slice(&x[k * x_step..][..len]);
             }
         }
+    }
+}
+
+#[inline(always)]
+fn copy_short<const LEN: usize>(count: usize, x: &[f32], x_step: usize, y: &mut [f32], y_step: usize) {
+    for k in 0..count {
+        y[k * y_step..][..LEN].copy_from_slice(&x[k * x_step..][..LEN]);
     }
 }
 

@@ -4,10 +4,9 @@
 //! features. [`LinearShape`] says that in one record: `groups` weight matrices `[out, in]`, of which `share` neighbours
 //! read the same slice of `x`. A plain layer is `groups = share = 1`.
 
-use super::gemm::{Bias, Matrix};
 use super::{Activation, Pass};
 use crate::cpu::Cpu;
-use crate::simd::product::{self, MatrixSource, Product};
+use crate::simd::dense::{self, Dense, Factor};
 
 /// Shape of a grouped linear layer; group `g` reads `x[x_offset + (g / share) · x_stride ..][.. in_features]` of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +66,10 @@ impl LinearShape {
 
 /// Scratch elements that a pass over `shape` needs with so many threads.
 pub fn linear_scratch(shape: &LinearShape, pass: Pass, threads: usize) -> usize {
-    let LinearShape { n, in_features: i, .. } = *shape;
-    let rows = shape.rows();
     match pass {
-        Pass::Forward => product::scratch(n, rows, i, false, threads),
-        Pass::Dx => product::scratch(n, i, rows, false, threads),
-        Pass::Dw => product::scratch(rows, i, n, true, threads),
+        Pass::Forward => dense::scratch(shape.n, shape.in_features, false, threads),
+        Pass::Dx => dense::scratch(shape.n, shape.rows(), false, threads),
+        Pass::Dw => dense::scratch(shape.rows(), shape.n, true, threads),
     }
 }
 
@@ -88,69 +85,45 @@ pub fn linear(
     y: &mut [f32],
 ) {
     shape.check(x.len(), y.len(), weight.len());
-    let LinearShape { n, in_features: i, x_len, x_offset, x_stride, .. } = *shape;
-    let rows = shape.rows();
-    if let Some(bias) = bias {
-        assert_eq!(bias.len(), shape.y_len(), "length of the bias");
-    }
+    assert!(bias.is_none_or(|b| b.len() == shape.y_len()), "length of the bias");
     if y.is_empty() {
         return;
     }
-    let b = &MatrixSource { b: Matrix::transposed(weight, i), batch_step: rows * i };
-    let bias = bias.map_or(Bias::None, Bias::Cols);
-    let a = Matrix::rows(&x[x_offset..], x_len);
-    let p = shape.product((n, rows, i), (a, x_stride), b, (shape.y_len(), rows));
-    product::run(cpu, scratch, &Product { bias, act, ..p }, y);
+    let (n, rows, i) = (shape.n, shape.rows(), shape.in_features);
+    let a = Factor { data: &x[shape.x_offset..], set: shape.x_stride, stride: shape.x_len, transposed: false };
+    let b = Factor { data: weight, set: rows * i, stride: i, transposed: true };
+    let (c_set, c_row) = (rows, shape.y_len());
+    dense::run(cpu, scratch, &Dense { sets: shape.sets(), m: n, n: rows, k: i, a, b, bias, act, c_set, c_row }, y);
 }
 
 /// Gradient by the input: `gx = Wᵀ gy`, summed over the groups that share it; the whole of gx is written, 0 where no group reads.
 pub fn linear_dx(cpu: Cpu<'_>, scratch: &mut [f32], shape: &LinearShape, gy: &[f32], weight: &[f32], gx: &mut [f32]) {
     shape.check(gx.len(), gy.len(), weight.len());
-    let LinearShape { n, in_features: i, x_len, x_offset, x_stride, .. } = *shape;
-    let (rows, sets) = (shape.rows(), shape.sets());
-    if sets * i < x_len {
+    let (n, rows, i) = (shape.n, shape.rows(), shape.in_features);
+    if shape.sets() * i < shape.x_len {
         gx.fill(0.0);
     }
-    if gx.is_empty() || sets == 0 {
+    if gx.is_empty() {
         return;
     }
-    let b = &MatrixSource { b: Matrix::rows(weight, i), batch_step: rows * i };
-    let a = Matrix::rows(gy, shape.y_len());
-    let p = shape.product((n, i, rows), (a, rows), b, (x_len, x_stride));
-    product::run(cpu, scratch, &p, &mut gx[x_offset..]);
+    let a = Factor { data: gy, set: rows, stride: shape.y_len(), transposed: false };
+    let b = Factor { data: weight, set: rows * i, stride: i, transposed: false };
+    let (bias, act, c_set, c_row) = (None, Activation::None, shape.x_stride, shape.x_len);
+    let product = Dense { sets: shape.sets(), m: n, n: i, k: rows, a, b, bias, act, c_set, c_row };
+    dense::run(cpu, scratch, &product, &mut gx[shape.x_offset..]);
 }
 
 /// Gradient by the weights: `gw = Σ_n gy xᵀ`, laid out like the weights.
 pub fn linear_dw(cpu: Cpu<'_>, scratch: &mut [f32], shape: &LinearShape, x: &[f32], gy: &[f32], gw: &mut [f32]) {
     shape.check(x.len(), gy.len(), gw.len());
-    let LinearShape { n, in_features: i, x_len, x_offset, x_stride, .. } = *shape;
-    let rows = shape.rows();
+    let (n, rows, i) = (shape.n, shape.rows(), shape.in_features);
     if n == 0 {
         return gw.fill(0.0);
     }
-    if gw.is_empty() {
-        return;
-    }
-    let b = &MatrixSource { b: Matrix::rows(&x[x_offset..], x_len), batch_step: x_stride };
-    let a = Matrix::transposed(gy, shape.y_len());
-    let p = shape.product((rows, i, n), (a, rows), b, (i, rows * i));
-    product::run(cpu, scratch, &p, gw);
-}
-
-impl LinearShape {
-    /// One product for each set: `m×n×k`, A with the distance between neighbouring sets, B, and the distances between the
-    /// rows and between the sets of C.
-    fn product<'a>(
-        &self,
-        (m, n, k): (usize, usize, usize),
-        (a, a_group): (Matrix<'a>, usize),
-        b: &'a MatrixSource<'a>,
-        (c_row, c_batch): (usize, usize),
-    ) -> Product<'a, MatrixSource<'a>> {
-        let (bias, act) = (Bias::None, Activation::None);
-        let (batch, groups, residual, accumulate) = (self.sets(), self.sets(), None, false);
-        Product { m, n, k, batch, groups, a_group, a, b, bias, act, residual, accumulate, c_row, c_batch }
-    }
+    let a = Factor { data: gy, set: rows, stride: shape.y_len(), transposed: true };
+    let b = Factor { data: &x[shape.x_offset..], set: shape.x_stride, stride: shape.x_len, transposed: false };
+    let (bias, act, c_set, c_row) = (None, Activation::None, rows * i, i);
+    dense::run(cpu, scratch, &Dense { sets: shape.sets(), m: rows, n: i, k: n, a, b, bias, act, c_set, c_row }, gw);
 }
 
 #[cfg(all(test, feature = "std"))]

@@ -24,6 +24,7 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 
+pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod math;
 pub(crate) mod patches;
@@ -125,6 +126,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// They are writable at `p`.
     unsafe fn store_lanes(self, p: *mut f32, v: Self::V, count: usize);
+
+    /// Asks for the cache line at `p`, which may point anywhere, to be brought to the second-level cache.
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        let _ = p;
+    }
 
     /// 0 in every lane.
     #[inline(always)]

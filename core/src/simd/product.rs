@@ -496,7 +496,15 @@ impl Source for MatrixSource<'_> {
 
 /// Copies rows that are stored by rows.
 #[inline(always)]
-unsafe fn pack_rows<S: Simd>(s: S, from: *const f32, row: usize, rows: usize, cols: usize, to: *mut f32, width: usize) {
+pub(super) unsafe fn pack_rows<S: Simd>(
+    s: S,
+    from: *const f32,
+    row: usize,
+    rows: usize,
+    cols: usize,
+    to: *mut f32,
+    width: usize,
+) {
     // SAFETY: promised by the caller of `pack`.
     unsafe {
         for p in 0..rows {
@@ -515,7 +523,7 @@ unsafe fn pack_rows<S: Simd>(s: S, from: *const f32, row: usize, rows: usize, co
 
 /// Copies rows that are stored by columns, `col` elements apart: squares of `LANES` are transposed in registers.
 #[inline(always)]
-unsafe fn pack_columns<S: Simd>(
+pub(super) unsafe fn pack_columns<S: Simd>(
     s: S,
     from: *const f32,
     col: usize,
