@@ -145,7 +145,7 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn prefetch(self, p: *const f32) {
+    fn prefetch_second(self, p: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
     }
     #[inline(always)]

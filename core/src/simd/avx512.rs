@@ -150,7 +150,7 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    fn prefetch(self, p: *const f32) {
+    fn prefetch_second(self, p: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
     }
     #[inline(always)]

@@ -304,7 +304,7 @@ impl Ahead {
     fn fetch<S: Simd>(&mut self, s: S) {
         if self.left > 0 {
             self.left -= 1;
-            s.prefetch(self.at);
+            s.prefetch_second(self.at);
             self.column -= 1;
             let last = self.column == 0;
             self.at = self.at.wrapping_add(if last { self.skip } else { LINE });

@@ -127,9 +127,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// They are writable at `p`.
     unsafe fn store_lanes(self, p: *mut f32, v: Self::V, count: usize);
 
-    /// Asks for the cache line at `p`, which may point anywhere, to be brought to the second-level cache.
+    /// Asks for the cache line at `p`, which may point anywhere, to be brought to the second-level cache only.
     #[inline(always)]
-    fn prefetch(self, p: *const f32) {
+    fn prefetch_second(self, p: *const f32) {
         let _ = p;
     }
 
