@@ -87,5 +87,23 @@ pub fn cases() -> Vec<Case> {
         out.push(Case::new(op, [batched(x), single(w)]));
         out.push(Case::slots(op, [Some(batched(x)), Some(single(w)), None, Some(batched(y))]));
     }
+    large(&mut out);
     out
+}
+
+/// Layers of MobileNetV2 and AlexNet on small images: large enough for every blocking and for work on all threads.
+fn large(out: &mut Vec<Case>) {
+    let first = out.len();
+    let plain = Conv2d::new;
+    three(out, plain().stride(2).same(3, 48, 48), [3, 48, 48], 32, 3, 3);
+    three(out, plain().same(3, 28, 28).groups(96), [96, 28, 28], 96, 3, 3);
+    three(out, plain().stride(2).same(3, 29, 30).groups(40), [40, 29, 30], 40, 3, 3);
+    three(out, plain(), [32, 20, 21], 192, 1, 1);
+    three(out, plain(), [192, 14, 14], 33, 1, 1);
+    three(out, plain().pad(1), [24, 20, 19], 40, 3, 3);
+    three(out, plain().stride(4).pad(2), [3, 67, 67], 64, 11, 11);
+    three(out, plain().pad(2), [32, 13, 13], 48, 5, 5);
+    for case in &mut out[first..] {
+        case.batches = &[1, 2];
+    }
 }

@@ -37,6 +37,15 @@ pub fn cases() -> Vec<Case> {
     }
     coupling(&mut out, [2, 5, 2, 2], 4, 4, 0.5);
     coupling(&mut out, [1, 4, 0, 4], 7, 9, 1.9);
+    // A training batch of the method's size, and features that keep their positions.
+    let first = out.len();
+    coupling(&mut out, [1, 768, 384, 384], 1, 1, 2.0);
+    coupling(&mut out, [2, 32, 16, 16], 14, 14, 2.0);
+    out.push(Case::new(FlowNll {}, [batched(Shape::vector(768)), batched(Shape::SCALAR)]));
+    out.push(Case::new(BatchMean {}, [batched(Shape::SCALAR)]));
+    for case in &mut out[first..] {
+        case.batches = &[1, 31, 96];
+    }
     for n in SIZES {
         let (one, vector) = (|| batched(Shape::SCALAR), || batched(Shape::vector(n)));
         out.push(Case::new(FlowNll {}, [vector(), one()]));

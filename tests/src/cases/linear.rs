@@ -16,7 +16,7 @@ fn three(out: &mut Vec<Case>, op: Linear, len: u32, [groups, outputs, features]:
 
 pub fn cases() -> Vec<Case> {
     let mut out = Vec::new();
-    let dense = Linear::dense(Activation::None);
+    let (act, dense) = (Activation::Relu, Linear::dense(Activation::None));
     for n in SIZES {
         three(&mut out, dense, n, [1, 9, n]);
         three(&mut out, dense, 9, [1, n, 9]);
@@ -27,13 +27,22 @@ pub fn cases() -> Vec<Case> {
     for (d, level, hidden) in [(24, 0, 16), (24, 1, 8), (24, 2, 8), (24, 3, 8), (36, 2, 9), (768, 5, 24), (768, 8, 8)] {
         let (nodes, size) = (1 << level, d >> level);
         let half = size / 2;
-        let act = Activation::Relu;
         three(&mut out, Linear { share: 2, offset: 0, stride: size, act }, d, [2 * nodes, hidden, half]);
         // Second and third layer: every subnet on its own outputs.
         let groups = 2 * nodes;
         three(&mut out, Linear { share: 1, offset: 0, stride: hidden, act }, groups * hidden, [groups, hidden, hidden]);
         let last = Linear { share: 1, offset: 0, stride: hidden, act: Activation::None };
         three(&mut out, last, groups * hidden, [groups, size - half, hidden]);
+    }
+    // A training batch: products are blocked by samples then, and must still be those of each sample alone.
+    let first = out.len();
+    for groups in [[1, 257, 384], [1, 384, 130], [2, 64, 96], [8, 24, 12], [64, 8, 3]] {
+        let [_, _, features] = groups;
+        three(&mut out, Linear { share: 1, offset: 0, stride: features, act }, groups[0] * features, groups);
+    }
+    three(&mut out, Linear { share: 2, offset: 0, stride: 48, act }, 192, [8, 24, 24]);
+    for case in &mut out[first..] {
+        case.batches = &[1, 5, 16, 33, 96];
     }
     // Windows with gaps and an offset; shares of three.
     three(&mut out, Linear { share: 1, offset: 2, stride: 9, act: Activation::None }, 40, [4, 3, 7]);

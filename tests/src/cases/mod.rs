@@ -17,8 +17,8 @@ use adflow::shape::{Shape, Type};
 
 /// Sizes on both sides of the edges of vectors (4, 8, 16 lanes) and blocks (64).
 pub const SIZES: [u32; 11] = [1, 3, 7, 8, 9, 15, 16, 17, 63, 64, 65];
-/// Batches each case is run with.
-pub const BATCHES: [usize; 3] = [1, 2, 3];
+/// Batches a case is run with unless it says otherwise.
+pub const BATCHES: &[usize] = &[1, 2, 3];
 
 /// How an input is filled.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +73,8 @@ pub struct Case {
     pub inputs: [Option<Input>; MAX_INPUTS],
     /// What the output holds before, for the op that changes it in place.
     pub before: Option<Input>,
+    /// Batches it is run with.
+    pub batches: &'static [usize],
 }
 
 impl Case {
@@ -87,7 +89,17 @@ impl Case {
         for (slot, input) in slots.iter_mut().zip(inputs) {
             *slot = input;
         }
-        Case { op: op.into(), inputs: slots, before: None }
+        Case { op: op.into(), inputs: slots, before: None, batches: BATCHES }
+    }
+
+    /// The same with other batches.
+    pub fn batches(self, batches: &'static [usize]) -> Case {
+        Case { batches, ..self }
+    }
+
+    /// Whether it is there for the values of large shapes only, where differences would take too long.
+    pub fn is_large(&self) -> bool {
+        self.inputs.iter().flatten().any(|i| i.ty.shape.len() > 1 << 13)
     }
 
     /// Types of the inputs.

@@ -12,7 +12,13 @@ const KINKS: Fill = Fill::Levels(&[-2.0, -1e-30, 0.0, 1e-30, 0.5, 5.999_999_5, 6
 
 fn shapes() -> impl Iterator<Item = Shape> {
     let vectors = SIZES.into_iter().map(Shape::vector);
-    let planes = [Shape::chw(3, 5, 7), Shape::chw(16, 1, 65), Shape::chw(1, 9, 15), Shape::chw(17, 8, 8)];
+    let planes = [
+        Shape::chw(3, 5, 7),
+        Shape::chw(16, 1, 65),
+        Shape::chw(1, 9, 15),
+        Shape::chw(17, 8, 8),
+        Shape::chw(24, 40, 41),
+    ];
     vectors.chain(planes)
 }
 

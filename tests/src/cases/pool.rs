@@ -37,8 +37,16 @@ pub fn cases() -> Vec<Case> {
             out.push(Case::new(GlobalMeanDx { h: x.h(), w: x.w() }, [batched(Shape::vector(n))]));
         }
     }
-    let sides =
-        [(8, 8, 4, 4), (4, 4, 8, 8), (7, 9, 15, 16), (16, 17, 5, 3), (1, 1, 4, 3), (9, 8, 1, 1), (3, 65, 64, 7)];
+    let sides = [
+        (8, 8, 4, 4),
+        (4, 4, 8, 8),
+        (7, 9, 15, 16),
+        (16, 17, 5, 3),
+        (1, 1, 4, 3),
+        (9, 8, 1, 1),
+        (3, 65, 64, 7),
+        (40, 41, 61, 63),
+    ];
     for (h, w, oh, ow) in sides {
         for mode in [Interpolation::Nearest, Interpolation::Bilinear] {
             for c in [1, 3] {
