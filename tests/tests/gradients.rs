@@ -14,6 +14,7 @@ use adflow::plan::BLOCK;
 use adflow::rng::Rng;
 use adflow::threads::Threads;
 use adflow_tests::cases::{self, Case};
+use adflow_tests::graphs::random_with;
 use adflow_tests::owned::Owned;
 use adflow_tests::reference::Executor;
 
@@ -281,4 +282,57 @@ fn what_has_no_gradient_is_refused() {
         let expected = slots(&case.op).is_empty() || is_refused(&case) || matches!(case.op, Op::PositionLinear(_));
         assert_eq!(refused, expected, "{case}");
     }
+}
+
+/// Whole graphs, where tensors are used more than once and gradients add up: what a training step leaves in the
+/// gradients is the derivative of the loss.
+#[test]
+fn random_graphs() {
+    let threads = Threads::serial();
+    let cpu = Cpu::detect(&threads);
+    let mut compared = 0;
+    for seed in 0..80 {
+        let built = random_with(seed, true);
+        let (params, layout) = (built.params.pack(), built.params.layout());
+        let plan = place("train", &built.graph, &layout, Reuse::Share).expect("a valid plan");
+        let program = plan.program();
+        let mut owned = Owned::new(&program, BATCH, cpu, &params, f32::NAN).expect("sizes");
+        let mut session = owned.session(program, BATCH, cpu).expect("enough memory");
+        let forward = place("forward", &random_with(seed, false).graph, &layout, Reuse::Share).expect("a valid plan");
+        let mut reference = Executor::new(forward.program(), BATCH, &params);
+        for (name, ty, is_output) in program.bindings() {
+            let mut rng = Rng::new(seed, 0, name.len() as u32);
+            let mut data: Vec<f32> = (0..BATCH * ty.shape.len()).map(|_| rng.range(-1.0..1.0)).collect();
+            if name == "control" {
+                data = vec![1e-3, 1.0];
+            } else if !is_output {
+                reference.set(name, &data.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
+            }
+            if !is_output {
+                session.input(name).expect("an input").copy_from_slice(&data);
+            }
+        }
+        session.run();
+        drop(session);
+        let mut loss = |at: usize, delta: f64| {
+            reference.params()[at] += delta;
+            reference.run();
+            reference.get("sum").iter().sum::<f64>() / BATCH as f64
+        };
+        let scale = owned.grads.iter().fold(1e-12f64, |m, g| m.max(f64::from(g.abs())));
+        let mut rng = Rng::new(seed, 0, 77);
+        for (p, offset) in built.params.iter().zip(&layout.offsets).filter(|(p, _)| p.trainable) {
+            for _ in 0..3 {
+                let at = *offset as usize * BLOCK + rng.below(p.data.len() as u32) as usize;
+                let above = loss(at, STEP);
+                let below = loss(at, -2.0 * STEP);
+                loss(at, STEP);
+                let (got, want) = (f64::from(owned.grads[at]), (above - below) / (2.0 * STEP));
+                let error = (got - want).abs() / scale;
+                assert!(error < 1e-4, "seed {seed}, {}: got {got:e}, differences give {want:e}\n{program:?}", p.name);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 500, "{compared} compared");
 }

@@ -46,6 +46,7 @@ fn check(case: &Case, pools: [&Threads; 2], faults: &mut Vec<String>) {
     let output_type = case.op.output(&case.types()).expect("cases keep the shape rule");
     for &batch in case.batches {
         let (want, want_state) = reference(case, batch);
+        let allowed = tolerance(&case.op, &case.types(), batch);
         for isa in Isa::all() {
             let cpu = pools.map(|threads| Cpu::with_isa(isa, threads));
             let mut fault = |what: &str, text: Option<String>| {
@@ -55,8 +56,8 @@ fn check(case: &Case, pools: [&Threads; 2], faults: &mut Vec<String>) {
             };
             let (got, state) = engine(cpu[0], case, batch, None);
             let (two, two_state) = engine(cpu[1], case, batch, None);
-            fault("value", difference(&got, &want, tolerance(&case.op)));
-            fault("state", difference(&state, &want_state, tolerance(&case.op)));
+            fault("value", difference(&got, &want, allowed));
+            fault("state", difference(&state, &want_state, allowed));
             fault("one and two threads", bits_differ(&got, &two).or_else(|| bits_differ(&state, &two_state)));
             // The mean over the batch and its gradient are the two ops that mix samples into batched values.
             let mixes = case.op.name() == "batch_mean_dx";
