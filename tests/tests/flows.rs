@@ -77,8 +77,9 @@ fn the_dense_flow_is_its_recursion() {
         for isa in Isa::all() {
             let cpu = Cpu::with_isa(isa, &threads);
             let [z, j] = run(cpu, &plan, &params.pack(), ("x", &x), ["z", "log_det"]);
-            for (name, got, want) in [("z", z, &want_z), ("log_det", j, &want_j)] {
-                if let Some(text) = difference(&got, want, Tolerance::Scaled(1e-6)) {
+            // A log-determinant is a sum of up to 767 terms of both signs, which may cancel.
+            for (name, got, want, share) in [("z", z, &want_z, 1e-6), ("log_det", j, &want_j, 4e-6)] {
+                if let Some(text) = difference(&got, want, Tolerance::Scaled(share)) {
                     panic!("D = {dims}, {name}, {}: {text}", isa.name());
                 }
             }
