@@ -150,8 +150,8 @@ impl Node<'_> {
         h
     }
 
-    /// Parameters are stored by runs of equally large neighbours: the name of the run of the node that starts at
-    /// channel `first`, and the node's number in it.
+    /// Parameters are stored by size: the name of the run of the node that starts at channel `first`, runs counted from
+    /// the smallest nodes on, and the node's number in it.
     fn place(&self, level: usize, first: u32) -> (String, usize) {
         let mut nodes = vec![(0, self.flow.dims)];
         for _ in 0..level {
@@ -161,23 +161,11 @@ impl Node<'_> {
             };
             nodes = nodes.iter().flat_map(split).collect();
         }
-        let (mut run, mut node, mut end, mut size_before) = (0, 0, 0, 0);
-        for (i, (at, size)) in nodes.into_iter().enumerate() {
-            if at > end {
-                // Channels without a node at this level are a run of their own.
-                run += 1 + usize::from(i > 0);
-                node = 0;
-            } else if i > 0 && size != size_before {
-                run += 1;
-                node = 0;
-            } else if i > 0 {
-                node += 1;
-            }
-            if at == first {
-                return (format!("block{}.level{level}.run{run}", self.block), node);
-            }
-            (end, size_before) = (at + size, size);
-        }
-        unreachable!("every node is visited")
+        let size = nodes.iter().find(|n| n.0 == first).expect("every node is visited").1;
+        let mut smaller: Vec<u32> = nodes.iter().map(|n| n.1).filter(|&s| s < size).collect();
+        smaller.sort_unstable();
+        smaller.dedup();
+        let node = nodes.iter().filter(|n| n.1 == size && n.0 < first).count();
+        (format!("block{}.level{level}.run{}", self.block, smaller.len()), node)
     }
 }

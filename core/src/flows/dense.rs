@@ -3,7 +3,9 @@
 //! A node over d channels splits them into u (the first ⌊d/2⌋) and w; both halves are first transformed by nodes of
 //! their own, then `w ← w·exp(σ(S(u))) + T(u)` (cdnf eq 9, recursion of HINT). Because children come first, a block
 //! runs level by level from the leaves: a level's nodes are the groups of one grouped linear layer, S and T stacked.
-//! Nodes of fewer than 4 channels have no children. Subnets have two hidden layers of width max(⌊H/2^level⌋, 8); their
+//! Where dims is no multiple of a power of two a level has nodes of two sizes; its channels are then ordered so that nodes
+//! of one size lie side by side, and there is one grouped layer for each size. Nodes of fewer than 4 channels have no
+//! children. Subnets have two hidden layers of width max(⌊H/2^level⌋, 8); their
 //! last layer starts at zero, so a fresh flow only permutes.
 
 use super::{BuildError, Init, add_linear};
@@ -32,7 +34,7 @@ pub struct DenseFlow {
     pub zero_last: bool,
 }
 
-/// Nodes of one level that lie side by side and are equally large, or channels that have no node at this level.
+/// Nodes of one size, side by side, or channels that have no node at this level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Run {
     first: u32,
@@ -45,6 +47,14 @@ impl Run {
     fn len(&self) -> u32 {
         self.size * self.nodes.max(1)
     }
+}
+
+/// One level: its runs cover all channels, after they were ordered.
+#[derive(Clone, Debug, PartialEq)]
+struct Level {
+    /// The order, where it is not the natural one.
+    order: Option<Vec<u32>>,
+    runs: Vec<Run>,
 }
 
 /// Nodes by level as (first channel, size).
@@ -68,24 +78,31 @@ fn nodes(dims: u32) -> Vec<Vec<(u32, u32)>> {
     out
 }
 
-/// The runs of one level, which together cover all channels.
-fn runs(nodes: &[(u32, u32)], dims: u32) -> Vec<Run> {
-    let mut out: Vec<Run> = Vec::new();
-    let mut at = 0;
-    for &(first, size) in nodes {
-        if first > at {
-            out.push(Run { first: at, size: first - at, nodes: 0 });
-        }
-        match out.last_mut() {
-            Some(run) if run.nodes > 0 && run.size == size && run.first + run.len() == first => run.nodes += 1,
-            _ => out.push(Run { first, size, nodes: 1 }),
-        }
-        at = first + size;
+/// The levels of a tree over `dims` channels, root first.
+fn levels(dims: u32) -> Vec<Level> {
+    nodes(dims).into_iter().map(|nodes| level(&nodes, dims)).collect()
+}
+
+fn level(nodes: &[(u32, u32)], dims: u32) -> Level {
+    let mut sizes: Vec<u32> = nodes.iter().map(|n| n.1).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let mut order: Vec<u32> = Vec::new();
+    let mut runs = Vec::new();
+    for size in sizes {
+        let same = nodes.iter().filter(|n| n.1 == size);
+        runs.push(Run { first: order.len() as u32, size, nodes: same.clone().count() as u32 });
+        order.extend(same.flat_map(|n| n.0..n.0 + n.1));
     }
-    if at < dims {
-        out.push(Run { first: at, size: dims - at, nodes: 0 });
+    let mut covered = vec![false; dims as usize];
+    order.iter().for_each(|&c| covered[c as usize] = true);
+    let rest = (0..dims).filter(|&c| !covered[c as usize]);
+    if order.len() < dims as usize {
+        runs.push(Run { first: order.len() as u32, size: dims - order.len() as u32, nodes: 0 });
+        order.extend(rest);
     }
-    out
+    let natural = order.iter().enumerate().all(|(i, &c)| i as u32 == c);
+    Level { order: (!natural).then_some(order), runs }
 }
 
 impl DenseFlow {
@@ -115,13 +132,16 @@ impl DenseFlow {
     /// Adds the flow's parameters, drawn from `seed`.
     pub fn init(&self, params: &mut Params, seed: u64) -> Result<(), BuildError> {
         self.check()?;
-        let levels = nodes(self.dims);
+        let levels = levels(self.dims);
+        for (level, order) in levels.iter().enumerate().filter_map(|(i, l)| Some((i, l.order.as_ref()?))) {
+            params.add_index(&format!("level{level}.order"), order)?;
+        }
         for block in 0..self.blocks {
             let mut index = vec![0; self.dims as usize];
             Rng::new(seed, u64::from(block), 0).permutation(&mut index);
             params.add_index(&format!("block{block}.permutation"), &index)?;
-            for (level, nodes) in levels.iter().enumerate() {
-                for (r, run) in runs(nodes, self.dims).iter().enumerate().filter(|(_, run)| run.nodes > 0) {
+            for (level, l) in levels.iter().enumerate() {
+                for (r, run) in l.runs.iter().enumerate().filter(|(_, run)| run.nodes > 0) {
                     let name = self.subnet(block, level, r);
                     let stream = 1 + level as u32 * 4096 + r as u32;
                     let mut rng = Rng::new(seed, u64::from(block), stream);
@@ -163,13 +183,22 @@ impl DenseFlow {
         &self,
         g: &mut Graph,
         params: &Params,
-        at: (u32, usize),
-        runs: &[Run],
+        at: (u32, usize, &Level),
         x: TensorId,
         mut j: Option<TensorId>,
         inverse: bool,
     ) -> Result<(TensorId, Option<TensorId>), BuildError> {
-        let (block, level) = at;
+        let (block, level, Level { order, runs }) = at;
+        let order = match order {
+            Some(_) => Some(g.param(params, &format!("level{level}.order"))?),
+            None => None,
+        };
+        let x = match order {
+            Some(order) => {
+                g.emit(&format!("block{block}.level{level}.ordered"), Permute { inverse: false }, &[x, order])?
+            }
+            None => x,
+        };
         let mut pieces = Vec::new();
         for (r, run) in runs.iter().enumerate() {
             let name = self.subnet(block, level, r);
@@ -192,23 +221,27 @@ impl DenseFlow {
                 j = Some(g.emit(&format!("{name}.log_det"), log_det, &inputs)?);
             }
         }
-        let mut whole = pieces[0];
-        for (i, piece) in pieces.iter().enumerate().skip(1) {
-            whole = g.emit(&format!("block{block}.level{level}.join{i}"), Concat {}, &[whole, *piece])?;
+        // At most two sizes and the channels without a node.
+        let mut y = match pieces[..] {
+            [one] => one,
+            _ => g.emit(&format!("block{block}.level{level}.joined"), Concat {}, &pieces)?,
+        };
+        if let Some(order) = order {
+            y = g.emit(&format!("block{block}.level{level}"), Permute { inverse: true }, &[y, order])?;
         }
-        Ok((whole, j))
+        Ok((y, j))
     }
 
     /// Emits the forward direction: latent z and log_det (one number per sample) of features x.
     pub fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), BuildError> {
         self.check()?;
-        let levels = nodes(self.dims);
+        let levels = levels(self.dims);
         let (mut h, mut j) = (x, None);
         for block in 0..self.blocks {
             let index = g.param(params, &format!("block{block}.permutation"))?;
             h = g.emit(&format!("block{block}.permuted"), Permute { inverse: false }, &[h, index])?;
-            for (level, nodes) in levels.iter().enumerate().rev() {
-                (h, j) = self.level(g, params, (block, level), &runs(nodes, self.dims), h, j, false)?;
+            for (i, level) in levels.iter().enumerate().rev() {
+                (h, j) = self.level(g, params, (block, i, level), h, j, false)?;
             }
         }
         j.map(|j| (h, j)).ok_or(BuildError::Config("a dense flow needs at least one coupling"))
@@ -217,11 +250,11 @@ impl DenseFlow {
     /// Emits the inverse direction: features of latent z.
     pub fn inverse(&self, g: &mut Graph, params: &Params, z: TensorId) -> Result<TensorId, BuildError> {
         self.check()?;
-        let levels = nodes(self.dims);
+        let levels = levels(self.dims);
         let mut h = z;
         for block in (0..self.blocks).rev() {
-            for (level, nodes) in levels.iter().enumerate() {
-                (h, _) = self.level(g, params, (block, level), &runs(nodes, self.dims), h, None, true)?;
+            for (i, level) in levels.iter().enumerate() {
+                (h, _) = self.level(g, params, (block, i, level), h, None, true)?;
             }
             let index = g.param(params, &format!("block{block}.permutation"))?;
             h = g.emit(&format!("block{block}.unpermuted"), Permute { inverse: true }, &[h, index])?;
@@ -247,13 +280,17 @@ mod tests {
     }
 
     #[test]
-    fn levels_cover_all_channels() {
-        for dims in [2, 3, 5, 8, 12, 13, 24, 768] {
-            for level in nodes(dims) {
-                let runs = runs(&level, dims);
-                assert_eq!(runs.iter().map(Run::len).sum::<u32>(), dims, "{dims}");
+    fn levels_cover_all_channels_with_few_runs() {
+        for dims in [2, 3, 5, 8, 12, 13, 24, 441, 480, 768] {
+            for level in levels(dims) {
+                assert_eq!(level.runs.iter().map(Run::len).sum::<u32>(), dims, "{dims}");
+                assert!(level.runs.len() <= 3, "{dims}");
+                if let Some(mut order) = level.order {
+                    order.sort_unstable();
+                    assert!(order.into_iter().eq(0..dims));
+                }
             }
         }
-        assert_eq!(runs(&nodes(768)[8], 768), [Run { first: 0, size: 3, nodes: 256 }]);
+        assert_eq!(levels(768)[8], Level { order: None, runs: vec![Run { first: 0, size: 3, nodes: 256 }] });
     }
 }
