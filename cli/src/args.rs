@@ -61,7 +61,7 @@ pub struct Demo {
 #[derive(Debug, Args)]
 pub struct MethodArgs {
     /// How normality is learned
-    #[arg(long, value_enum, default_value_t = Method::Cdnf)]
+    #[arg(long, value_enum, default_value_t = Method::Padim)]
     pub method: Method,
     /// Features: the embedded network, or a safetensors file (MobileNetV2, AlexNet)
     #[arg(long, value_name = "builtin|FILE", default_value = "builtin")]
