@@ -1,6 +1,6 @@
 //! Shared pieces of the adflow tests: the f64 reference, cases as data, comparison, and programs in owned memory.
 //!
-//! The idea: an op is described once, as a list of [`cases`], and every executor is held against [`reference`], which
+//! The idea: an op is described once, as a list of [`cases`], and every executor is held against [`mod@reference`], which
 //! is written to be read, not to be fast. How closely an op must agree is stated in one table, [`compare::tolerance`].
 
 pub mod cases;

@@ -238,7 +238,6 @@ fn gradients_are_those_of_the_loss() {
             session.input("x").expect("x").copy_from_slice(&x);
             session.input("control").expect("control").copy_from_slice(&[1e-3, 1.0]);
             session.run();
-            drop(session);
             for ((i, p), want) in trainable.iter().zip(&want) {
                 let got = &owned.grads[layout.offsets[*i] as usize * BLOCK..][..p.data.len()];
                 if let Some(text) = difference(got, want, Tolerance::Scaled(2e-5)) {
@@ -363,7 +362,6 @@ fn train(flow: Flow, params: &Params, cpu: Cpu<'_>, steps: u32, data: &dyn Fn(u6
         session.input("control").expect("control").copy_from_slice(&[5e-3, step as f32]);
         session.run();
     }
-    drop(session);
     owned.params
 }
 

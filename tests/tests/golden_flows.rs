@@ -85,7 +85,6 @@ fn check(flow: Flow, section: &str) {
                 panic!("{flow:?}, {}, {name}: {text}", isa.name());
             }
         }
-        drop(session);
 
         let train = flow.train_program(&params);
         let mut owned = Owned::new(&train.program(), BATCH, cpu, &packed, f32::NAN).expect("sizes");
@@ -97,7 +96,6 @@ fn check(flow: Flow, section: &str) {
             session.run();
             let got = f64::from(session.output("loss").expect("the loss")[0]);
             assert!((got - loss).abs() < 2e-6 * loss.abs(), "{flow:?}, step {step}: loss {got}, golden {loss}");
-            drop(session);
             if step == 0 {
                 for (name, n) in &golden {
                     let len = params.get(name).map_or(0, |p| p.data.len());

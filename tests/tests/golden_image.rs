@@ -115,7 +115,7 @@ fn how_long_a_camera_image_takes() {
     let mut map = vec![0.5; 224 * 224];
     let mut turned = map.clone();
     let mut blur = vec![0.0; gaussian_blur_scratch_len(224, 224, 4.0)];
-    let mut least = |what: &str, run: &mut dyn FnMut()| {
+    let least = |what: &str, run: &mut dyn FnMut()| {
         let once = |run: &mut dyn FnMut()| {
             let start = std::time::Instant::now();
             run();

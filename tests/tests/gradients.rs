@@ -313,7 +313,6 @@ fn random_graphs() {
             }
         }
         session.run();
-        drop(session);
         let mut loss = |at: usize, delta: f64| {
             reference.params()[at] += delta;
             reference.run();

@@ -45,7 +45,6 @@ fn run(program: Program<'_>, batch: usize, cpu: Cpu<'_>, params: &[f32], garbage
             results.push((name.to_string(), values));
         }
     }
-    drop(session);
     results.push(("params".to_string(), owned.params));
     results
 }
