@@ -166,26 +166,33 @@ fn depthwise(
     y: &mut [f32],
 ) {
     let (from, to) = (s.h * s.w, s.oh * s.ow);
-    cpu.threads().chunks_mut(y, to, &|plane, _, y| {
-        let c = plane % s.cout;
-        let mut w = [0.0; 9];
-        w.copy_from_slice(&weight[c * 9..][..9]);
+    let planes = planes_a_task(to);
+    cpu.threads().chunks_mut(y, planes * to, &|task, _, y| {
+        let first = task * planes;
         cpu.isa().run(Depthwise {
-            x: &x[plane * from..][..from],
+            x: &x[first * from..][..y.len() / to * from],
             h: s.h,
             w: s.w,
-            y,
             oh: s.oh,
             ow: s.ow,
             stride: s.stride,
             pad_top: s.pad_top,
             pad_left: s.pad_left,
-            weight: w,
-            bias: bias.map_or(0.0, |b| b[c]),
+            first,
+            channels: s.cout,
+            weight,
+            turned: false,
+            bias,
             act,
-            residual: residual.map(|r| &r[plane * to..][..to]),
+            residual: residual.map(|r| &r[first * to..][..y.len()]),
+            y,
         });
     });
+}
+
+/// Planes of `len` elements that one depthwise task takes.
+pub(crate) fn planes_a_task(len: usize) -> usize {
+    (8 * 1024 / len.max(1)).max(1)
 }
 
 #[cfg(all(test, feature = "std"))]

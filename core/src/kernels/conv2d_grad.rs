@@ -5,7 +5,7 @@
 //! [`PatchRows`], summed over the batch in order. `gy` is the gradient before the activation.
 
 use super::Activation;
-use super::conv2d::Conv2dShape;
+use super::conv2d::{Conv2dShape, planes_a_task};
 use super::gemm::{Bias, Matrix};
 use crate::cpu::Cpu;
 use crate::simd::depthwise::Depthwise;
@@ -29,7 +29,7 @@ pub(crate) fn dw_scratch(s: &Conv2dShape, threads: usize) -> usize {
 
 /// Stride 1: the gradient is a depthwise convolution with the kernel turned round.
 fn is_depthwise(s: &Conv2dShape) -> bool {
-    s.is_depthwise() && s.stride == 1
+    s.is_depthwise() && s.stride == 1 && s.w + s.pad_left <= s.ow + 2
 }
 
 /// The gradient of the input. `gy` is the gradient before the activation, laid out like the output; `gx` is overwritten.
@@ -74,13 +74,11 @@ pub fn conv2d_dx(cpu: Cpu, scratch: &mut [f32], s: &Conv2dShape, gy: &[f32], wei
 
 fn depthwise_dx(cpu: Cpu, s: &Conv2dShape, gy: &[f32], weight: &[f32], gx: &mut [f32]) {
     let (from, to) = (s.oh * s.ow, s.h * s.w);
-    cpu.threads().chunks_mut(gx, to, &|plane, _, gx| {
-        let c = plane % s.cin;
-        let mut w = [0.0; 9];
-        w.copy_from_slice(&weight[c * 9..][..9]);
-        w.reverse();
+    let planes = planes_a_task(to);
+    cpu.threads().chunks_mut(gx, planes * to, &|task, _, gx| {
+        let first = task * planes;
         cpu.isa().run(Depthwise {
-            x: &gy[plane * from..][..from],
+            x: &gy[first * from..][..gx.len() / to * from],
             h: s.oh,
             w: s.ow,
             y: gx,
@@ -89,8 +87,11 @@ fn depthwise_dx(cpu: Cpu, s: &Conv2dShape, gy: &[f32], weight: &[f32], gx: &mut 
             stride: 1,
             pad_top: 2 - s.pad_top,
             pad_left: 2 - s.pad_left,
-            weight: w,
-            bias: 0.0,
+            first,
+            channels: s.cin,
+            weight,
+            turned: true,
+            bias: None,
             act: Activation::None,
             residual: None,
         });

@@ -7,19 +7,27 @@
 use super::{MAX_LANES, Op, Simd};
 use crate::kernels::Activation;
 
-/// One plane: `y[oy, ox] = act(bias + Σ w[ky, kx] · x[oy·stride + ky − top, ox·stride + kx − left]) + residual`.
+/// Neighbouring planes: `y[oy, ox] = act(bias + Σ w[ky, kx] · x[oy·stride + ky − top, ox·stride + kx − left]) + residual`.
 pub(crate) struct Depthwise<'a> {
+    /// The planes, `h·w` elements each.
     pub x: &'a [f32],
     pub h: usize,
     pub w: usize,
+    /// As many planes, `oh·ow` elements each.
     pub y: &'a mut [f32],
     pub oh: usize,
     pub ow: usize,
     pub stride: usize,
     pub pad_top: usize,
     pub pad_left: usize,
-    pub weight: [f32; 9],
-    pub bias: f32,
+    /// Number of the first plane; plane `p` takes the weights and the bias of channel `p % channels`.
+    pub first: usize,
+    pub channels: usize,
+    /// `[channels, 3, 3]`
+    pub weight: &'a [f32],
+    /// Whether the kernel is turned round, as the gradient wants it.
+    pub turned: bool,
+    pub bias: Option<&'a [f32]>,
     pub act: Activation,
     pub residual: Option<&'a [f32]>,
 }
@@ -29,11 +37,12 @@ impl Op for Depthwise<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        assert!(self.x.len() == self.h * self.w && self.y.len() == self.oh * self.ow);
+        let planes = self.y.len() / (self.oh * self.ow);
+        assert!(self.x.len() == planes * self.h * self.w && self.y.len() == planes * self.oh * self.ow);
         assert!(self.residual.is_none_or(|r| r.len() == self.y.len()));
         match self.stride {
-            1 => self.rows::<S, 1>(s),
-            2 => self.rows::<S, 2>(s),
+            1 => self.planes::<S, 1>(s, planes),
+            2 => self.planes::<S, 2>(s, planes),
             _ => unreachable!("stride 1 or 2"),
         }
     }
@@ -47,13 +56,9 @@ static ZEROS: [f32; 2 * MAX_LANES + 2] = [0.0; 2 * MAX_LANES + 2];
 
 impl Depthwise<'_> {
     #[inline(always)]
-    fn rows<S: Simd, const STRIDE: usize>(self, s: S) {
-        let mut weight = [s.zero(); 9];
-        for i in 0..9 {
-            weight[i] = s.splat(self.weight[i]);
-        }
+    fn planes<S: Simd, const STRIDE: usize>(self, s: S, planes: usize) {
         let (low, high) = self.act.clip_range();
-        let p = Plane::<S> {
+        let mut p = Plane::<S> {
             x: self.x.as_ptr(),
             h: self.h as isize,
             w: self.w as isize,
@@ -61,8 +66,8 @@ impl Depthwise<'_> {
             ow: self.ow,
             top: self.pad_top as isize,
             left: self.pad_left as isize,
-            weight,
-            bias: s.splat(self.bias),
+            weight: [s.zero(); 9],
+            bias: s.zero(),
             clip: (s.splat(low), s.splat(high)),
             residual: self.residual.map_or(core::ptr::null(), |r| r.as_ptr()),
         };
@@ -82,25 +87,36 @@ impl Depthwise<'_> {
             }
         }
         let whole = [s.lanes(0, S::LANES); 4];
-        let mut oy = 0;
-        while oy < self.oh {
-            let tall = self.oh >= 4;
-            for v in 0..all {
-                let (ox, inside) = (v * S::LANES, from <= v && v < until);
-                let masks = match inside {
-                    true => &whole,
-                    false => &edges[if v < from { v } else { from + v - until }],
-                };
-                // SAFETY: the slices are as long as `run` asserted; loads are masked to the image and stores to the row.
-                unsafe {
-                    match (tall, inside) {
-                        (true, true) => p.vector::<STRIDE, 4, true>(s, oy, ox, masks),
-                        (true, false) => p.vector::<STRIDE, 4, false>(s, oy, ox, masks),
-                        (false, _) => p.vector::<STRIDE, 1, false>(s, oy, ox, masks),
+        for plane in 0..planes {
+            let c = (self.first + plane) % self.channels;
+            let weight = &self.weight[c * 9..][..9];
+            for i in 0..9 {
+                p.weight[i] = s.splat(weight[if self.turned { 8 - i } else { i }]);
+            }
+            p.bias = s.splat(self.bias.map_or(0.0, |b| b[c]));
+            p.x = self.x[plane * self.h * self.w..].as_ptr();
+            p.y = self.y[plane * self.oh * self.ow..].as_mut_ptr();
+            p.residual = self.residual.map_or(core::ptr::null(), |r| r[plane * self.oh * self.ow..].as_ptr());
+            let mut oy = 0;
+            while oy < self.oh {
+                let tall = self.oh >= 4;
+                for v in 0..all {
+                    let (ox, inside) = (v * S::LANES, from <= v && v < until);
+                    let masks = match inside {
+                        true => &whole,
+                        false => &edges[if v < from { v } else { from + v - until }],
+                    };
+                    // SAFETY: the slices are as long as `run` asserted; loads are masked to the image and stores to the row.
+                    unsafe {
+                        match (tall, inside) {
+                            (true, true) => p.vector::<STRIDE, 4, true>(s, oy, ox, masks),
+                            (true, false) => p.vector::<STRIDE, 4, false>(s, oy, ox, masks),
+                            (false, _) => p.vector::<STRIDE, 1, false>(s, oy, ox, masks),
+                        }
                     }
                 }
+                oy = if tall { next_block(oy, self.oh) } else { oy + 1 };
             }
-            oy = if tall { next_block(oy, self.oh) } else { oy + 1 };
         }
     }
 }

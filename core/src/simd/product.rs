@@ -43,6 +43,33 @@ pub(crate) trait Source: Sync {
         width: usize,
     );
 
+    /// Packs the columns `j0..j0 + cols` panel after panel.
+    ///
+    /// # Safety
+    /// The rows and columns exist, and `rows` times `cols`, rounded up to `LANES`, elements are writable at `to`.
+    #[inline(always)]
+    unsafe fn pack_chunk<S: Simd>(
+        &self,
+        s: S,
+        batch: usize,
+        p0: usize,
+        rows: usize,
+        j0: usize,
+        cols: usize,
+        to: *mut f32,
+    ) {
+        let panel = S::LANES * S::TILE_VECTORS;
+        let mut j = 0;
+        while j < cols {
+            let width = (cols - j).min(panel);
+            // SAFETY: promised by the caller.
+            unsafe {
+                self.pack(s, batch, p0, rows, j0 + j, width, to.add(j * rows), width.next_multiple_of(S::LANES));
+            }
+            j += panel;
+        }
+    }
+
     /// Where element `(p0, j0)` of B number `batch` lies and the distance to the next row, if rows are stored as they are.
     /// Then the first rows of C take B from there and pack it as they go.
     fn rows_at(&self, batch: usize, p0: usize, j0: usize) -> Option<(*const f32, usize)> {
@@ -89,15 +116,19 @@ fn block_rows(k: usize) -> usize {
 }
 
 /// Columns of a chunk, for `k` rows of B. Where `k` is small the time goes into writing C, and longer rows are better.
-fn chunk_cols(k: usize) -> usize {
+fn chunk_cols(m: usize, n: usize, k: usize) -> usize {
+    let rows = block_rows(k);
+    if is_tall(m, n, k) {
+        return 4 * PANEL;
+    }
     let chunk = if k <= 32 { 2 * CHUNK } else { CHUNK };
-    (chunk / block_rows(k).max(1) / PANEL).max(1) * PANEL
+    (chunk / rows.max(1) / PANEL).max(1) * PANEL
 }
 
 /// Elements of scratch for `threads` threads.
 pub(crate) fn scratch(m: usize, n: usize, k: usize, a_packed: bool, threads: usize) -> usize {
     let kc = block_rows(k);
-    let b = kc * chunk_cols(k).min(n.next_multiple_of(PANEL));
+    let b = kc * chunk_cols(m, n, k).min(n.next_multiple_of(PANEL));
     let a = if a_packed { kc * m.next_multiple_of(ROWS) } else { 0 };
     threads * (a + b + 2 * MAX_LANES)
 }
@@ -144,34 +175,29 @@ impl<B: Source> Op for Task<'_, '_, B> {
         let a = p.a.data[group * p.a_group..].as_ptr();
         let skip = self.scratch.as_ptr().align_offset(64).min(MAX_LANES);
         let kc_max = block_rows(p.k);
-        let chunk = chunk_cols(p.k);
+        let chunk = chunk_cols(p.m, p.n, p.k);
         let (b_part, a_part) = self.scratch[skip..].split_at_mut(kc_max * chunk.min(p.n.next_multiple_of(PANEL)));
         let (low, high) = p.act.clip_range();
         let c0 = self.batch * p.c_batch;
-        let mut p0 = 0;
-        loop {
-            let kc = (p.k - p0).min(kc_max);
-            let pack_a = p.a.col != 1;
-            // SAFETY: the caller of `run` checked that A, C, the biases and the residual hold what the sizes say, the
-            // scratch is as large as `scratch` says, and the rows and columns of this task of C are nobody else's.
-            unsafe {
-                if pack_a {
-                    pack_a_rows::<S>(a, p.a.row, p.a.col, r0, r1, p0, kc, a_part.as_mut_ptr());
-                }
-                let mut j0 = self.cols.0;
-                while j0 < self.cols.1 {
-                    let cols = (self.cols.1 - j0).min(chunk);
-                    let rows_at = p.b.rows_at(self.batch, p0, j0);
+        let pack_a = p.a.col != 1;
+        let mut j0 = self.cols.0;
+        while j0 < self.cols.1 {
+            let cols = (self.cols.1 - j0).min(chunk);
+            let mut p0 = 0;
+            loop {
+                let kc = (p.k - p0).min(kc_max);
+                // SAFETY: the caller of `run` checked that A, C, the biases and the residual hold what the sizes say, the
+                // scratch is as large as `scratch` says, and the rows and columns of this task of C are nobody else's.
+                unsafe {
+                    // A single block of A serves all chunks.
+                    if pack_a && (j0 == self.cols.0 || kc < p.k) {
+                        pack_a_rows::<S>(a, p.a.row, p.a.col, r0, r1, p0, kc, a_part.as_mut_ptr());
+                    }
+                    let tall = is_tall(p.m, p.n, p.k);
+                    let ahead = tall || r1 - r0 < S::TILE_ROWS;
+                    let rows_at = if ahead { None } else { p.b.rows_at(self.batch, p0, j0) };
                     if rows_at.is_none() {
-                        let panel = S::LANES * S::TILE_VECTORS;
-                        let mut jj = 0;
-                        while jj < cols {
-                            let width = (cols - jj).min(panel);
-                            let padded = width.next_multiple_of(S::LANES);
-                            let to = b_part.as_mut_ptr().add(jj * kc);
-                            p.b.pack(s, self.batch, p0, kc, j0 + jj, width, to, padded);
-                            jj += panel;
-                        }
+                        p.b.pack_chunk(s, self.batch, p0, kc, j0, cols, b_part.as_mut_ptr());
                     }
                     let (b_rows, b_row) = rows_at.unwrap_or((core::ptr::null(), 0));
                     let block = Block {
@@ -200,16 +226,22 @@ impl<B: Source> Op for Task<'_, '_, B> {
                         low,
                         high,
                     };
-                    s.vectorize(Rows { block, packed: pack_a, rows: r1 - r0, cols });
-                    j0 += chunk;
+                    s.vectorize(Rows { block, packed: pack_a, tall, rows: r1 - r0, cols });
+                }
+                p0 += kc;
+                if p0 >= p.k {
+                    break;
                 }
             }
-            p0 += kc;
-            if p0 >= p.k {
-                break;
-            }
+            j0 += chunk;
         }
     }
+}
+
+/// Whether chunks of B are packed ahead, row by row, and worked off panel by panel: where B does not fit the second-level cache
+/// and each panel is used often. Else C is written row strip by row strip, in long rows.
+fn is_tall(m: usize, n: usize, k: usize) -> bool {
+    m >= 64 && k > 96 && n * k > 1 << 18
 }
 
 /// Rows `r0..r1` of A in strips of `TILE_ROWS`, each strip column by column; the last strip has only the rows that exist, in
@@ -279,6 +311,7 @@ struct Block {
 /// A block and its size: an operation of its own, so that its many tiles are compiled once and not for each [`Source`].
 struct Rows {
     block: Block,
+    tall: bool,
     packed: bool,
     rows: usize,
     cols: usize,
@@ -291,9 +324,14 @@ impl Op for Rows {
     fn run<S: Simd>(self, s: S) {
         // SAFETY: built by `Task::run` only, which vouches for the block.
         unsafe {
-            match self.packed {
-                true => self.block.run::<S, true>(s, self.rows, self.cols),
-                false => self.block.run::<S, false>(s, self.rows, self.cols),
+            if !self.tall {
+                return self.block.run::<S>(s, self.packed, self.rows, self.cols);
+            }
+            let mut j = 0;
+            while j < self.cols {
+                let cols = (self.cols - j).min(S::LANES * S::TILE_VECTORS);
+                self.block.cols_from(j).run::<S>(s, self.packed, self.rows, cols);
+                j += cols;
             }
         }
     }
@@ -301,36 +339,62 @@ impl Op for Rows {
 
 impl Block {
     #[inline(always)]
-    unsafe fn run<S: Simd, const PACKED: bool>(&self, s: S, rows: usize, cols: usize) {
+    unsafe fn run<S: Simd>(&self, s: S, packed: bool, rows: usize, cols: usize) {
         // SAFETY: every tile lies inside the block, whose parts the caller vouches for.
         unsafe {
             let mut r = 0;
             while r < rows {
                 let strip = strip_rows::<S>(rows - r);
-                let at = self.rows_from::<PACKED>(r);
+                let at = self.rows_from(packed, r);
                 let pack = r == 0 && !self.b_rows.is_null();
-                match (strip, pack) {
-                    (8, false) => at.strip::<S, 8, PACKED, false>(s, cols),
-                    (4, false) => at.strip::<S, 4, PACKED, false>(s, cols),
-                    (2, false) => at.strip::<S, 2, PACKED, false>(s, cols),
-                    (_, false) => at.strip::<S, 1, PACKED, false>(s, cols),
-                    (8, true) => at.strip::<S, 8, PACKED, true>(s, cols),
-                    (4, true) => at.strip::<S, 4, PACKED, true>(s, cols),
-                    (2, true) => at.strip::<S, 2, PACKED, true>(s, cols),
-                    (_, true) => at.strip::<S, 1, PACKED, true>(s, cols),
+                match strip {
+                    // Only a first strip of full height packs.
+                    8 if S::TILE_ROWS == 8 && pack => at.strip_of::<S, 8, true>(s, packed, cols),
+                    8 if S::TILE_ROWS == 8 => at.strip_of::<S, 8, false>(s, packed, cols),
+                    4 if S::TILE_ROWS == 4 && pack => at.strip_of::<S, 4, true>(s, packed, cols),
+                    4 => at.strip_of::<S, 4, false>(s, packed, cols),
+                    2 => at.strip_of::<S, 2, false>(s, packed, cols),
+                    _ => at.strip_of::<S, 1, false>(s, packed, cols),
                 }
                 r += strip;
             }
         }
     }
 
+    #[inline(always)]
+    unsafe fn strip_of<S: Simd, const R: usize, const PACK: bool>(&self, s: S, packed: bool, cols: usize) {
+        // SAFETY: as for `run`.
+        unsafe {
+            match packed {
+                true => self.strip::<S, R, true, PACK>(s, cols),
+                false => self.strip::<S, R, false, PACK>(s, cols),
+            }
+        }
+    }
+
+    /// The block from column `j` on, the first of a panel.
+    #[inline(always)]
+    unsafe fn cols_from(&self, j: usize) -> Self {
+        // SAFETY: the column exists.
+        unsafe {
+            Self {
+                b: self.b.add(j * self.k),
+                b_rows: offset(self.b_rows, j),
+                c: self.c.add(j),
+                col_bias: offset(self.col_bias, j),
+                residual: offset(self.residual, j),
+                ..*self
+            }
+        }
+    }
+
     /// The block from row `r` on.
     #[inline(always)]
-    unsafe fn rows_from<const PACKED: bool>(&self, r: usize) -> Self {
+    unsafe fn rows_from(&self, packed: bool, r: usize) -> Self {
         // SAFETY: the row exists. The pointers that may be null are moved by wrapping arithmetic only when they are not.
         unsafe {
             Self {
-                a: self.a.add(if PACKED { r * self.k } else { r * self.a_row }),
+                a: self.a.add(if packed { r * self.k } else { r * self.a_row }),
                 c: self.c.add(r * self.c_row),
                 row_bias: offset(self.row_bias, r),
                 residual: offset(self.residual, r * self.c_row),
@@ -457,6 +521,40 @@ pub(crate) struct MatrixSource<'a> {
 }
 
 impl Source for MatrixSource<'_> {
+    #[inline(always)]
+    unsafe fn pack_chunk<S: Simd>(
+        &self,
+        s: S,
+        batch: usize,
+        p0: usize,
+        rows: usize,
+        j0: usize,
+        cols: usize,
+        to: *mut f32,
+    ) {
+        let panel = S::LANES * S::TILE_VECTORS;
+        let whole = if self.b.col == 1 { cols / panel } else { 0 };
+        // SAFETY: promised by the caller.
+        unsafe {
+            let from = self.b.data.as_ptr().wrapping_add(batch * self.batch_step + p0 * self.b.row + j0 * self.b.col);
+            // Row after row, so that memory is read in long runs.
+            for p in 0..rows {
+                for i in 0..whole {
+                    for v in 0..S::TILE_VECTORS {
+                        let x = s.load_ptr(from.add(p * self.b.row + i * panel + v * S::LANES));
+                        s.store_ptr(to.add((i * rows + p) * panel + v * S::LANES), x);
+                    }
+                }
+            }
+            let mut j = whole * panel;
+            while j < cols {
+                let width = (cols - j).min(panel);
+                self.pack(s, batch, p0, rows, j0 + j, width, to.add(j * rows), width.next_multiple_of(S::LANES));
+                j += panel;
+            }
+        }
+    }
+
     #[inline(always)]
     fn rows_at(&self, batch: usize, p0: usize, j0: usize) -> Option<(*const f32, usize)> {
         let at = batch * self.batch_step + p0 * self.b.row + j0;
