@@ -21,6 +21,7 @@ pub mod pool;
 pub mod position_linear;
 pub mod reduce;
 pub mod resize;
+pub mod root;
 
 #[cfg(all(test, feature = "std"))]
 mod check;

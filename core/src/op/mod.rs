@@ -28,6 +28,7 @@ mod max_pool;
 mod permute;
 mod position_linear;
 mod resize;
+mod root;
 mod scale_shift;
 mod square_sum;
 mod top_mean;
@@ -49,6 +50,7 @@ pub use permute::Permute;
 pub use position_linear::{PositionLinear, PositionLinearDx};
 pub use record::{Attr, Record};
 pub use resize::{Interpolation, Resize, ResizeDx};
+pub use root::{Root, RootDx};
 pub use scale_shift::{ChannelSum, ScaleShift, ScaleShiftDscale, ScaleShiftDx};
 pub use square_sum::{SquareSum, SquareSumDx};
 pub use top_mean::{TopMean, TopMeanDx};
@@ -249,6 +251,10 @@ ops! {
     MagnitudeDx = 41,
     /// One step of Adam over a range of parameters.
     Adam = 42,
+    /// Square root of what is positive.
+    Root = 43,
+    /// Its gradient.
+    RootDx = 44,
 }
 
 impl Op {
