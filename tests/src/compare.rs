@@ -45,7 +45,7 @@ pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
         // Two or three roundings.
         Op::GlobalMeanDx(_) | Op::FlowNllDj(_) | Op::TopMeanDx(_) | Op::BatchMean(_) | Op::TopMean(_) => Ulp(1),
         Op::FlowNllDz(_) | Op::SquareSumDx(_) => Ulp(3),
-        Op::Magnitude(_) | Op::MagnitudeDx(_) => Ulp(3),
+        Op::Magnitude(_) | Op::MagnitudeDx(_) | Op::Root(_) | Op::RootDx(_) => Ulp(3),
         Op::ScaleShift(_) => Scaled(2e-7),
         // Few terms.
         Op::MaxPoolDx(_) | Op::ResizeDx(_) => Scaled(6e-7),

@@ -50,7 +50,8 @@ fn slots(op: &Op) -> &'static [usize] {
         | Op::SquareSum(_)
         | Op::BatchMean(_)
         | Op::TopMean(_)
-        | Op::Magnitude(_) => &[0],
+        | Op::Magnitude(_)
+        | Op::Root(_) => &[0],
         Op::Conv2dDx(_)
         | Op::Conv2dDw(_)
         | Op::LinearDx(_)
@@ -72,6 +73,7 @@ fn slots(op: &Op) -> &'static [usize] {
         | Op::TopMeanDx(_)
         | Op::PositionLinearDx(_)
         | Op::MagnitudeDx(_)
+        | Op::RootDx(_)
         | Op::Adam(_) => &[],
     }
 }

@@ -3,7 +3,8 @@
 use super::{Case, Fill, Input, SIZES, batched, single};
 use adflow::kernels::activation::Activation;
 use adflow::op::{
-    Activate, ActivateDx, Adam, Add, ChannelSum, Magnitude, MagnitudeDx, ScaleShift, ScaleShiftDscale, ScaleShiftDx,
+    Activate, ActivateDx, Adam, Add, ChannelSum, Magnitude, MagnitudeDx, Root, RootDx, ScaleShift, ScaleShiftDscale,
+    ScaleShiftDx,
 };
 use adflow::shape::{Shape, Type};
 
@@ -41,7 +42,12 @@ pub fn cases() -> Vec<Case> {
         let complex = Shape::chw(2 * shape.c(), shape.h(), shape.w());
         out.push(Case::new(Magnitude {}, [batched(complex)]));
         let y = x().fill(Fill::Uniform(0.5, 2.0));
-        out.push(Case::new(MagnitudeDx {}, [x(), batched(complex), y]));
+        out.push(Case::new(MagnitudeDx {}, [x(), batched(complex), y.clone()]));
+        // On one side of the kink at 0 or the other.
+        for fill in [Fill::Uniform(0.1, 2.0), Fill::Uniform(-2.0, -0.1)] {
+            out.push(Case::new(Root {}, [x().fill(fill.clone())]));
+            out.push(Case::new(RootDx {}, [x(), x().fill(fill), y.clone()]));
+        }
     }
     // Sums of parameters are not batched.
     out.push(Case::new(Add {}, [single(Shape::vector(33)), single(Shape::vector(33))]));

@@ -89,6 +89,8 @@ pub fn execute(op: &Op, step: &mut Step<'_>) -> Vec<f64> {
         Op::ChannelSum(_) => pointwise::channel_sum(step),
         Op::Magnitude(_) => pointwise::magnitude(step),
         Op::MagnitudeDx(_) => pointwise::magnitude_dx(step),
+        Op::Root(_) => pointwise::root(step),
+        Op::RootDx(_) => pointwise::root_dx(step),
         Op::Adam(a) => pointwise::adam(a, step),
         Op::MaxPool(a) => pool::max(a, step),
         Op::MaxPoolDx(a) => pool::max_dx(a, step),

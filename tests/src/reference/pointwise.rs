@@ -81,6 +81,15 @@ pub fn magnitude_dx(step: &Step<'_>) -> Vec<f64> {
     })
 }
 
+pub fn root(step: &Step<'_>) -> Vec<f64> {
+    step.inputs[0].expect("x").data.iter().map(|x| (x.max(0.0) + 1e-6).sqrt()).collect()
+}
+
+pub fn root_dx(step: &Step<'_>) -> Vec<f64> {
+    let [gy, x, y] = [0, 1, 2].map(|slot| step.inputs[slot].expect("gy, x and y").data);
+    (0..x.len()).map(|i| if x[i] > 0.0 { gy[i] / (2.0 * y[i]) } else { 0.0 }).collect()
+}
+
 /// `g ← g + λθ; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; θ ← θ − lr·m̂/(√v̂ + ε)`.
 pub fn adam(a: Adam, step: &mut Step<'_>) -> Vec<f64> {
     let (grads, control) = (step.inputs[0].expect("grads").data, step.inputs[2].expect("control").data);
