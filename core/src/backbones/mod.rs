@@ -326,9 +326,32 @@ impl Emitter<'_> {
     ) -> Result<TensorId, BuildError> {
         let w = self.param(&format!("{name}.weight"), weight)?;
         let b = self.param(&format!("{name}.bias"), Shape::vector(weight.0[0]))?;
+        self.conv_with(name, op, [Some(x), Some(w), Some(b), residual])
+    }
+
+    /// A convolution called `name` with the weights of `shared`, which several convolutions use.
+    fn conv_as(
+        &mut self,
+        name: &str,
+        shared: &str,
+        op: Conv2d,
+        weight: Shape,
+        x: TensorId,
+    ) -> Result<TensorId, BuildError> {
+        let w = self.param(&format!("{shared}.weight"), weight)?;
+        let b = self.param(&format!("{shared}.bias"), Shape::vector(weight.0[0]))?;
+        self.conv_with(name, op, [Some(x), Some(w), Some(b), None])
+    }
+
+    fn conv_with(&mut self, name: &str, op: Conv2d, slots: [Option<TensorId>; 4]) -> Result<TensorId, BuildError> {
         let mut inputs = [None; MAX_INPUTS];
-        inputs[..4].copy_from_slice(&[Some(x), Some(w), Some(b), residual]);
+        inputs[..4].copy_from_slice(&slots);
         Ok(self.g.emit_slots(&format!("{}{name}", self.stem), op.into(), inputs)?)
+    }
+
+    /// Whether a tap is asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.taps.contains(&name)
     }
 
     /// Notes the map at a tap. True when no deeper tap is wanted.

@@ -40,7 +40,7 @@ struct Recipe {
 
 fn recipe(backbone: &Backbone) -> Recipe {
     match backbone.name() {
-        "builtin" => Recipe { taps: backbone.pooled_taps(), stride: 16, shared: 0.0, top: 0.0, size: 224 },
+        "builtin" => Recipe { taps: &["builtin.coarse"], stride: 32, shared: 0.0, top: 0.0, size: 448 },
         "mobilenet_v2" => {
             Recipe { taps: &["features.6", "features.13"], stride: 16, shared: 0.5, top: 0.05, size: 224 }
         }
