@@ -1,7 +1,7 @@
 //! Resampling of planes: nearest, `y[i] = x[⌊i·in/out⌋]`, and bilinear with pixel centres at one half.
 //!
-//! Gradients are gathered: each input pixel visits the output pixels that read it, so tasks never share an output and
-//! the order of a sum is that of the output pixels.
+//! Gradients are taken by rows of the input: a task visits the output rows that read one of its own, so tasks never share an
+//! output, and the order of a sum is the same for every number of threads.
 
 use crate::cpu::Cpu;
 
@@ -28,16 +28,30 @@ impl ResizeShape {
     }
 }
 
+/// Columns whose sources are worked out at once, for all rows of a task.
+const COLUMNS: usize = 64;
+/// Elements that one task writes, about.
+const CHUNK: usize = 4096;
+
 /// `y[i, j] = x[⌊i·h/oh⌋, ⌊j·w/ow⌋]`.
 pub fn nearest(cpu: Cpu<'_>, s: &ResizeShape, x: &[f32], y: &mut [f32]) {
     s.check(x.len(), y.len());
     if y.is_empty() {
         return;
     }
-    cpu.threads().chunks_mut(y, s.ow, &|row, _, y| {
-        let (plane, i) = (row / s.oh, row % s.oh);
-        let x = &x[(plane * s.h + i * s.h / s.oh) * s.w..][..s.w];
-        y.iter_mut().enumerate().for_each(|(j, y)| *y = x[j * s.w / s.ow]);
+    let rows = (CHUNK / s.ow).max(1);
+    cpu.threads().chunks_mut(y, rows * s.ow, &|task, _, y| {
+        for j0 in (0..s.ow).step_by(COLUMNS) {
+            let from: [usize; COLUMNS] = core::array::from_fn(|k| (j0 + k).min(s.ow - 1) * s.w / s.ow);
+            let width = COLUMNS.min(s.ow - j0);
+            for (k, y) in y.chunks_exact_mut(s.ow).enumerate() {
+                let (plane, i) = ((task * rows + k) / s.oh, (task * rows + k) % s.oh);
+                let x = &x[(plane * s.h + i * s.h / s.oh) * s.w..][..s.w];
+                for (y, from) in y[j0..][..width].iter_mut().zip(&from) {
+                    *y = x[*from];
+                }
+            }
+        }
     });
 }
 
@@ -47,14 +61,23 @@ pub fn nearest_dx(cpu: Cpu<'_>, s: &ResizeShape, gy: &[f32], gx: &mut [f32]) {
     if gx.is_empty() {
         return;
     }
-    // Output indices that read input i: ⌊o·in/out⌋ = i for o from ⌈i·out/in⌉ to ⌈(i+1)·out/in⌉ - 1.
-    let readers = |i: usize, len: usize, out: usize| (i * out).div_ceil(len)..((i + 1) * out).div_ceil(len);
-    cpu.threads().chunks_mut(gx, s.w, &|row, _, gx| {
-        let (plane, i) = (row / s.h, row % s.h);
+    // Output rows that read input row i: ⌊o·h/oh⌋ = i for o from ⌈i·oh/h⌉ to ⌈(i+1)·oh/h⌉ − 1.
+    let readers = |i: usize| (i * s.oh).div_ceil(s.h)..((i + 1) * s.oh).div_ceil(s.h);
+    let rows = (CHUNK / s.w).max(1);
+    cpu.threads().chunks_mut(gx, rows * s.w, &|task, _, gx| {
         gx.fill(0.0);
-        for oi in readers(i, s.h, s.oh) {
-            let gy = &gy[(plane * s.oh + oi) * s.ow..][..s.ow];
-            gx.iter_mut().enumerate().for_each(|(j, gx)| *gx += gy[readers(j, s.w, s.ow)].iter().sum::<f32>());
+        for j0 in (0..s.ow).step_by(COLUMNS) {
+            let to: [usize; COLUMNS] = core::array::from_fn(|k| (j0 + k).min(s.ow - 1) * s.w / s.ow);
+            let width = COLUMNS.min(s.ow - j0);
+            for (k, gx) in gx.chunks_exact_mut(s.w).enumerate() {
+                let (plane, i) = ((task * rows + k) / s.h, (task * rows + k) % s.h);
+                for oi in readers(i) {
+                    let gy = &gy[(plane * s.oh + oi) * s.ow + j0..][..width];
+                    for (gy, to) in gy.iter().zip(&to) {
+                        gx[*to] += gy;
+                    }
+                }
+            }
         }
     });
 }
@@ -75,16 +98,22 @@ pub fn bilinear(cpu: Cpu<'_>, s: &ResizeShape, x: &[f32], y: &mut [f32]) {
     if y.is_empty() {
         return;
     }
-    cpu.threads().chunks_mut(y, s.ow, &|row, _, y| {
-        let (plane, i) = (row / s.oh, row % s.oh);
-        let x = &x[plane * s.h * s.w..][..s.h * s.w];
-        let (top, bottom, v) = taps(i, s.h, s.oh);
-        let (top, bottom) = (&x[top * s.w..][..s.w], &x[bottom * s.w..][..s.w]);
-        for (j, y) in y.iter_mut().enumerate() {
-            let (left, right, u) = taps(j, s.w, s.ow);
-            let upper = top[left] * (1.0 - u) + top[right] * u;
-            let lower = bottom[left] * (1.0 - u) + bottom[right] * u;
-            *y = upper * (1.0 - v) + lower * v;
+    let rows = (CHUNK / s.ow).max(1);
+    cpu.threads().chunks_mut(y, rows * s.ow, &|task, _, y| {
+        for j0 in (0..s.ow).step_by(COLUMNS) {
+            let columns: [_; COLUMNS] = core::array::from_fn(|k| taps((j0 + k).min(s.ow - 1), s.w, s.ow));
+            let width = COLUMNS.min(s.ow - j0);
+            for (k, y) in y.chunks_exact_mut(s.ow).enumerate() {
+                let (plane, i) = ((task * rows + k) / s.oh, (task * rows + k) % s.oh);
+                let x = &x[plane * s.h * s.w..][..s.h * s.w];
+                let (top, bottom, v) = taps(i, s.h, s.oh);
+                let (top, bottom) = (&x[top * s.w..][..s.w], &x[bottom * s.w..][..s.w]);
+                for (y, &(left, right, u)) in y[j0..][..width].iter_mut().zip(&columns) {
+                    let upper = top[left] * (1.0 - u) + top[right] * u;
+                    let lower = bottom[left] * (1.0 - u) + bottom[right] * u;
+                    *y = upper * (1.0 - v) + lower * v;
+                }
+            }
         }
     });
 }
@@ -95,27 +124,30 @@ pub fn bilinear_dx(cpu: Cpu<'_>, s: &ResizeShape, gy: &[f32], gx: &mut [f32]) {
     if gx.is_empty() {
         return;
     }
-    // Outputs whose centre lies within one input pixel of i, with one to spare on each side; their own taps decide.
-    let readers = |i: usize, len: usize, out: usize| {
-        let first = (i.saturating_sub(1) * out / len).saturating_sub(1);
-        first..((i + 2) * out / len + 2).min(out)
+    // Output rows whose centre lies within one input row of i, with one to spare on each side; their own taps decide.
+    let readers = |i: usize| {
+        let first = (i.saturating_sub(1) * s.oh / s.h).saturating_sub(1);
+        first..((i + 2) * s.oh / s.h + 2).min(s.oh)
     };
-    let weight = |i: usize, o: usize, len: usize, out: usize| {
-        let (first, second, fraction) = taps(o, len, out);
-        (if first == i { 1.0 - fraction } else { 0.0 }) + (if second == i { fraction } else { 0.0 })
-    };
-    cpu.threads().chunks_mut(gx, s.w, &|row, _, gx| {
-        let (plane, i) = (row / s.h, row % s.h);
+    let rows = (CHUNK / s.w).max(1);
+    cpu.threads().chunks_mut(gx, rows * s.w, &|task, _, gx| {
         gx.fill(0.0);
-        for oi in readers(i, s.h, s.oh) {
-            let v = weight(i, oi, s.h, s.oh);
-            if v == 0.0 {
-                continue;
-            }
-            let gy = &gy[(plane * s.oh + oi) * s.ow..][..s.ow];
-            for (j, gx) in gx.iter_mut().enumerate() {
-                for oj in readers(j, s.w, s.ow) {
-                    *gx += v * weight(j, oj, s.w, s.ow) * gy[oj];
+        for j0 in (0..s.ow).step_by(COLUMNS) {
+            let columns: [_; COLUMNS] = core::array::from_fn(|k| taps((j0 + k).min(s.ow - 1), s.w, s.ow));
+            let width = COLUMNS.min(s.ow - j0);
+            for (k, gx) in gx.chunks_exact_mut(s.w).enumerate() {
+                let (plane, i) = ((task * rows + k) / s.h, (task * rows + k) % s.h);
+                for oi in readers(i) {
+                    let (top, bottom, fraction) = taps(oi, s.h, s.oh);
+                    let v = (if top == i { 1.0 - fraction } else { 0.0 }) + (if bottom == i { fraction } else { 0.0 });
+                    if v == 0.0 {
+                        continue;
+                    }
+                    let gy = &gy[(plane * s.oh + oi) * s.ow + j0..][..width];
+                    for (gy, &(left, right, u)) in gy.iter().zip(&columns) {
+                        gx[left] += v * (1.0 - u) * gy;
+                        gx[right] += v * u * gy;
+                    }
                 }
             }
         }
