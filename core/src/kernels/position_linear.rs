@@ -1,6 +1,13 @@
 //! A linear map of its own at every position: `y[:, p] = W_p x[:, p] + b_p` (whitening by a position's own covariance).
 
 use crate::cpu::Cpu;
+use crate::simd::{Op, Simd, sum};
+
+/// Positions and channels of a block of x that is transposed at once.
+const POSITIONS: usize = 8;
+const CHANNELS: usize = 256;
+/// Output channels of a task.
+const ROWS: usize = 16;
 
 /// Shape of a position-wise linear map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +44,52 @@ pub fn position_linear(
     if y.is_empty() {
         return;
     }
-    let p = s.positions;
-    cpu.threads().chunks_mut(y, p, &|row, _, y| {
-        let (sample, o) = (row / s.cout, row % s.cout);
+    // Groups of output channels of one sample: a task never crosses two samples.
+    let (p, groups) = (s.positions, s.cout.div_ceil(ROWS));
+    let rows = s.cout.div_ceil(groups);
+    for (sample, y) in y.chunks_exact_mut(s.cout * p).enumerate() {
         let x = &x[sample * s.cin * p..][..s.cin * p];
-        for (at, y) in y.iter_mut().enumerate() {
-            let w = &weight[(at * s.cout + o) * s.cin..][..s.cin];
-            let sum = w.iter().enumerate().fold(0.0f32, |sum, (c, w)| sum + w * x[c * p + at]);
-            *y = sum + bias.map_or(0.0, |b| b[at * s.cout + o]);
+        cpu.threads().chunks_mut(y, rows * p, &|group, _, y| {
+            cpu.isa().run(Rows { s, first: group * rows, x, weight, bias, y });
+        });
+    }
+}
+
+/// Output channels from `first` on, of one sample.
+struct Rows<'a> {
+    s: &'a PositionLinearShape,
+    first: usize,
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
+    y: &'a mut [f32],
+}
+
+impl Op for Rows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let PositionLinearShape { cin, cout, positions: p, .. } = *self.s;
+        let mut block = [[0.0; CHANNELS]; POSITIONS];
+        for at in (0..p).step_by(POSITIONS) {
+            let width = POSITIONS.min(p - at);
+            for c0 in (0..cin.max(1)).step_by(CHANNELS) {
+                let depth = CHANNELS.min(cin - c0);
+                for c in 0..depth {
+                    for (k, x) in self.x[(c0 + c) * p + at..][..width].iter().enumerate() {
+                        block[k][c] = *x;
+                    }
+                }
+                for (o, y) in self.y.chunks_exact_mut(p).enumerate() {
+                    for (k, y) in y[at..][..width].iter_mut().enumerate() {
+                        let row = (at + k) * cout + self.first + o;
+                        let start = if c0 == 0 { self.bias.map_or(0.0, |b| b[row]) } else { *y };
+                        *y = start + sum::dot(s, &self.weight[row * cin + c0..][..depth], &block[k][..depth]);
+                    }
+                }
+            }
         }
-    });
+    }
 }
 
 /// Gradient of [`position_linear`] by x: `gx[:, p] = W_pᵀ gy[:, p]`.
