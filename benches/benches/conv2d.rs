@@ -39,7 +39,22 @@ fn same(cin: usize, cout: usize, side: usize, k: usize, stride: usize, groups: u
     let out = side.div_ceil(stride);
     let pad = ((out - 1) * stride + k).saturating_sub(side) / 2;
     let (pad_top, pad_left, dilation) = (pad, pad, 1);
-    Conv2dShape { n: 1, cin, h: side, w: side, cout, oh: out, ow: out, kh: k, kw: k, stride, pad_top, pad_left, dilation, groups }
+    Conv2dShape {
+        n: 1,
+        cin,
+        h: side,
+        w: side,
+        cout,
+        oh: out,
+        ow: out,
+        kh: k,
+        kw: k,
+        stride,
+        pad_top,
+        pad_left,
+        dilation,
+        groups,
+    }
 }
 
 fn mobilenet(mut side: usize) -> Vec<Layer> {
@@ -116,7 +131,12 @@ fn one_by_one(c: &mut Criterion) {
     let cpu = Cpu::detect(&threads);
     let mut layers: Vec<(String, Conv2dShape)> = mobilenet(320).into_iter().map(|l| (l.name, l.s)).collect();
     let mut seen = Vec::new();
-    layers.retain(|(_, s)| !seen.contains(s) && { seen.push(*s); true });
+    layers.retain(|(_, s)| {
+        !seen.contains(s) && {
+            seen.push(*s);
+            true
+        }
+    });
     let first = Conv2dShape { oh: 55, ow: 55, pad_top: 2, pad_left: 2, ..same(3, 64, 224, 11, 4, 1) };
     layers.push(("alexnet 11x11".into(), first));
     layers.push(("alexnet 5x5".into(), same(64, 192, 27, 5, 1, 1)));

@@ -224,7 +224,7 @@ unsafe fn copy_strided<S: Simd>(s: S, from: &[f32], stride: usize, to: *mut f32,
         }
         if stride == 2 {
             // Two whole vectors hold LANES even elements and one more.
-            while 2 * (i + S::LANES) <= 2 * count - 1 {
+            while i + S::LANES < count {
                 let (a, b) = (s.load_ptr(p.add(2 * i)), s.load_ptr(p.add(2 * i + S::LANES)));
                 s.store_ptr(to.add(i), s.deinterleave(a, b).0);
                 i += S::LANES;
