@@ -129,7 +129,7 @@ fn chunk_cols(m: usize, n: usize, k: usize) -> usize {
 pub(crate) fn scratch(m: usize, n: usize, k: usize, a_packed: bool, threads: usize) -> usize {
     let kc = block_rows(k);
     let b = kc * chunk_cols(m, n, k).min(n.next_multiple_of(PANEL));
-    let a = if a_packed { kc * m.next_multiple_of(ROWS) } else { 0 };
+    let a = if a_packed { k * m.next_multiple_of(ROWS) } else { 0 };
     threads * (a + b + 2 * MAX_LANES)
 }
 
@@ -189,9 +189,10 @@ impl<B: Source> Op for Task<'_, '_, B> {
                 // SAFETY: the caller of `run` checked that A, C, the biases and the residual hold what the sizes say, the
                 // scratch is as large as `scratch` says, and the rows and columns of this task of C are nobody else's.
                 unsafe {
-                    // A single block of A serves all chunks.
-                    if pack_a && (j0 == self.cols.0 || kc < p.k) {
-                        pack_a_rows::<S>(a, p.a.row, p.a.col, r0, r1, p0, kc, a_part.as_mut_ptr());
+                    // Packed with the first chunk, block after block; the others use it again.
+                    let a_block = a_part.as_mut_ptr().wrapping_add((r1 - r0) * p0);
+                    if pack_a && j0 == self.cols.0 {
+                        pack_a_rows::<S>(a, p.a.row, p.a.col, r0, r1, p0, kc, a_block);
                     }
                     let tall = is_tall(p.m, p.n, p.k);
                     let ahead = tall || r1 - r0 < S::TILE_ROWS;
@@ -202,7 +203,7 @@ impl<B: Source> Op for Task<'_, '_, B> {
                     let (b_rows, b_row) = rows_at.unwrap_or((core::ptr::null(), 0));
                     let block = Block {
                         k: kc,
-                        a: if pack_a { a_part.as_ptr() } else { a.add(r0 * p.a.row + p0) },
+                        a: if pack_a { a_block.cast_const() } else { a.add(r0 * p.a.row + p0) },
                         a_row: if pack_a { 1 } else { p.a.row },
                         b: b_part.as_mut_ptr(),
                         b_rows,
