@@ -10,3 +10,8 @@ pub mod graphs;
 pub mod models;
 pub mod owned;
 pub mod reference;
+
+/// How many times the usual number of random changes to try: `ADFLOW_EFFORT`, 1 unless set.
+pub fn effort() -> u64 {
+    std::env::var("ADFLOW_EFFORT").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}

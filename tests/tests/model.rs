@@ -8,6 +8,7 @@ use adflow::rng::Rng;
 use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
 use adflow_tests::compare::bits_differ;
+use adflow_tests::effort;
 use adflow_tests::models::{flow_model, map_model};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -92,7 +93,7 @@ fn forged_files_are_refused_or_scored() {
     let cpu = Cpu::detect(&threads);
     let pixels = pixels(9, 7);
     let image = ImageView::rgb_u8(9, 7, &pixels).expect("an image");
-    let (mut accepted, rounds) = (0, 12_000);
+    let (mut accepted, rounds) = (0, 12_000 * effort());
     for base in [map_model(), flow_model()] {
         for round in 0..rounds / 2 {
             let mut rng = Rng::new(round, 3, 3);

@@ -4,12 +4,16 @@
 //! Bytes that were changed at random are refused or run correctly: never a panic, never a value read that was not written.
 
 use adflow::cpu::Cpu;
+use adflow::kernels::activation::Activation;
+use adflow::op::{Conv2d, Conv2dDw, Conv2dDx, Linear, Op, Operation};
 use adflow::place::{Reuse, place, work_len};
 use adflow::plan::{OpRecord, Program, ProgramHeader, Region, TensorRecord};
 use adflow::rng::Rng;
 use adflow::session::{Memory, ParamsMemory, Session, SessionError, Sizes};
+use adflow::shape::{Shape, Type};
 use adflow::threads::Threads;
 use adflow_tests::compare::{Tolerance, bits_differ, difference};
+use adflow_tests::effort;
 use adflow_tests::graphs::{RandomGraph, random};
 use adflow_tests::owned::Owned;
 use adflow_tests::reference::Executor;
@@ -171,7 +175,7 @@ fn mutate(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
 
 #[test]
 fn changed_bytes_are_refused_or_run_correctly() {
-    const ROUNDS: usize = 40_000;
+    let rounds = 40_000 * effort() as usize;
     let threads = Threads::serial();
     let cpu = Cpu::detect(&threads);
     let bases: Vec<_> = (0..24)
@@ -182,7 +186,7 @@ fn changed_bytes_are_refused_or_run_correctly() {
         })
         .collect();
     let (mut parsed, mut ran) = (0, 0);
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let mut rng = Rng::new(round as u64, 1, 1);
         let (plan, params) = &bases[round % bases.len()];
         let bytes = Aligned::new(&mutate(plan.bytes(), &mut rng));
@@ -214,8 +218,8 @@ fn changed_bytes_are_refused_or_run_correctly() {
             Err(_) => panic!("round {round} panicked, see above"),
         }
     }
-    println!("{ROUNDS} changed programs: {parsed} accepted, {ran} run");
-    assert!(ran > ROUNDS / 100, "the changes are too wild to test anything: {ran} run");
+    println!("{rounds} changed programs: {parsed} accepted, {ran} run");
+    assert!(ran > rounds / 100, "the changes are too wild to test anything: {ran} run");
 }
 
 #[test]
@@ -289,4 +293,42 @@ fn sessions_say_what_is_missing() {
     assert!(matches!(Memory::carve(&values, &mut memory[..short], &sizes), Err(SessionError::Memory { .. })));
     assert_eq!(Sizes::of(&program, 0, 1), Err(SessionError::Batch(0)));
     assert_eq!(Sizes::of(&program, usize::MAX, 1), Err(SessionError::Batch(usize::MAX)));
+}
+
+/// Shapes near the limits, as a forged file may hold them: sizes are computed without overflow.
+#[test]
+fn huge_shapes_have_sizes() {
+    let convs = [
+        (Shape::chw(1, 40_000, 40_000), Shape([1, 1, 64, 64]), Conv2d::new().pad(32)),
+        (Shape::chw(1 << 20, 16, 16), Shape([8, 1 << 20, 3, 3]), Conv2d::new().pad(1)),
+        (Shape::chw(1 << 16, 128, 128), Shape([1 << 16, 1, 3, 3]), Conv2d::new().pad(1).groups(1 << 16)),
+        (Shape::chw(3, 20_000, 20_000), Shape([5, 3, 11, 11]), Conv2d::new().stride(4).pad(2)),
+    ];
+    let mut plans = Vec::new();
+    for (x, w, op) in convs {
+        let y =
+            op.output(&[Some(Type::batched(x)), Some(Type::single(w)), None, None, None, None]).expect("fits").shape;
+        let Conv2d { stride, dilation, groups, top, left, bottom, right, act: _ } = op;
+        let dx = Conv2dDx { stride, dilation, groups, top, left, bottom, right, h: x.h(), w: x.w() };
+        let [_, _, kh, kw] = w.0;
+        let dw = Conv2dDw { stride, dilation, groups, top, left, bottom, right, kh, kw };
+        plans.push((Op::from(op), [Type::batched(x), Type::single(w)]));
+        plans.push((Op::from(dx), [Type::batched(y), Type::single(w)]));
+        plans.push((Op::from(dw), [Type::batched(x), Type::batched(y)]));
+    }
+    let vector = Type::batched(Shape::vector(1 << 28));
+    plans.push((Op::from(Linear::dense(Activation::Relu)), [vector, Type::single(Shape([1, 8, 1 << 28, 1]))]));
+    let (share, offset, stride) = (1, 0, 1 << 27);
+    let many = Linear { share, offset, stride, act: Activation::Relu };
+    plans.push((Op::from(many), [vector, Type::single(Shape([2, 1 << 20, 1 << 9, 1]))]));
+    for (op, [a, b]) in plans {
+        let types = [Some(a), Some(b), None, None, None, None];
+        let output = op.output(&types).unwrap_or_else(|e| panic!("{op}: {e}"));
+        for (batch, workers) in [(1, 1), (7, 3), (1 << 20, 1024)] {
+            // With overflow checks on, as tests are built, a product that wraps panics here. Small scratch would be
+            // believed by a session; large scratch is refused by it, because nobody has so much memory.
+            let scratch = op.scratch(&types, output, batch, workers);
+            println!("{op}: batch {batch}: {scratch} floats");
+        }
+    }
 }

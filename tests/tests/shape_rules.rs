@@ -10,11 +10,11 @@ use adflow::shape::Type;
 use adflow::threads::Threads;
 use adflow_tests::cases;
 use adflow_tests::compare::{Tolerance, difference};
+use adflow_tests::effort;
 use adflow_tests::owned::run_op;
 use adflow_tests::reference::{Step, Value, execute};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-const ROUNDS: u64 = 60_000;
 /// Larger tensors are not run.
 const LIMIT: usize = 1 << 14;
 
@@ -116,7 +116,8 @@ fn whatever_a_shape_rule_accepts_runs() {
     let cpu = Cpu::detect(&threads);
     let cases: Vec<_> = cases::all().into_iter().filter(|c| !c.is_large()).collect();
     let mut ran = vec![0u32; adflow::op::KINDS.len()];
-    for round in 0..ROUNDS {
+    let rounds = 60_000 * effort();
+    for round in 0..rounds {
         let mut rng = Rng::new(round, 2, 2);
         let case = &cases[rng.below(cases.len() as u32) as usize];
         let mut types = case.types();
@@ -135,7 +136,7 @@ fn whatever_a_shape_rule_accepts_runs() {
             }
         }
     }
-    println!("run: {} of {ROUNDS}", ran.iter().sum::<u32>());
+    println!("run: {} of {rounds}", ran.iter().sum::<u32>());
     for ((_, name), ran) in adflow::op::KINDS.iter().zip(&ran) {
         assert!(*ran > 0, "{name} was never run");
     }
