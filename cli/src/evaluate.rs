@@ -220,7 +220,12 @@ fn defined(x: f64) -> Option<f64> {
 }
 
 /// Times in milliseconds, and the scores by image index.
-fn clock(owned: &OwnedModel, images: &[TestImage], threads: usize) -> Outcome<(Vec<f64>, Vec<(usize, f32)>)> {
+type Clocked = (Vec<f64>, Vec<(usize, f32)>);
+/// A score and its map.
+type Scored = (f32, Vec<f32>);
+
+/// Clocks up to [`CLOCKED`] images spread over the set.
+fn clock(owned: &OwnedModel, images: &[TestImage], threads: usize) -> Outcome<Clocked> {
     let mut inspector = Inspector::new(owned, threads, false)?;
     let count = images.len().min(CLOCKED);
     let stage = Stage::new("clocking", count);
@@ -251,7 +256,7 @@ fn score_all(
 ) -> Outcome<Vec<Shot>> {
     let stage = Stage::new("inspecting", images.len());
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let slots: Vec<Mutex<Option<Outcome<(f32, Vec<f32>)>>>> = images.iter().map(|_| Mutex::new(None)).collect();
+    let slots: Vec<Mutex<Option<Outcome<Scored>>>> = images.iter().map(|_| Mutex::new(None)).collect();
     let work = || -> Outcome<()> {
         let maps = owned.model().map_size().0 > 0;
         let mut inspector = Inspector::new(owned, 1, maps)?;

@@ -117,7 +117,7 @@ pub fn bytes(n: usize) -> String {
 pub fn short(x: f64) -> String {
     match x.abs() {
         a if !a.is_finite() => format!("{x}"),
-        a if a == 0.0 => "0".into(),
+        0.0 => "0".into(),
         a if !(1e-4..1e7).contains(&a) => format!("{x:.3e}"),
         a => format!("{x:.*}", (3 - a.log10().floor() as i32).clamp(0, 7) as usize),
     }
@@ -131,6 +131,6 @@ mod tests {
     fn figures_read_well() {
         assert_eq!([seconds(4.21), seconds(200.0), seconds(7500.0)], ["4.2 s", "3 min 20 s", "2 h 5 min"]);
         assert_eq!([bytes(830), bytes(1_900_000)], ["830 bytes", "1.9 MB"]);
-        assert_eq!([short(3.14159), short(1234.5), short(0.0), short(-0.012345)], ["3.142", "1234", "0", "-0.01235"]);
+        assert_eq!([short(3.14236), short(1234.5), short(0.0), short(-0.012345)], ["3.142", "1234", "0", "-0.01235"]);
     }
 }

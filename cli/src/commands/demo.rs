@@ -1,6 +1,7 @@
 //! `adflow demo`: everything once, without any data: a made-up product line, a model trained on its good parts, figures
 //! and a report page.
 
+use std::path::Path;
 use std::time::Instant;
 
 use adflow::detect::TrainOptions;
@@ -31,19 +32,24 @@ pub fn run(args: &Demo) -> Outcome<u8> {
     let model_path = args.out.join("flange.adflow");
     let options = TrainOptions { method: args.method.method.into(), seed: args.seed, ..TrainOptions::default() };
     let (summary, model) = train::train(&data, &model_path, &backbone, &options, threads, false)?;
-    train::print_summary(&summary, &model);
+    let quiet = args.json.as_deref() == Some(Path::new("-"));
+    if !quiet {
+        train::print_summary(&summary, &model);
+    }
     let mut evaluation = evaluate::run(&model, &model_path, &data, dataset::test(&data)?, threads)?;
     evaluation.figures.train_seconds = Some(summary.train_seconds);
-    eval::print_figures(&evaluation);
+    if !quiet {
+        eval::print_figures(&evaluation);
+    }
     eval::write_report(&evaluation, &args.out)?;
     if let Some(json) = &args.json {
         output::write_json(json, &evaluation.figures)?;
     }
-    println!(
+    eprintln!(
         "done in {}; open {}",
         progress::seconds(started.elapsed().as_secs_f64()),
         args.out.join("report.html").display()
     );
-    println!("next: adflow inspect {} {}", model_path.display(), data.join("test/crack").display());
+    eprintln!("next: adflow inspect {} {}", model_path.display(), data.join("test/crack").display());
     Ok(0)
 }

@@ -66,7 +66,9 @@ pub fn run(args: &Train) -> Outcome<u8> {
         ..TrainOptions::default()
     };
     let (summary, model) = train(&args.data, &args.model, &backbone, &options, args.threads.count(), args.resume)?;
-    print_summary(&summary, &model);
+    if args.json.as_deref() != Some(Path::new("-")) {
+        print_summary(&summary, &model);
+    }
     if let Some(json) = &args.json {
         output::write_json(json, &summary)?;
     }
