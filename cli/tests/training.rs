@@ -15,7 +15,7 @@ const FLOW: [&str; 8] = ["--method", "cdnf", "--size", "64", "--held-out", "0.25
 
 fn train(model: &Path, options: &[&str]) -> Run {
     let data = Fixture::get().data();
-    adflow([&["train", arg(&data), "-o", arg(model)], options].concat())
+    adflow([&["train", arg(data), "-o", arg(model)], options].concat())
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn ctrl_c_leaves_a_checkpoint_and_resuming_gives_the_same_model() {
     assert!(!dir.path().join("whole.adflow.ckpt").exists());
 
     let data = Fixture::get().data();
-    let mut child = command([&["train", arg(&data), "-o", arg(&broken)], &FLOW[..]].concat())
+    let mut child = command([&["train", arg(data), "-o", arg(&broken)], &FLOW[..]].concat())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

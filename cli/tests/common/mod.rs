@@ -105,7 +105,9 @@ pub fn data_set(root: &Path) {
 
 /// A folder with a data set and a model trained on it.
 pub struct Fixture {
-    folder: TempDir,
+    _folder: TempDir,
+    data: PathBuf,
+    model: PathBuf,
 }
 
 impl Fixture {
@@ -114,25 +116,26 @@ impl Fixture {
         static FIXTURE: OnceLock<Fixture> = OnceLock::new();
         FIXTURE.get_or_init(|| {
             let folder = tempfile::tempdir().unwrap();
-            let fixture = Self { folder };
-            data_set(&fixture.data());
-            adflow([&["train", arg(&fixture.data()), "-o", arg(&fixture.model())], &QUICK[..]].concat()).ok();
-            fixture
+            let (data, model) = (folder.path().join("data"), folder.path().join("part.adflow"));
+            data_set(&data);
+            adflow([&["train", arg(&data), "-o", arg(&model)], &QUICK[..]].concat()).ok();
+            Self { _folder: folder, data, model }
         })
     }
 
-    pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
-    pub fn model(&self) -> PathBuf {
-        self.folder.path().join("part.adflow")
+    pub fn model(&self) -> &Path {
+        &self.model
     }
 }
 
 /// The grey photograph with 16 bits a sample.
 pub fn deep(image: &GrayImage) -> DynamicImage {
-    ImageBuffer::from_fn(image.width(), image.height(), |x, y| Luma([u16::from(image.get_pixel(x, y).0[0]) * 257])).into()
+    ImageBuffer::from_fn(image.width(), image.height(), |x, y| Luma([u16::from(image.get_pixel(x, y).0[0]) * 257]))
+        .into()
 }
 
 /// The grey photograph as colour.
