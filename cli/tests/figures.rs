@@ -106,7 +106,8 @@ fn eval_writes_figures_and_a_report_that_needs_nothing_else() {
     for outside in ["http://", "https://", "<script", "src=\"/", "url("] {
         assert!(!page.contains(outside), "the page must need nothing else, found {outside}");
     }
-    let text: String = page.split("data:image/jpeg;base64,").map(|part| part.split_once('"').map_or("", |p| p.1)).collect();
+    let text: String =
+        page.split("data:image/jpeg;base64,").map(|part| part.split_once('"').map_or("", |p| p.1)).collect();
     assert!(!text.contains("NaN") && !text.contains(" inf"), "an undefined figure reached the page");
 }
 
