@@ -47,6 +47,49 @@ pub(super) fn detector(setup: &Setup, backbone: &Backbone) -> DetectorRecord {
     }
 }
 
+/// Images looked at to see whether there is colour.
+const COLOUR_PROBES: usize = 8;
+/// Difference between channels, in 0..1, from which a pixel has colour; a few steps of 8 bits are compression noise.
+const COLOUR: f32 = 8.0 / 255.0;
+
+/// Whether the images have colour, judged by a few of them; cameras are grey or not.
+pub(super) fn have_colour(images: &dyn Images) -> Result<bool, TrainError> {
+    let how = Preprocess::new(32, 3);
+    let (mut scratch, mut base) = (Vec::new(), vec![0.0; how.output_len()]);
+    let step = images.len().div_ceil(COLOUR_PROBES).max(1);
+    for index in (0..images.len()).step_by(step) {
+        load(images, index, &mut scratch, &mut [(how, &mut base)])?;
+        let (red, rest) = base.split_at(base.len() / 3);
+        let (green, blue) = rest.split_at(red.len());
+        let coloured = |((r, g), b): ((&f32, &f32), &f32)| (r - g).abs().max((g - b).abs()) > COLOUR;
+        if red.iter().zip(green).zip(blue).any(coloured) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Reads an image once and brings it into planes in one or several ways; `scratch` grows as needed.
+fn load(
+    images: &dyn Images,
+    index: usize,
+    scratch: &mut Vec<f32>,
+    targets: &mut [(Preprocess, &mut [f32])],
+) -> Result<(), TrainError> {
+    let mut result = Ok(());
+    let read = images.with(index, &mut |view: &ImageView<'_>| {
+        for (how, out) in &mut *targets {
+            let needed = how.scratch_len(view.width(), view.height());
+            if scratch.len() < needed {
+                scratch.resize(needed, 0.0);
+            }
+            result = result.clone().and_then(|()| how.apply(view, scratch, out));
+        }
+    });
+    read.map_err(|error| TrainError::Image { name: images.name(index), error })?;
+    result.map_err(|error| TrainError::image(images.name(index), &error))
+}
+
 /// Runs a program that turns images into features.
 pub(super) struct Extractor<'e> {
     program: &'e OwnedProgram,
@@ -88,19 +131,8 @@ impl<'e> Extractor<'e> {
 
     /// Reads an image; [`Extractor::base`] holds it then.
     pub fn load(&mut self, images: &dyn Images, index: usize) -> Result<(), TrainError> {
-        let (how, scratch, base, small) = (self.how, &mut self.scratch, &mut self.base, &mut self.thumbnail);
-        let thumbnail = duplicates::thumbnail();
-        let mut result = Ok(());
-        let read = images.with(index, &mut |view: &ImageView<'_>| {
-            let (w, h) = (view.width(), view.height());
-            let needed = how.scratch_len(w, h).max(thumbnail.scratch_len(w, h));
-            if scratch.len() < needed {
-                scratch.resize(needed, 0.0);
-            }
-            result = how.apply(view, scratch, base).and_then(|()| thumbnail.apply(view, scratch, small));
-        });
-        read.map_err(|error| TrainError::Image { name: images.name(index), error })?;
-        result.map_err(|error| TrainError::image(images.name(index), &error))
+        let targets = &mut [(self.how, &mut *self.base), (duplicates::thumbnail(), &mut *self.thumbnail)];
+        load(images, index, &mut self.scratch, targets)
     }
 
     /// The image read last, C×S×S, normalised.

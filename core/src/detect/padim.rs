@@ -29,6 +29,8 @@ const RIDGE: f64 = 0.01;
 /// What PaDiM reads from a backbone.
 struct Recipe {
     taps: &'static [&'static str],
+    /// Read as well where the images have colour.
+    colour_taps: &'static [&'static str],
     /// Pixels of the image for one step of the grid.
     stride: u32,
     /// s, the part of the covariance that all positions share.
@@ -40,11 +42,23 @@ struct Recipe {
 
 fn recipe(backbone: &Backbone) -> Recipe {
     match backbone.name() {
-        "builtin" => Recipe { taps: &["builtin.coarse"], stride: 32, shared: 0.0, top: 0.0, size: 448 },
-        "mobilenet_v2" => {
-            Recipe { taps: &["features.6", "features.13"], stride: 16, shared: 0.5, top: 0.05, size: 224 }
-        }
-        _ => Recipe { taps: backbone.pooled_taps(), stride: 16, shared: 0.5, top: 0.05, size: 224 },
+        "builtin" => Recipe {
+            taps: &["builtin.coarse"],
+            colour_taps: &["builtin.colour"],
+            stride: 32,
+            shared: 0.0,
+            top: 0.0,
+            size: 448,
+        },
+        "mobilenet_v2" => Recipe {
+            taps: &["features.6", "features.13"],
+            stride: 16,
+            shared: 0.5,
+            top: 0.05,
+            size: 224,
+            colour_taps: &[],
+        },
+        _ => Recipe { taps: backbone.pooled_taps(), stride: 16, shared: 0.5, top: 0.05, size: 224, colour_taps: &[] },
     }
 }
 
@@ -54,11 +68,21 @@ pub(super) fn default_size(backbone: &Backbone) -> u32 {
 }
 
 /// Taps of an image on one grid.
-fn grid(g: &mut Graph, setup: &Setup, backbone: &Backbone, params: &mut Params) -> Result<TensorId, TrainError> {
+fn grid(
+    g: &mut Graph,
+    setup: &Setup,
+    backbone: &Backbone,
+    params: &mut Params,
+    colour: bool,
+) -> Result<TensorId, TrainError> {
     let recipe = recipe(backbone);
+    let mut taps = recipe.taps.to_vec();
+    if colour {
+        taps.extend_from_slice(recipe.colour_taps);
+    }
     let image = g.input("image", Shape::chw(3, setup.size, setup.size));
     let side = setup.size.div_ceil(recipe.stride);
-    let maps = backbone.emit(g, params, "backbone.", image, recipe.taps)?;
+    let maps = backbone.emit(g, params, "backbone.", image, &taps)?;
     let mut joined: Option<TensorId> = None;
     for (i, map) in maps.into_iter().enumerate() {
         let shape = g.shape(map);
@@ -83,9 +107,10 @@ pub(super) fn fit(
     cpu: Cpu<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Draft, TrainError> {
+    let colour = data::have_colour(images)?;
     let mut params = Params::new();
     let mut g = Graph::new();
-    let x = grid(&mut g, setup, backbone, &mut params)?;
+    let x = grid(&mut g, setup, backbone, &mut params, colour)?;
     let shape = g.shape(x);
     g.output("features", x);
     let features = place("features", &g, &params.layout(), Reuse::Share)?;
@@ -123,7 +148,7 @@ pub(super) fn fit(
     params.add("padim.b", Shape([positions as u32, d as u32, 1, 1]), false, b)?;
     let layout = params.layout();
     let mut score = Graph::new();
-    let x = grid(&mut score, setup, backbone, &mut params)?;
+    let x = grid(&mut score, setup, backbone, &mut params, colour)?;
     let (w, b) = (score.param(&params, "padim.w")?, score.param(&params, "padim.b")?);
     let white = score.emit("white", PositionLinear {}, &[x, w, b])?;
     let distance = score.emit("distance", SquareSum { scale: 1.0, per_position: true, root: true }, &[white])?;
