@@ -35,7 +35,7 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { train: 120, test_good: 40, test_defect: 12 }
+        Self { train: 180, test_good: 40, test_defect: 12 }
     }
 }
 
