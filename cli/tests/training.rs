@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{Fixture, Run, adflow, arg, command, finished};
 
 /// A flow that trains for a few seconds, so that there is time to interrupt it.
-const FLOW: [&str; 8] = ["--method", "cdnf", "--size", "64", "--held-out", "0.25", "--epochs", "150"];
+const FLOW: [&str; 8] = ["--method", "cdnf", "--size", "64", "--held-out", "0.25", "--epochs", "40"];
 
 fn train(model: &Path, options: &[&str]) -> Run {
     let data = Fixture::get().data();
