@@ -1,0 +1,275 @@
+//! The caller's pixels as a view of the core, and a map in the caller's memory.
+//!
+//! C strides are bytes from the top-left pixel, of either sign; a view of the core counts samples from the lowest
+//! address. Everything between the two is worked out here in integers that cannot overflow.
+
+use crate::guard::{Caller, Versioned};
+use crate::status::{Failure, fail};
+use adflow_core::image::{ChannelOrder, ImageView, Plane, Samples, resize_row};
+use core::ffi::c_void;
+use core::mem::{offset_of, size_of};
+
+/// Type of a sample.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub enum adflow_samples {
+    /// 8 bits.
+    U8 = 0,
+    /// Up to 16 bits, in the byte order of the machine.
+    U16 = 1,
+    /// 32-bit floats.
+    F32 = 2,
+}
+
+impl adflow_samples {
+    /// A caller's number.
+    pub(crate) fn new(number: u32) -> Result<adflow_samples, Failure> {
+        let known = [Self::U8, Self::U16, Self::F32].get(number as usize).copied();
+        known.ok_or_else(|| fail!(Argument, "image.samples is {number}, which is not one of adflow_samples"))
+    }
+}
+
+/// Channels of an image, in the order of their samples or planes.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub enum adflow_channels {
+    /// One channel.
+    Grey = 0,
+    /// Red, green, blue.
+    Rgb = 1,
+    /// Blue, green, red.
+    Bgr = 2,
+    /// Red, green, blue and a fourth that is not read.
+    Rgba = 3,
+    /// Blue, green, red and a fourth that is not read.
+    Bgra = 4,
+}
+
+impl adflow_channels {
+    fn new(number: u32) -> Result<adflow_channels, Failure> {
+        let known = [Self::Grey, Self::Rgb, Self::Bgr, Self::Rgba, Self::Bgra].get(number as usize).copied();
+        known.ok_or_else(|| fail!(Argument, "image.channels is {number}, which is not one of adflow_channels"))
+    }
+}
+
+/// An image in the caller's memory; nothing is copied. Zero in a field means the default.
+///
+/// Only the pixels are read, but no part of the memory from the first to the last of them may change during a call.
+/// `{.struct_size = sizeof(adflow_image), .width = w, .height = h, .data = p}` is an 8-bit grey image without padding.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct adflow_image {
+    /// sizeof(adflow_image).
+    pub struct_size: u32,
+    /// One of `adflow_samples`.
+    pub samples: u32,
+    /// One of `adflow_channels`.
+    pub channels: u32,
+    /// Pixels in a row, at least 1.
+    pub width: u32,
+    /// Rows, at least 1.
+    pub height: u32,
+    /// The sample that means white. 0: 255 for U8, 65535 for U16, 1 for F32. A camera of 12 bits in U16 has 4095.
+    pub white: f32,
+    /// First sample of the top-left pixel; of the first plane if the image is planar.
+    pub data: *const c_void,
+    /// Bytes from a row to the one below; negative if rows are stored bottom-up. 0: no padding.
+    pub row_stride: isize,
+    /// Bytes from a pixel to its right neighbour; negative if rows are mirrored. 0: no padding.
+    pub pixel_stride: isize,
+    /// Bytes from a plane to the next. 0: channels are interleaved, or the planes lie at `plane_2` and `plane_3`.
+    pub plane_stride: isize,
+    /// The second plane if the planes were allocated apart (HALCON); else NULL.
+    pub plane_2: *const c_void,
+    /// The third plane if the planes were allocated apart; else NULL.
+    pub plane_3: *const c_void,
+}
+
+// SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
+unsafe impl Versioned for adflow_image {
+    const NAME: &'static str = "adflow_image";
+    const LEAST: usize = offset_of!(adflow_image, row_stride);
+}
+
+/// A map in the caller's memory: how strange each pixel is, in any resolution; larger is stranger.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct adflow_map {
+    /// sizeof(adflow_map).
+    pub struct_size: u32,
+    /// Columns, at least 1; often the image's width. The model's own map is resized, bilinear.
+    pub width: u32,
+    /// Rows, at least 1.
+    pub height: u32,
+    /// Top-left value; `width` values a row are written.
+    pub data: *mut f32,
+    /// Bytes from a row to the one below, of either sign. 0: no padding.
+    pub row_stride: isize,
+}
+
+// SAFETY: as above.
+unsafe impl Versioned for adflow_map {
+    const NAME: &'static str = "adflow_map";
+    const LEAST: usize = offset_of!(adflow_map, row_stride);
+}
+
+/// Lowest and highest byte of one plane, counted from its top-left sample; the highest is exclusive.
+struct Reach {
+    least: i128,
+    end: i128,
+}
+
+impl Reach {
+    fn new(width: u32, height: u32, pixel: isize, row: isize, item: i128) -> Reach {
+        let right = i128::from(width - 1) * pixel as i128;
+        let down = i128::from(height - 1) * row as i128;
+        Reach { least: right.min(0) + down.min(0), end: right.max(0) + down.max(0) + item }
+    }
+}
+
+/// Whether `stride` keeps apart `count` runs that are `run` bytes long.
+fn apart(stride: isize, run: i128) -> bool {
+    (stride as i128).abs() >= run
+}
+
+impl adflow_image {
+    /// The view of the core.
+    pub(crate) fn view<'c>(&self, c: &'c Caller) -> Result<ImageView<'c>, Failure> {
+        let samples = adflow_samples::new(self.samples)?;
+        let (size, white, ty) = match samples {
+            adflow_samples::U8 => (1isize, 255.0, "8-bit samples"),
+            adflow_samples::U16 => (2, 65535.0, "16-bit samples"),
+            adflow_samples::F32 => (4, 1.0, "floats"),
+        };
+        let (order, stored) = match adflow_channels::new(self.channels)? {
+            adflow_channels::Grey => (ChannelOrder::Grey, 1),
+            adflow_channels::Rgb => (ChannelOrder::Rgb, 3),
+            adflow_channels::Bgr => (ChannelOrder::Bgr, 3),
+            adflow_channels::Rgba => (ChannelOrder::Rgb, 4),
+            adflow_channels::Bgra => (ChannelOrder::Bgr, 4),
+        };
+        let (width, height) = (self.width, self.height);
+        if width == 0 || height == 0 {
+            return Err(fail!(Image, "the image has {width}x{height} pixels"));
+        }
+        let white = if self.white == 0.0 { white } else { self.white };
+        let grey = order == ChannelOrder::Grey;
+        let separate = !self.plane_2.is_null() || !self.plane_3.is_null();
+        if separate && (grey || self.plane_stride != 0) {
+            return Err(fail!(Argument, "image: plane_2 and plane_3 are for colour images without plane_stride"));
+        }
+        let planar = separate || grey || self.plane_stride != 0;
+        let stored = if planar { 1 } else { stored };
+        let pixel = if self.pixel_stride == 0 { stored * size } else { self.pixel_stride };
+        let row = if self.row_stride == 0 {
+            let tight = i128::from(width) * (pixel as i128).abs();
+            isize::try_from(tight)
+                .map_err(|_| fail!(Image, "an image of {width} pixels a row does not fit in memory"))?
+        } else {
+            self.row_stride
+        };
+        for (name, stride) in [("pixel_stride", pixel), ("row_stride", row), ("plane_stride", self.plane_stride)] {
+            if stride % size != 0 {
+                return Err(fail!(Argument, "image.{name} is {stride} bytes, not a multiple of {size} for {ty}"));
+            }
+        }
+        let item = (if planar { 1 } else { order.channels() as i128 }) * size as i128;
+        let (rows, columns) = (i128::from(height), i128::from(width));
+        let by_rows = apart(pixel, item) && (rows == 1 || apart(row, (columns - 1) * (pixel as i128).abs() + item));
+        let by_columns = apart(row, item) && (columns == 1 || apart(pixel, (rows - 1) * (row as i128).abs() + item));
+        if !by_rows && !by_columns {
+            return Err(fail!(
+                Argument,
+                "image: pixels overlap, row_stride is {row} and pixel_stride {pixel} bytes for {width} pixels of {item} bytes"
+            ));
+        }
+        let plane = if grey || separate { 0 } else { self.plane_stride };
+        let mut reach = Reach::new(width, height, pixel, row, item);
+        reach.least += 2 * (plane as i128).min(0);
+        reach.end += 2 * (plane as i128).max(0);
+        let origin = (-reach.least / size as i128) as usize;
+        let samples = |name, data| plane_samples(c, samples, name, data, &reach);
+        let (pixel, row) = (pixel / size, row / size);
+        let view = if separate {
+            let planes =
+                [samples("data", self.data)?, samples("plane_2", self.plane_2)?, samples("plane_3", self.plane_3)?];
+            ImageView::planes(planes, width, height, order, origin, pixel, row, white)
+        } else {
+            let plane = if planar { plane / size } else { 1 };
+            ImageView::new(samples("data", self.data)?, width, height, order, origin, pixel, row, plane, white)
+        };
+        view.map_err(|error| fail!(Image, "{error}"))
+    }
+}
+
+/// All samples of one plane as a slice from its lowest address.
+fn plane_samples<'c>(
+    c: &'c Caller,
+    samples: adflow_samples,
+    field: &str,
+    data: *const c_void,
+    reach: &Reach,
+) -> Result<Samples<'c>, Failure> {
+    if data.is_null() {
+        return Err(fail!(Null, "image.{field} is NULL"));
+    }
+    let outside = || fail!(Image, "image.{field}: an image of that size and strides does not fit in memory");
+    let whole = isize::try_from(reach.least).ok().zip(usize::try_from(reach.end - reach.least).ok());
+    let (least, bytes) = whole.ok_or_else(outside)?;
+    // Above address 0, or the stride is nonsense.
+    (data as usize).checked_add_signed(least).filter(|at| *at != 0).ok_or_else(outside)?;
+    let start = data.wrapping_byte_offset(least);
+    Ok(match samples {
+        adflow_samples::U8 => Samples::U8(c.slice("image.data", start.cast(), bytes)?),
+        adflow_samples::U16 => Samples::U16(c.slice("image.data", start.cast(), bytes / 2)?),
+        adflow_samples::F32 => Samples::F32(c.slice("image.data", start.cast(), bytes / 4)?),
+    })
+}
+
+/// A checked map, to be written row by row, so that what lies between the rows is never touched.
+pub(crate) struct MapTarget<'c> {
+    map: adflow_map,
+    row_stride: isize,
+    caller: &'c Caller,
+}
+
+impl<'c> MapTarget<'c> {
+    /// Checks the description; `None` for NULL.
+    pub fn new(c: &'c Caller, map: *const adflow_map) -> Result<Option<MapTarget<'c>>, Failure> {
+        if map.is_null() {
+            return Ok(None);
+        }
+        let map = c.read("map", map)?;
+        if map.width == 0 || map.height == 0 {
+            return Err(fail!(Argument, "the map has {}x{} values", map.width, map.height));
+        }
+        if map.data.is_null() {
+            return Err(fail!(Null, "map.data is NULL"));
+        }
+        let value = size_of::<f32>() as i128;
+        let tight = i128::from(map.width) * value;
+        let row = if map.row_stride == 0 { tight } else { map.row_stride as i128 };
+        if row % value != 0 || (map.height > 1 && row.abs() < tight) {
+            return Err(fail!(Argument, "map.row_stride is {row} bytes for rows of {tight} bytes"));
+        }
+        let last = map.data as usize as i128 + i128::from(map.height - 1) * row;
+        let fits = |at: i128| usize::try_from(at).is_ok() && usize::try_from(at + tight).is_ok();
+        match isize::try_from(row) {
+            Ok(row_stride) if fits(last) => {
+                c.slice_mut("map.data", map.data, map.width as usize)?;
+                Ok(Some(MapTarget { map, row_stride, caller: c }))
+            }
+            _ => Err(fail!(Argument, "a map of {}x{} values does not fit in memory", map.width, map.height)),
+        }
+    }
+
+    /// Writes the model's own map, resized.
+    pub fn write(self, own: &Plane<'_>) -> Result<(), Failure> {
+        let (width, height) = (self.map.width as usize, self.map.height as usize);
+        for y in 0..height {
+            let start = self.map.data.wrapping_byte_offset(self.row_stride.wrapping_mul(y as isize));
+            resize_row(own, height, y, self.caller.slice_mut("map.data", start, width)?);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Sessions: a model with threads and memory of its own, scoring one image at a time without allocating.
+
+use crate::guard::{Caller, Versioned};
+use crate::image::{MapTarget, adflow_image, adflow_map};
+use crate::model::{adflow_model, adflow_threshold};
+use crate::status::{Failure, adflow_status, fail};
+use adflow_core::cpu::{Cpu, Isa};
+use adflow_core::image::{ImageView, Plane};
+use adflow_core::model::OwnedModel;
+use adflow_core::score::{ScoreError, Scorer, ScorerOptions};
+use adflow_core::threads::Threads;
+use adflow_core::threshold::{Threshold, Verdict};
+use core::mem::offset_of;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+
+/// What to do with a part.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub enum adflow_verdict {
+    /// There is no threshold, so there is no verdict.
+    None = 0,
+    /// The score is not above the threshold.
+    Good = 1,
+    /// The score lies in the grey zone: a person should look.
+    Unsure = 2,
+    /// The score is above the threshold.
+    Defective = 3,
+}
+
+/// How a session is made. Zero in a field means the default.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct adflow_session_options {
+    /// sizeof(adflow_session_options).
+    pub struct_size: u32,
+    /// Threads that work on one image, the caller included. 0: one per processor. The score does not depend on it.
+    pub threads: u32,
+    /// Widest image in pixels; decides the memory of preprocessing, 20 bytes a pixel. 0: 16384.
+    pub max_width: u32,
+    /// Not 0: maps will not be asked for, which saves memory.
+    pub no_map: u32,
+}
+
+// SAFETY: `repr(C)`, the size first, and every pattern of bits is a number.
+unsafe impl Versioned for adflow_session_options {
+    const NAME: &'static str = "adflow_session_options";
+    const LEAST: usize = offset_of!(adflow_session_options, threads);
+}
+
+/// What became of an image. The caller sets `struct_size`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct adflow_result {
+    /// sizeof(adflow_result).
+    pub struct_size: u32,
+    /// One of `adflow_verdict`.
+    pub verdict: u32,
+    /// The anomaly score: larger is stranger.
+    pub score: f32,
+    /// The threshold: scores above it are defective. NaN if there is none.
+    pub reject: f32,
+}
+
+// SAFETY: as above.
+unsafe impl Versioned for adflow_result {
+    const NAME: &'static str = "adflow_result";
+    const LEAST: usize = offset_of!(adflow_result, reject);
+}
+
+/// A model bound to threads and memory.
+///
+/// One thread at a time may use a session; different sessions, of one model or several, run at the same time.
+pub struct adflow_session {
+    state: Mutex<State>,
+}
+
+struct State {
+    model: Arc<OwnedModel>,
+    threshold: Option<Threshold>,
+    threads: Threads,
+    isa: Isa,
+    options: ScorerOptions,
+    memory: Vec<f32>,
+    map: Vec<f32>,
+}
+
+impl State {
+    fn new(model: Arc<OwnedModel>, options: &adflow_session_options) -> Result<State, Failure> {
+        let threads = crate::train::threads(options.threads)?;
+        let isa = Cpu::detect(&threads).isa();
+        let defaults = ScorerOptions::default();
+        let max_width = if options.max_width == 0 { defaults.max_width } else { options.max_width };
+        let scorer_options = ScorerOptions { max_width, map: options.no_map == 0 };
+        let parsed = model.model();
+        let len = Scorer::memory_len(&parsed, &scorer_options, threads.count()).map_err(Failure::from)?;
+        let memory = zeros(len)?;
+        let (width, height) = if scorer_options.map { parsed.map_size() } else { (0, 0) };
+        let map = zeros(width as usize * height as usize)?;
+        let threshold = parsed.threshold();
+        Ok(State { threshold, model, threads, isa, options: scorer_options, memory, map })
+    }
+
+    fn score(&mut self, image: &ImageView<'_>, map: bool) -> Result<f32, Failure> {
+        let cpu = Cpu::with_isa(self.isa, &self.threads);
+        let mut scorer = Scorer::new(self.model.model(), &self.options, cpu, &mut self.memory)?;
+        Ok(if map { scorer.score_with_map(image, &mut self.map)? } else { scorer.score(image)? })
+    }
+
+    fn verdict(&self, score: f32) -> adflow_verdict {
+        match self.threshold.map(|t| t.verdict(score)) {
+            None => adflow_verdict::None,
+            Some(Verdict::Good) => adflow_verdict::Good,
+            Some(Verdict::Unsure) => adflow_verdict::Unsure,
+            Some(Verdict::Defective) => adflow_verdict::Defective,
+        }
+    }
+}
+
+/// Floats from an allocation that may fail.
+fn zeros(len: usize) -> Result<Vec<f32>, Failure> {
+    let mut memory = Vec::new();
+    let bytes = len as u128 * 4;
+    memory.try_reserve_exact(len).map_err(|_| fail!(OutOfMemory, "a session needs {bytes} bytes of memory"))?;
+    memory.resize(len, 0.0);
+    Ok(memory)
+}
+
+/// The object behind a handle, or `Busy`. An object that saw a panic holds only scratch and goes on.
+pub(crate) fn enter<'h, T>(lock: &'h Mutex<T>, name: &str) -> Result<MutexGuard<'h, T>, Failure> {
+    match lock.try_lock() {
+        Ok(state) => Ok(state),
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(fail!(Busy, "another thread or a callback is using the {name}")),
+    }
+}
+
+impl From<ScoreError> for Failure {
+    fn from(error: ScoreError) -> Failure {
+        match error {
+            ScoreError::Image(_) | ScoreError::TooWide { .. } => fail!(Image, "{error}"),
+            ScoreError::NoMap => fail!(NoMap, "{error}"),
+            ScoreError::TooLarge => fail!(OutOfMemory, "{error}"),
+            ScoreError::Memory { .. } | ScoreError::MapLength { .. } => fail!(Internal, "internal error: {error}"),
+        }
+    }
+}
+
+/// Makes a session of a model, with threads and memory of its own. `options` may be NULL: all defaults.
+///
+/// The session keeps what it needs of the model, with the threshold it has now; model and sessions may be freed in any
+/// order. Free it with `adflow_session_free`. Errors: NULL, ARGUMENT, OUT_OF_MEMORY. Thread class: reentrant.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_session_new(
+    model: *const adflow_model,
+    options: *const adflow_session_options,
+    session: *mut *mut adflow_session,
+) -> adflow_status {
+    guarded!(|c| {
+        let model = c.get("model", model)?;
+        let options = c.read_or_default("options", options)?;
+        let out = c.out("session", session)?;
+        let state = State::new(model.shared(), &options)?;
+        out.write(Caller::lend(adflow_session { state: Mutex::new(state) }));
+        Ok(())
+    })
+}
+
+/// Scores an image, and if `map` is not NULL writes how strange each pixel is into the caller's memory.
+///
+/// Allocates nothing. Score, map and verdict are those of the command line for the same pixels, bit for bit. On failure
+/// map and result are untouched. Errors: NULL, ARGUMENT, IMAGE, NO_MAP, BUSY. Thread class: local to the session.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_session_score(
+    session: *mut adflow_session,
+    image: *const adflow_image,
+    map: *const adflow_map,
+    result: *mut adflow_result,
+) -> adflow_status {
+    guarded!(|c| {
+        let session = c.get("session", session)?;
+        let image = c.read("image", image)?.view(c)?;
+        let map = MapTarget::new(c, map)?;
+        let out = c.out_struct("result", result)?;
+        let mut state = enter(&session.state, "session")?;
+        let score = state.score(&image, map.is_some())?;
+        if let Some(map) = map {
+            let (width, height) = state.model.model().map_size();
+            map.write(&Plane::new(width as usize, height as usize, &state.map))?;
+        }
+        let verdict = state.verdict(score) as u32;
+        let reject = state.threshold.map_or(f32::NAN, |t| t.reject);
+        out.write(adflow_result { verdict, score, reject, ..adflow_result::new() });
+        Ok(())
+    })
+}
+
+/// Changes the threshold of this session only; NULL removes it, so that verdicts are NONE.
+///
+/// Errors: NULL, ARGUMENT, BUSY. Thread class: local to the session.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_session_set_threshold(
+    session: *mut adflow_session,
+    threshold: *const adflow_threshold,
+) -> adflow_status {
+    guarded!(|c| {
+        let session = c.get("session", session)?;
+        let threshold = adflow_threshold::read(c, threshold)?;
+        enter(&session.state, "session")?.threshold = threshold;
+        Ok(())
+    })
+}
+
+/// Ends a session, its threads and its memory; NULL is fine.
+///
+/// No thread may be using it. Thread class: local to the session.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_session_free(session: *mut adflow_session) {
+    guarded!(|c| {
+        c.release(session);
+        Ok(())
+    });
+}

@@ -1,0 +1,226 @@
+//! Status codes and the message behind them.
+//!
+//! The message of a thread's last failure lies in a fixed buffer of that thread, so that storing one allocates nothing
+//! and no other thread can replace it.
+
+use core::any::Any;
+use core::cell::RefCell;
+use core::ffi::{CStr, c_char};
+use core::fmt::{self, Write};
+
+/// What came of a call. Numbers never change their meaning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub enum adflow_status {
+    /// Done.
+    Ok = 0,
+    /// A pointer is NULL that must not be.
+    Null = 1,
+    /// An argument or a field of an options struct is out of range.
+    Argument = 2,
+    /// The image is empty, too wide, badly described, or has a pixel that is NaN or infinite.
+    Image = 3,
+    /// The bytes are not a model, are damaged, or were written by a version that this library does not read.
+    Model = 4,
+    /// A file cannot be read or written.
+    Io = 5,
+    /// There is nothing of that name or number.
+    NotFound = 6,
+    /// This library is too old for what is asked.
+    Unsupported = 7,
+    /// This model or session makes no maps.
+    NoMap = 8,
+    /// Another thread, or a callback, is using the object.
+    Busy = 9,
+    /// The progress callback has asked to stop.
+    Cancelled = 10,
+    /// There are too few training images.
+    TooFewImages = 11,
+    /// Training has failed: the images are all alike, or the loss is no longer a number.
+    Training = 12,
+    /// A checkpoint belongs to other images or options, or is damaged.
+    Checkpoint = 13,
+    /// A backbone's weights cannot be used.
+    Weights = 14,
+    /// The buffer is too small; the length needed has been written.
+    BufferTooSmall = 15,
+    /// There is not enough memory.
+    OutOfMemory = 16,
+    /// A mistake in adflow. The objects of the call are still valid.
+    Internal = 17,
+}
+
+impl adflow_status {
+    const fn text(number: u32) -> &'static CStr {
+        match number {
+            0 => c"done",
+            1 => c"NULL pointer",
+            2 => c"argument out of range",
+            3 => c"unusable image",
+            4 => c"not a valid model",
+            5 => c"file cannot be read or written",
+            6 => c"not found",
+            7 => c"not supported by this version",
+            8 => c"no map",
+            9 => c"object in use",
+            10 => c"cancelled",
+            11 => c"too few images",
+            12 => c"training failed",
+            13 => c"unusable checkpoint",
+            14 => c"unusable weights",
+            15 => c"buffer too small",
+            16 => c"out of memory",
+            17 => c"internal error",
+            _ => c"unknown status",
+        }
+    }
+}
+
+/// An error on its way to the caller; its message is already in the thread's buffer.
+#[derive(Debug)]
+pub(crate) struct Failure(adflow_status);
+
+impl Failure {
+    /// Use `fail!`.
+    pub fn new(status: adflow_status, message: fmt::Arguments<'_>) -> Failure {
+        LAST.with_borrow_mut(|last| last.set(message));
+        Failure(status)
+    }
+
+    /// The status.
+    pub fn status(self) -> adflow_status {
+        self.0
+    }
+}
+
+/// `fail!(Argument, "width is {width}")` makes a [`Failure`] and sets the thread's message.
+macro_rules! fail {
+    ($status:ident, $($message:tt)*) => {
+        $crate::status::Failure::new($crate::status::adflow_status::$status, format_args!($($message)*))
+    };
+}
+pub(crate) use fail;
+
+/// Text in a fixed buffer, cut where it is full, always with a NUL behind.
+struct Message {
+    bytes: [u8; 1024],
+    len: usize,
+}
+
+impl Message {
+    fn set(&mut self, message: fmt::Arguments<'_>) {
+        self.len = 0;
+        // Cut text is better than none.
+        let _ = self.write_fmt(message);
+        self.bytes[self.len] = 0;
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Write for Message {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.len() - 1 - self.len;
+        let fits = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        self.bytes[self.len..][..fits].copy_from_slice(&text.as_bytes()[..fits]);
+        self.len += fits;
+        if fits == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<Message> = const { RefCell::new(Message { bytes: [0; 1024], len: 0 }) };
+}
+
+/// A library does not print: a panic inside it becomes a message and a status.
+pub(crate) fn keep_panics_quiet() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|info| {
+            let _ = fail!(Internal, "internal error: {info}");
+        }));
+    });
+}
+
+/// The status of a caught panic. If it happened on another thread, its message is in that thread's buffer: use the payload.
+pub(crate) fn panicked(payload: &(dyn Any + Send)) -> adflow_status {
+    let known = LAST.with_borrow(|last| last.text().starts_with(b"internal error: "));
+    if !known {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown");
+        let _ = fail!(Internal, "internal error: {text}");
+    }
+    adflow_status::Internal
+}
+
+/// Version of the library, "major.minor.patch".
+///
+/// The text is a constant. Thread class: reentrant.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_version() -> *const c_char {
+    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    let mut text = core::ptr::null();
+    guarded!(|_| {
+        text = VERSION.as_ptr().cast();
+        Ok(())
+    });
+    text
+}
+
+/// A few words for a status, also for numbers that this library does not know.
+///
+/// The text is a constant. Thread class: reentrant.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_status_text(status: u32) -> *const c_char {
+    let mut text = core::ptr::null();
+    guarded!(|_| {
+        text = adflow_status::text(status).as_ptr();
+        Ok(())
+    });
+    text
+}
+
+/// What went wrong in this thread's last call that failed: UTF-8, "" before the first failure.
+///
+/// The text belongs to adflow and stays until the next failure on this thread or the thread's end. Successful calls leave
+/// it alone. Thread class: reentrant; each thread has its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_last_error() -> *const c_char {
+    let mut text = core::ptr::null();
+    guarded!(|_| {
+        text = LAST.with_borrow(|last| last.bytes.as_ptr().cast());
+        Ok(())
+    });
+    text
+}
+
+/// Copies the message of `adflow_last_error` to `buffer`, cut to `capacity` bytes with the NUL; `length` (may be NULL) gets
+/// the bytes of the whole message without the NUL.
+///
+/// `buffer` may be NULL if `capacity` is 0. Errors: NULL. Thread class: reentrant.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_last_error_copy(
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> adflow_status {
+    guarded!(|c| {
+        let message = LAST.with_borrow(|last| (last.bytes, last.len));
+        let to = c.slice_mut("buffer", buffer.cast::<u8>(), capacity)?;
+        if let Some((end, to)) = to.split_last_mut() {
+            let mut fits = message.1.min(to.len());
+            // Not inside a character.
+            while fits < message.1 && fits > 0 && message.0[fits] & 0xC0 == 0x80 {
+                fits -= 1;
+            }
+            to[..fits].copy_from_slice(&message.0[..fits]);
+            *to.get_mut(fits).unwrap_or(end) = 0;
+        }
+        if !length.is_null() {
+            c.out("length", length)?.write(message.1);
+        }
+        Ok(())
+    })
+}
