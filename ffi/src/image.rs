@@ -214,10 +214,11 @@ fn plane_samples<'c>(
         return Err(fail!(Null, "image.{field} is NULL"));
     }
     let outside = || fail!(Image, "image.{field}: an image of that size and strides does not fit in memory");
-    let whole = isize::try_from(reach.least).ok().zip(usize::try_from(reach.end - reach.least).ok());
-    let (least, bytes) = whole.ok_or_else(outside)?;
-    // Above address 0, or the stride is nonsense.
-    (data as usize).checked_add_signed(least).filter(|at| *at != 0).ok_or_else(outside)?;
+    let whole = isize::try_from(reach.least).ok().zip(isize::try_from(reach.end - reach.least).ok());
+    let (least, bytes) = whole.map(|(least, bytes)| (least, bytes as usize)).ok_or_else(outside)?;
+    // Above address 0 and below the end of memory, or the strides are nonsense.
+    let lowest = (data as usize).checked_add_signed(least).filter(|at| *at != 0);
+    lowest.and_then(|at| at.checked_add(bytes)).ok_or_else(outside)?;
     let start = data.wrapping_byte_offset(least);
     Ok(match samples {
         adflow_samples::U8 => Samples::U8(c.slice("image.data", start.cast(), bytes)?),
@@ -252,10 +253,11 @@ impl<'c> MapTarget<'c> {
         if row % value != 0 || (map.height > 1 && row.abs() < tight) {
             return Err(fail!(Argument, "map.row_stride is {row} bytes for rows of {tight} bytes"));
         }
-        let last = map.data as usize as i128 + i128::from(map.height - 1) * row;
-        let fits = |at: i128| usize::try_from(at).is_ok() && usize::try_from(at + tight).is_ok();
+        let down = i128::from(map.height - 1) * row;
+        let at = |bytes: i128| usize::try_from(map.data as usize as i128 + bytes).is_ok();
+        let fits = isize::try_from(down.abs() + tight).is_ok() && at(down) && at(down.max(0) + tight);
         match isize::try_from(row) {
-            Ok(row_stride) if fits(last) => {
+            Ok(row_stride) if fits => {
                 c.slice_mut("map.data", map.data, map.width as usize)?;
                 Ok(Some(MapTarget { map, row_stride, caller: c }))
             }

@@ -160,10 +160,9 @@ pub(crate) fn panicked(payload: &(dyn Any + Send)) -> adflow_status {
 /// The text is a constant. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_version() -> *const c_char {
-    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
     let mut text = core::ptr::null();
     guarded!(|_| {
-        text = VERSION.as_ptr().cast();
+        text = concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast();
         Ok(())
     });
     text

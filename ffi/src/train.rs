@@ -24,7 +24,7 @@ use std::sync::Mutex;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub enum adflow_method {
-    /// `ADFLOW_METHOD_CDNF`.
+    /// `ADFLOW_METHOD_PADIM`.
     Default = 0,
     /// Continuous dense flow on pooled features of several scales.
     Cdnf = 1,

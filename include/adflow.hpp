@@ -1,0 +1,301 @@
+/* adflow for C++17: the handles of adflow.h with owners, exceptions and std::function. Header-only.
+ *
+ *     adflow::Model model = adflow::Model::open("part.adflow");
+ *     adflow::Session session(model);                       // one for each camera thread
+ *     adflow::Result result = session.score({pixels, 640, 480});
+ *     if (result.verdict == ADFLOW_VERDICT_DEFECTIVE) eject();
+ *
+ * A cv::Mat is an Image and, as CV_32F, a Map: session.score(mat) just works, regions of interest included. Where adflow.h
+ * returns a status, this throws adflow::error; Session::try_score does not throw. What adflow.h says about threads holds. */
+#ifndef ADFLOW_HPP
+#define ADFLOW_HPP
+
+#include "adflow.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace adflow {
+
+/// A status that is not OK; what() is the message.
+class error : public std::runtime_error {
+public:
+    explicit error(adflow_status status) : std::runtime_error(adflow_last_error()), status_(status) {}
+    adflow_status status() const noexcept { return status_; }
+
+private:
+    adflow_status status_;
+};
+
+namespace detail {
+
+inline void check(adflow_status status) {
+    if (status != ADFLOW_STATUS_OK) throw error(status);
+}
+
+/// A struct of adflow.h, zeroed and with its size.
+template <class Struct>
+struct Sized : Struct {
+    Sized() noexcept : Struct{} { this->struct_size = static_cast<std::uint32_t>(sizeof(Struct)); }
+};
+
+template <auto free>
+struct Free {
+    template <class Handle>
+    void operator()(Handle *handle) const noexcept { free(handle); }
+};
+
+template <class Handle, auto free>
+using Owner = std::unique_ptr<Handle, Free<free>>;
+
+constexpr adflow_samples samples_of(const std::uint8_t *) { return ADFLOW_SAMPLES_U8; }
+constexpr adflow_samples samples_of(const std::uint16_t *) { return ADFLOW_SAMPLES_U16; }
+constexpr adflow_samples samples_of(const float *) { return ADFLOW_SAMPLES_F32; }
+
+/// Anything with the members of a cv::Mat: rows lie `step` bytes apart, channels in the order blue, green, red.
+template <class Mat>
+using if_mat = decltype(std::declval<const Mat &>().depth() + std::declval<const Mat &>().channels(),
+                        static_cast<std::size_t>(std::declval<const Mat &>().step), std::declval<const Mat &>().data);
+
+enum MatDepth { mat_u8 = 0, mat_u16 = 2, mat_f32 = 5 };
+
+} // namespace detail
+
+using SessionOptions = detail::Sized<adflow_session_options>;
+using TrainOptions = detail::Sized<adflow_train_options>;
+using Threshold = detail::Sized<adflow_threshold>;
+using Info = detail::Sized<adflow_model_info>;
+
+/// An image in somebody else's memory; all fields of adflow_image can be set.
+struct Image : detail::Sized<adflow_image> {
+    Image() = default;
+
+    /// Samples of std::uint8_t, std::uint16_t or float; `row_bytes` 0 means no padding.
+    template <class Sample, class = decltype(detail::samples_of(static_cast<const Sample *>(nullptr)))>
+    Image(const Sample *pixels, std::uint32_t w, std::uint32_t h, adflow_channels order = ADFLOW_CHANNELS_GREY,
+          std::ptrdiff_t row_bytes = 0) noexcept {
+        samples = detail::samples_of(pixels);
+        channels = order;
+        width = w;
+        height = h;
+        data = pixels;
+        row_stride = row_bytes;
+    }
+
+    /// A cv::Mat of 1, 3 (BGR) or 4 (BGRA) channels, CV_8U, CV_16U or CV_32F.
+    template <class Mat, class = detail::if_mat<Mat>, class = void>
+    Image(const Mat &mat) { // NOLINT: meant to convert
+        switch (mat.depth()) {
+        case detail::mat_u8: samples = ADFLOW_SAMPLES_U8; break;
+        case detail::mat_u16: samples = ADFLOW_SAMPLES_U16; break;
+        case detail::mat_f32: samples = ADFLOW_SAMPLES_F32; break;
+        default: throw std::invalid_argument("adflow: images have samples of CV_8U, CV_16U or CV_32F");
+        }
+        switch (mat.channels()) {
+        case 1: channels = ADFLOW_CHANNELS_GREY; break;
+        case 3: channels = ADFLOW_CHANNELS_BGR; break;
+        case 4: channels = ADFLOW_CHANNELS_BGRA; break;
+        default: throw std::invalid_argument("adflow: images have 1, 3 or 4 channels");
+        }
+        width = static_cast<std::uint32_t>(mat.cols);
+        height = static_cast<std::uint32_t>(mat.rows);
+        data = mat.data;
+        row_stride = static_cast<std::ptrdiff_t>(static_cast<std::size_t>(mat.step));
+    }
+};
+
+/// A map in somebody else's memory, in any resolution.
+struct Map : detail::Sized<adflow_map> {
+    Map(float *values, std::uint32_t w, std::uint32_t h, std::ptrdiff_t row_bytes = 0) noexcept {
+        width = w;
+        height = h;
+        data = values;
+        row_stride = row_bytes;
+    }
+
+    /// A cv::Mat of CV_32F with one channel.
+    template <class Mat, class = detail::if_mat<Mat>>
+    Map(Mat &mat) // NOLINT: meant to convert
+        : Map(reinterpret_cast<float *>(mat.data), static_cast<std::uint32_t>(mat.cols),
+              static_cast<std::uint32_t>(mat.rows),
+              static_cast<std::ptrdiff_t>(static_cast<std::size_t>(mat.step))) {
+        if (mat.depth() != detail::mat_f32 || mat.channels() != 1)
+            throw std::invalid_argument("adflow: maps are CV_32F with one channel");
+    }
+};
+
+/// What became of an image.
+struct Result {
+    float score = 0;                                 ///< Larger is stranger.
+    adflow_verdict verdict = ADFLOW_VERDICT_NONE;    ///< NONE without a threshold.
+    float reject = 0;                                ///< The threshold; NaN without one.
+};
+
+/// A trained detector. Move-only; sessions outlive it if need be.
+class Model {
+public:
+    static Model open(const std::string &path) {
+        adflow_model *model = nullptr;
+        detail::check(adflow_model_open(path.c_str(), &model));
+        return Model(model);
+    }
+
+    static Model from_memory(const void *bytes, std::size_t length) {
+        adflow_model *model = nullptr;
+        detail::check(adflow_model_from_memory(bytes, length, &model));
+        return Model(model);
+    }
+
+    /// Takes over a handle.
+    explicit Model(adflow_model *handle) noexcept : handle_(handle) {}
+
+    Info info() const {
+        Info info;
+        detail::check(adflow_model_get_info(get(), &info));
+        return info;
+    }
+
+    /// How the model was made, for example about("seed").
+    std::optional<std::string> about(const std::string &key) const {
+        const char *value = nullptr;
+        adflow_status status = adflow_model_about(get(), key.c_str(), &value);
+        if (status == ADFLOW_STATUS_NOT_FOUND) return std::nullopt;
+        detail::check(status);
+        return value;
+    }
+
+    std::optional<Threshold> threshold() const {
+        Threshold threshold;
+        adflow_status status = adflow_model_get_threshold(get(), &threshold);
+        if (status == ADFLOW_STATUS_NOT_FOUND) return std::nullopt;
+        detail::check(status);
+        return threshold;
+    }
+
+    /// nullopt removes it. Sessions made before keep theirs.
+    void set_threshold(const std::optional<Threshold> &threshold) {
+        detail::check(adflow_model_set_threshold(get(), threshold ? &*threshold : nullptr));
+    }
+
+    /// A threshold for other rates, from the good parts that training has set aside.
+    Threshold calibrate(double false_reject, double confidence = 0.95, double unsure = 0) const {
+        Threshold threshold;
+        detail::check(adflow_model_calibrate(get(), false_reject, confidence, unsure, &threshold));
+        return threshold;
+    }
+
+    void save(const std::string &path) const { detail::check(adflow_model_save(get(), path.c_str())); }
+
+    /// The bytes of the model file.
+    std::vector<std::uint8_t> to_memory() const {
+        std::vector<std::uint8_t> bytes(static_cast<std::size_t>(info().file_bytes));
+        std::size_t length = 0;
+        detail::check(adflow_model_to_memory(get(), bytes.data(), bytes.size(), &length));
+        bytes.resize(length);
+        return bytes;
+    }
+
+    adflow_model *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::Owner<adflow_model, adflow_model_free> handle_;
+};
+
+/// A model with threads and memory of its own, for one thread at a time. Move-only.
+class Session {
+public:
+    explicit Session(const Model &model, const SessionOptions &options = {}) {
+        adflow_session *session = nullptr;
+        detail::check(adflow_session_new(model.get(), &options, &session));
+        handle_.reset(session);
+    }
+
+    Result score(const Image &image) {
+        Result result;
+        detail::check(try_score(image, nullptr, result));
+        return result;
+    }
+
+    Result score(const Image &image, const Map &map) {
+        Result result;
+        detail::check(try_score(image, &map, result));
+        return result;
+    }
+
+    /// Without exceptions and allocations; `map` may be nullptr, `result` is written on success.
+    adflow_status try_score(const Image &image, const Map *map, Result &result) noexcept {
+        detail::Sized<adflow_result> r;
+        adflow_status status = adflow_session_score(get(), &image, map, &r);
+        if (status == ADFLOW_STATUS_OK) result = {r.score, static_cast<adflow_verdict>(r.verdict), r.reject};
+        return status;
+    }
+
+    /// For this session only; nullopt removes it.
+    void set_threshold(const std::optional<Threshold> &threshold) {
+        detail::check(adflow_session_set_threshold(get(), threshold ? &*threshold : nullptr));
+    }
+
+    adflow_session *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::Owner<adflow_session, adflow_session_free> handle_;
+};
+
+/// Collects images of good parts and makes a model of them. Move-only.
+class Trainer {
+public:
+    /// Told how far training is; false cancels. May throw: run() throws it again.
+    using Progress = std::function<bool(const adflow_progress &)>;
+
+    explicit Trainer(const TrainOptions &options = {}) {
+        adflow_trainer *trainer = nullptr;
+        detail::check(adflow_trainer_new(&options, &trainer));
+        handle_.reset(trainer);
+    }
+
+    /// Adds a copy of an image; the name is used in messages.
+    void add(const Image &image, const char *name = nullptr) {
+        detail::check(adflow_trainer_add_image(get(), &image, name));
+    }
+
+    Model run(const Progress &progress = {}) {
+        Watch watch{progress, nullptr};
+        adflow_model *model = nullptr;
+        adflow_status status = adflow_trainer_run(get(), progress ? &Watch::call : nullptr, &watch, &model);
+        if (watch.thrown) std::rethrow_exception(watch.thrown);
+        detail::check(status);
+        return Model(model);
+    }
+
+    adflow_trainer *get() const noexcept { return handle_.get(); }
+
+private:
+    struct Watch {
+        const Progress &progress;
+        std::exception_ptr thrown;
+
+        static std::int32_t call(const adflow_progress *progress, void *user_data) noexcept {
+            Watch &watch = *static_cast<Watch *>(user_data);
+            try {
+                return watch.progress(*progress) ? 0 : 1;
+            } catch (...) {
+                watch.thrown = std::current_exception();
+                return 1;
+            }
+        }
+    };
+
+    detail::Owner<adflow_trainer, adflow_trainer_free> handle_;
+};
+
+} // namespace adflow
+
+#endif
