@@ -50,9 +50,9 @@ fn library() -> &'static Path {
     })
 }
 
-/// A new folder for the files of one test.
+/// A folder for the files of one test, inside the target folder.
 fn scratch(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("adflow-c-abi-{}-{name}", std::process::id()));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c-abi").join(name);
     fs::create_dir_all(&folder).unwrap();
     folder
 }
