@@ -83,7 +83,7 @@ fn load(
             if scratch.len() < needed {
                 scratch.resize(needed, 0.0);
             }
-            result = result.clone().and_then(|()| how.apply(view, scratch, out));
+            result = result.and_then(|()| how.apply(view, scratch, out));
         }
     });
     read.map_err(|error| TrainError::Image { name: images.name(index), error })?;

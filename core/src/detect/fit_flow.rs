@@ -182,7 +182,7 @@ pub(super) fn fit(
         held_out: None,
     };
     let (_, fill) = backbone.normalisation();
-    let mut random = setup.random_rotations.then(|| RandomViews {
+    let mut random = setup.random_rotations.then_some(RandomViews {
         images,
         extractor,
         seed: setup.seed,
@@ -265,5 +265,6 @@ fn stops(
     let held_out = median_score(buffers, latent, data, &data.held_out, cpu)?;
     let ratio = held_out / median_score(buffers, latent, data, watched, cpu)?;
     progress.held_out = Some(ratio);
-    Ok(!(ratio <= OVERFIT))
+    // A ratio that is no number stops as well.
+    Ok(ratio > OVERFIT || ratio.is_nan())
 }

@@ -3,9 +3,12 @@
 //! Features are the means of a frozen backbone's taps at three scales; a flow maps them to a standard normal; the score is
 //! the mean of z² over views and dimensions (cdnf eq 12: the base density only, no log-determinant). The map is the
 //! gradient of the full likelihood towards the image.
+//!
+//! Features are standardised per dimension over the training views, `(y − μ)/(sd + 1e-3)` (cdnf §4.8): backbones differ
+//! in the size of their features, and Adam's ε does not. The log-determinant of that is a constant and left out.
 
 use super::calibrate::MapPlan;
-use super::data::{self, Extractor};
+use super::data::{self, Data, Extractor};
 use super::fit_flow::{self, FlowPrograms};
 use super::options::Setup;
 use super::{Draft, Images, Method, Observer, Preset, TrainError, about};
@@ -13,12 +16,13 @@ use crate::backbones::Backbone;
 use crate::cpu::Cpu;
 use crate::flows::{self, DenseFlow, DifferNetFlow};
 use crate::graph::{Graph, TensorId};
-use crate::op::{Adam, BatchMean, FlowNll, SquareSum};
+use crate::op::{Adam, BatchMean, FlowNll, ScaleShift, SquareSum};
 use crate::params::Params;
 use crate::place::{OwnedProgram, Reuse, place};
 use crate::shape::Shape;
 use alloc::string::ToString;
 use alloc::vec;
+use alloc::vec::Vec;
 
 /// Scales of the image: full, half, quarter.
 const SCALES: u32 = 3;
@@ -88,6 +92,33 @@ pub(super) fn features_program(
     Ok(place("features", &g, &params.layout(), Reuse::Share)?)
 }
 
+/// Adds mean and deviation of each feature over the training views, and what standardises with them.
+fn add_standardisation(params: &mut Params, data: &Data) -> Result<(), TrainError> {
+    let count = (data.train.len() * data.views) as f64;
+    let mut mean = vec![0.0f64; data.len];
+    data.train_rows().for_each(|row| mean.iter_mut().zip(row).for_each(|(m, y)| *m += f64::from(*y) / count));
+    let mut variance = vec![0.0f64; data.len];
+    for row in data.train_rows() {
+        for ((v, y), m) in variance.iter_mut().zip(row).zip(&mean) {
+            let d = f64::from(*y) - m;
+            *v += d * d / count;
+        }
+    }
+    let sd: Vec<f64> = variance.iter().map(|v| libm::sqrt(*v) + 1e-3).collect();
+    let shape = Shape::vector(data.len as u32);
+    let mut add = |name: &str, values: Vec<f32>| params.add(name, shape, false, values);
+    add("features.scale", sd.iter().map(|s| (1.0 / s) as f32).collect())?;
+    add("features.shift", mean.iter().zip(&sd).map(|(m, s)| (-m / s) as f32).collect())?;
+    add("features.sd", sd.iter().map(|s| *s as f32).collect())?;
+    add("features.mean", mean.iter().map(|m| *m as f32).collect())?;
+    Ok(())
+}
+
+fn standardised(g: &mut Graph, params: &Params, y: TensorId) -> Result<TensorId, TrainError> {
+    let (scale, shift) = (g.param(params, "features.scale")?, g.param(params, "features.shift")?);
+    Ok(g.emit("standardised", ScaleShift {}, &[y, scale, shift])?)
+}
+
 /// The mean of z², the score of one view.
 fn score(g: &mut Graph, z: TensorId) -> Result<TensorId, TrainError> {
     let scale = 1.0 / g.shape(z).len() as f32;
@@ -115,10 +146,12 @@ pub(super) fn fit(
 
     let flow = Flow::of(setup, dims);
     flow.init(&mut params, setup.seed)?;
+    add_standardisation(&mut params, &data)?;
     let layout = params.layout();
 
     let mut g = Graph::new();
     let x = g.input("features", Shape::vector(dims));
+    let x = standardised(&mut g, &params, x)?;
     let (z, j) = flow.forward(&mut g, &params, x)?;
     let nll = g.emit("nll", FlowNll {}, &[z, j])?;
     let loss = g.emit("loss", BatchMean {}, &[nll])?;
@@ -129,6 +162,7 @@ pub(super) fn fit(
 
     let mut g = Graph::new();
     let x = g.input("features", Shape::vector(dims));
+    let x = standardised(&mut g, &params, x)?;
     let (z, _) = flow.forward(&mut g, &params, x)?;
     let s = score(&mut g, z)?;
     g.output("score", s);
@@ -137,11 +171,14 @@ pub(super) fn fit(
     let mut g = Graph::new();
     let z = g.input("latent", Shape::vector(dims));
     let x = flow.inverse(&mut g, &params, z)?;
+    let (scale, shift) = (g.param(&params, "features.sd")?, g.param(&params, "features.mean")?);
+    let x = g.emit("features", ScaleShift {}, &[x, scale, shift])?;
     g.output("features", x);
     let inverse = place("inverse", &g, &layout, Reuse::Share)?;
 
     let mut g = Graph::new();
     let (_, y) = pooled(&mut g, setup, backbone, &mut params)?;
+    let y = standardised(&mut g, &params, y)?;
     let (z, _) = flow.forward(&mut g, &params, y)?;
     let s = score(&mut g, z)?;
     g.output("score", s);
@@ -151,6 +188,7 @@ pub(super) fn fit(
     if setup.map {
         let mut g = Graph::new();
         let (image, y) = pooled(&mut g, setup, backbone, &mut params)?;
+        let y = standardised(&mut g, &params, y)?;
         let (z, j) = flow.forward(&mut g, &params, y)?;
         let nll = g.emit("nll", FlowNll {}, &[z, j])?;
         let loss = g.emit("loss", BatchMean {}, &[nll])?;

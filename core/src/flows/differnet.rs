@@ -35,8 +35,11 @@ impl DifferNetFlow {
     }
 
     fn check(&self) -> Result<(), BuildError> {
-        let fine =
-            self.dims >= 2 && self.dims % 2 == 0 && self.dims <= 1 << 16 && self.blocks >= 1 && self.blocks <= 64;
+        let fine = self.dims >= 2
+            && self.dims.is_multiple_of(2)
+            && self.dims <= 1 << 16
+            && self.blocks >= 1
+            && self.blocks <= 64;
         if !fine || self.width == 0 || self.width > 1 << 16 || !(self.clamp > 0.0 && self.clamp.is_finite()) {
             return Err(BuildError::Config(
                 "DifferNet's flow needs even dims, 1..=64 blocks, a width and a positive clamp",

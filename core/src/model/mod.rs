@@ -224,7 +224,7 @@ impl<'a> Model<'a> {
 
     fn check_params(&self) -> Result<(), ModelError> {
         let blocks = (self.params.len() / BLOCK) as u64;
-        if self.params.len() % BLOCK != 0 {
+        if !self.params.len().is_multiple_of(BLOCK) {
             return Err(ModelError::Section("params"));
         }
         if self.scores.iter().any(|s| !s.is_finite()) || !self.scores.is_sorted() {
@@ -385,7 +385,7 @@ impl<'a> Model<'a> {
 
     /// Bytes of parameters.
     pub fn params_bytes(&self) -> usize {
-        self.params.len() * size_of::<f32>()
+        size_of_val(self.params)
     }
 
     /// Parameters by name: shape, whether trainable, values.

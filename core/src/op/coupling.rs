@@ -59,7 +59,7 @@ pub(super) const CLAMPS: core::ops::RangeInclusive<f32> = 1e-3..=1e3;
 /// Checks the geometry; returns the shape of st.
 fn check(name: &'static str, x: Shape, groups: u32, offset: u32, active: u32, clamp: f32) -> Result<Shape, ShapeError> {
     let check = Check(name);
-    check.that(groups > 0 && x.c() % groups == 0, "groups must divide the channels")?;
+    check.that(groups > 0 && x.c().is_multiple_of(groups), "groups must divide the channels")?;
     check.that(active > 0 && offset + active <= x.c() / groups, "the active channels must lie inside the group")?;
     check.that(CLAMPS.contains(&clamp), "the clamp must lie in 0.001..=1000")?;
     check.that(x.0[3] == 1 && groups.checked_mul(2 * active).is_some(), "x must be C×H×W")?;

@@ -31,7 +31,7 @@ record! {
 fn check(name: &'static str, st: Shape, groups: u32, clamp: f32) -> Result<(), ShapeError> {
     let check = Check(name);
     check.that(
-        groups > 0 && st.c() % groups == 0 && (st.c() / groups) % 2 == 0,
+        groups > 0 && st.c().is_multiple_of(groups) && (st.c() / groups).is_multiple_of(2),
         "st must hold s and t for each group",
     )?;
     check.that(CLAMPS.contains(&clamp) && st.0[3] == 1, "the clamp must lie in 0.001..=1000 and st be C×H×W")

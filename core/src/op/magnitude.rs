@@ -18,7 +18,7 @@ record! {
 
 fn half(name: &'static str, x: Shape) -> Result<Shape, ShapeError> {
     let check = Check(name);
-    check.that(x.c() % 2 == 0 && x.0[3] == 1, "x must be 2C×H×W")?;
+    check.that(x.c().is_multiple_of(2) && x.0[3] == 1, "x must be 2C×H×W")?;
     Ok(Shape::chw(x.c() / 2, x.h(), x.w()))
 }
 
