@@ -2,6 +2,7 @@
 //! and the convolutions of AlexNet at 224×224. One sample, one thread.
 //!
 //! `cargo bench --bench conv2d -- --quick`. Throughput is in multiply-adds, two floating-point operations each.
+#![allow(missing_docs)] // The functions that criterion's macros make.
 
 use adflow::cpu::Cpu;
 use adflow::kernels::conv2d::{Conv2dShape, conv2d, conv2d_dw, conv2d_dx, conv2d_scratch};

@@ -1,6 +1,7 @@
 //! Matrix products: the sizes of dense couplings in training (96 rows) and of convolutions seen as products.
 //!
 //! `cargo bench --bench gemm -- --quick`. Throughput is in multiply-adds, two floating-point operations each.
+#![allow(missing_docs)] // The functions that criterion's macros make.
 
 use adflow::cpu::Cpu;
 use adflow::kernels::gemm::{Gemm, Matrix, gemm, gemm_scratch};
