@@ -1,7 +1,7 @@
 //! What the kernels run on: an instruction set and a set of threads.
 //!
 //! [`Isa`] is a proof: a variant other than `Portable` carries a token that only detection hands out, so a kernel that is given
-//! `Isa::Avx512` may use AVX-512 without asking again. Next: [`simd`](crate::simd) for the vectors, [`threads`](crate::threads).
+//! `Isa::Avx512` may use AVX-512 without asking again. Next: `simd` for the vectors, [`crate::threads`].
 
 use crate::simd::{self, Op, Simd};
 use crate::threads::Threads;

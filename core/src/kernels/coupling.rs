@@ -7,7 +7,7 @@
 
 //!
 //! Deep levels of a dense flow have groups of three channels. So the elements of a sample are gathered into blocks of
-//! [`BLOCK`], computed there a vector at a time, and put back; a result never depends on its place in a block.
+//! `BLOCK`, computed there a vector at a time, and put back; a result never depends on its place in a block.
 
 use crate::cpu::Cpu;
 use crate::simd::math::{atan, exp};

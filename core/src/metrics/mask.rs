@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(resize_mask(3, 1, &[0, 1, 0], 2, 1), [true, false]); // one third each: the first of equals
         assert_eq!(resize_mask(2, 2, &[0; 4], 3, 3), [false; 9]);
         assert_eq!(resize_mask(1, 1, &[1], 3, 2), [true; 6]);
-        assert_eq!(resize_mask(0, 0, &[], 0, 5), []);
+        assert_eq!(resize_mask(0, 0, &[], 0, 5), Vec::<bool>::new());
         let same: Vec<u8> = (0..35).map(|i| u8::from(i * i % 5 < 2)).collect();
         assert!(resize_mask(7, 5, &same, 7, 5).iter().zip(&same).all(|(&a, &b)| a == (b > 0)));
     }
