@@ -3,8 +3,8 @@
 //! Taps are brought to one grid and concatenated. At position p with mean μ_p and covariance Σ_p over the training images,
 //! `Σ̂_p = (1 − s)·Σ_p + s·Σ̄ + ρ·(tr Σ̄/D)·I`, where Σ̄ is the mean over positions: with few images the shared part says
 //! more than the own. The map is the Mahalanobis distance `‖L_p⁻¹(x_p − μ_p)‖`, enlarged bilinearly and blurred; the score
-//! is the mean of the largest distances of the grid. Taps, grid, s and the share of the grid are chosen for each backbone
-//! by measurement on magnetic tiles (`benches/RESULTS.md`).
+//! is the mean of the largest distances of the grid. Taps, grid, s and the share of the grid are chosen for each backbone:
+//! for `builtin` and MobileNetV2 by measurement on magnetic tiles (`benches/RESULTS.md`), for AlexNet by analogy.
 
 use super::calibrate::MapPlan;
 use super::data::{self, Extractor};
