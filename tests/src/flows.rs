@@ -1,6 +1,6 @@
 //! Both flows behind one face, and the dense flow once more as the recursion that defines it.
 
-use adflow::flows::{BuildError, DenseFlow, DifferNetFlow};
+use adflow::flows::{DenseFlow, DifferNetFlow, FlowError};
 use adflow::graph::{Graph, TensorId};
 use adflow::op::{Adam, BatchMean, FlowNll};
 use adflow::params::Params;
@@ -36,7 +36,7 @@ impl Flow {
         params
     }
 
-    fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), BuildError> {
+    fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), FlowError> {
         match self {
             Flow::Dense(f) => f.forward(g, params, x),
             Flow::DifferNet(f) => f.forward(g, params, x),

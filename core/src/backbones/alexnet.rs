@@ -19,6 +19,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
     taps: &TAPS,
     pooled_taps: &["pool5"],
+    standardise_pooled: false,
     tensors,
     emit,
 };

@@ -22,6 +22,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     shift: [-1.0; 3],
     taps: &TAPS,
     pooled_taps: &["features.13", "features.16"],
+    standardise_pooled: false,
     tensors,
     emit,
 };

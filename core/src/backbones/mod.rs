@@ -50,6 +50,8 @@ struct Architecture {
     taps: &'static [TapInfo],
     /// What [`Backbone::pooled`] reads unless told otherwise.
     pooled_taps: &'static [&'static str],
+    /// Whether a flow needs these standardised.
+    standardise_pooled: bool,
     /// Names and shapes of the tensors that the network needs.
     tensors: fn() -> Vec<(String, Shape)>,
     /// Emits ops until the emitter has seen all taps.
@@ -199,6 +201,12 @@ impl Backbone {
     /// The taps whose means describe a whole image: what [`pooled`](Self::pooled) is meant for.
     pub fn pooled_taps(&self) -> &'static [&'static str] {
         self.architecture.pooled_taps
+    }
+
+    /// Whether a flow should see pooled features standardised per dimension rather than as they are: yes where they are
+    /// small or lie far from zero for their spread (`detect/flow.rs` has the measurement).
+    pub fn standardise_pooled(&self) -> bool {
+        self.architecture.standardise_pooled
     }
 
     /// Emits the network up to the deepest of `taps` and returns their maps, in the order asked for.

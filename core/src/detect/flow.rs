@@ -4,8 +4,11 @@
 //! the mean of z² over views and dimensions (cdnf eq 12: the base density only, no log-determinant). The map is the
 //! gradient of the full likelihood towards the image.
 //!
-//! Features are standardised per dimension over the training views, `(y − μ)/(sd + 1e-3)` (cdnf §4.8): backbones differ
-//! in the size of their features, and Adam's ε does not. The log-determinant of that is a constant and left out.
+//! Features of pretrained networks go into the flow as they are, as in the papers. Those of `builtin` are a few hundredths
+//! wide, which Adam's ε drowns, so they are standardised per dimension over the training views, `(y − μ)/(sd + 1e-3)`
+//! (cdnf §4.8); the log-determinant of that is a constant and left out. Image AUROC on magnetic tiles, grouped, where
+//! held-out parts end the training, three seeds: MobileNetV2 as it is 0.832, standardised 0.812; one factor for all
+//! dimensions lies between. `builtin` standardised 0.71, with one factor for all dimensions 0.68 (one seed).
 
 use super::calibrate::MapPlan;
 use super::data::{self, Data, Extractor};
@@ -46,21 +49,21 @@ impl Flow {
         }
     }
 
-    fn init(&self, params: &mut Params, seed: u64) -> Result<(), flows::BuildError> {
+    fn init(&self, params: &mut Params, seed: u64) -> Result<(), flows::FlowError> {
         match self {
             Flow::Dense(f) => f.init(params, seed),
             Flow::DifferNet(f) => f.init(params, seed),
         }
     }
 
-    fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), flows::BuildError> {
+    fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), flows::FlowError> {
         match self {
             Flow::Dense(f) => f.forward(g, params, x),
             Flow::DifferNet(f) => f.forward(g, params, x),
         }
     }
 
-    fn inverse(&self, g: &mut Graph, params: &Params, z: TensorId) -> Result<TensorId, flows::BuildError> {
+    fn inverse(&self, g: &mut Graph, params: &Params, z: TensorId) -> Result<TensorId, flows::FlowError> {
         match self {
             Flow::Dense(f) => f.inverse(g, params, z),
             Flow::DifferNet(f) => f.inverse(g, params, z),
@@ -114,7 +117,11 @@ fn add_standardisation(params: &mut Params, data: &Data) -> Result<(), TrainErro
     Ok(())
 }
 
-fn standardised(g: &mut Graph, params: &Params, y: TensorId) -> Result<TensorId, TrainError> {
+/// What the flow sees of features.
+fn flow_input(g: &mut Graph, params: &Params, backbone: &Backbone, y: TensorId) -> Result<TensorId, TrainError> {
+    if !backbone.standardise_pooled() {
+        return Ok(y);
+    }
     let (scale, shift) = (g.param(params, "features.scale")?, g.param(params, "features.shift")?);
     Ok(g.emit("standardised", ScaleShift {}, &[y, scale, shift])?)
 }
@@ -146,12 +153,14 @@ pub(super) fn fit(
 
     let flow = Flow::of(setup, dims);
     flow.init(&mut params, setup.seed)?;
-    add_standardisation(&mut params, &data)?;
+    if backbone.standardise_pooled() {
+        add_standardisation(&mut params, &data)?;
+    }
     let layout = params.layout();
 
     let mut g = Graph::new();
     let x = g.input("features", Shape::vector(dims));
-    let x = standardised(&mut g, &params, x)?;
+    let x = flow_input(&mut g, &params, backbone, x)?;
     let (z, j) = flow.forward(&mut g, &params, x)?;
     let nll = g.emit("nll", FlowNll {}, &[z, j])?;
     let loss = g.emit("loss", BatchMean {}, &[nll])?;
@@ -162,7 +171,7 @@ pub(super) fn fit(
 
     let mut g = Graph::new();
     let x = g.input("features", Shape::vector(dims));
-    let x = standardised(&mut g, &params, x)?;
+    let x = flow_input(&mut g, &params, backbone, x)?;
     let (z, _) = flow.forward(&mut g, &params, x)?;
     let s = score(&mut g, z)?;
     g.output("score", s);
@@ -170,15 +179,17 @@ pub(super) fn fit(
 
     let mut g = Graph::new();
     let z = g.input("latent", Shape::vector(dims));
-    let x = flow.inverse(&mut g, &params, z)?;
-    let (scale, shift) = (g.param(&params, "features.sd")?, g.param(&params, "features.mean")?);
-    let x = g.emit("features", ScaleShift {}, &[x, scale, shift])?;
+    let mut x = flow.inverse(&mut g, &params, z)?;
+    if backbone.standardise_pooled() {
+        let (scale, shift) = (g.param(&params, "features.sd")?, g.param(&params, "features.mean")?);
+        x = g.emit("features", ScaleShift {}, &[x, scale, shift])?;
+    }
     g.output("features", x);
     let inverse = place("inverse", &g, &layout, Reuse::Share)?;
 
     let mut g = Graph::new();
     let (_, y) = pooled(&mut g, setup, backbone, &mut params)?;
-    let y = standardised(&mut g, &params, y)?;
+    let y = flow_input(&mut g, &params, backbone, y)?;
     let (z, _) = flow.forward(&mut g, &params, y)?;
     let s = score(&mut g, z)?;
     g.output("score", s);
@@ -188,7 +199,7 @@ pub(super) fn fit(
     if setup.map {
         let mut g = Graph::new();
         let (image, y) = pooled(&mut g, setup, backbone, &mut params)?;
-        let y = standardised(&mut g, &params, y)?;
+        let y = flow_input(&mut g, &params, backbone, y)?;
         let (z, j) = flow.forward(&mut g, &params, y)?;
         let nll = g.emit("nll", FlowNll {}, &[z, j])?;
         let loss = g.emit("loss", BatchMean {}, &[nll])?;

@@ -174,7 +174,7 @@ macro_rules! internal {
         })*
     };
 }
-internal!(GraphError, ParamError, PlanError, SessionError, ModelError, ScoreError, flows::BuildError);
+internal!(GraphError, ParamError, PlanError, SessionError, ModelError, ScoreError, flows::FlowError);
 
 impl From<backbones::BuildError> for TrainError {
     fn from(error: backbones::BuildError) -> TrainError {

@@ -8,7 +8,7 @@
 //! children. Subnets have two hidden layers of width max(⌊H/2^level⌋, 8); their
 //! last layer starts at zero, so a fresh flow only permutes.
 
-use super::{BuildError, Init, add_linear};
+use super::{FlowError, Init, add_linear};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::op::{Concat, Coupling, Linear, LogDet, Permute, Slice};
@@ -111,10 +111,10 @@ impl DenseFlow {
         DenseFlow { dims, blocks: 3, width: 768, clamp: 2.0, zero_last: true }
     }
 
-    fn check(&self) -> Result<(), BuildError> {
+    fn check(&self) -> Result<(), FlowError> {
         let fine = self.dims >= 2 && self.dims <= 1 << 16 && self.blocks >= 1 && self.blocks <= 64;
         if !fine || self.width == 0 || self.width > 1 << 16 || !(self.clamp > 0.0 && self.clamp.is_finite()) {
-            return Err(BuildError::Config(
+            return Err(FlowError::Config(
                 "a dense flow needs 2..=65536 dims, 1..=64 blocks, a width and a positive clamp",
             ));
         }
@@ -130,7 +130,7 @@ impl DenseFlow {
     }
 
     /// Adds the flow's parameters, drawn from `seed`.
-    pub fn init(&self, params: &mut Params, seed: u64) -> Result<(), BuildError> {
+    pub fn init(&self, params: &mut Params, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         let levels = levels(self.dims);
         for (level, order) in levels.iter().enumerate().filter_map(|(i, l)| Some((i, l.order.as_ref()?))) {
@@ -165,7 +165,7 @@ impl DenseFlow {
         run: &Run,
         x: TensorId,
         width: u32,
-    ) -> Result<TensorId, BuildError> {
+    ) -> Result<TensorId, FlowError> {
         let first = Linear { share: 2, offset: 0, stride: run.size, act: Activation::Relu };
         let second = Linear { share: 1, offset: 0, stride: width, act: Activation::Relu };
         let third = Linear { share: 1, offset: 0, stride: width, act: Activation::None };
@@ -187,7 +187,7 @@ impl DenseFlow {
         x: TensorId,
         mut j: Option<TensorId>,
         inverse: bool,
-    ) -> Result<(TensorId, Option<TensorId>), BuildError> {
+    ) -> Result<(TensorId, Option<TensorId>), FlowError> {
         let (block, level, Level { order, runs }) = at;
         let order = match order {
             Some(_) => Some(g.param(params, &format!("level{level}.order"))?),
@@ -233,7 +233,7 @@ impl DenseFlow {
     }
 
     /// Emits the forward direction: latent z and log_det (one number per sample) of features x.
-    pub fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), BuildError> {
+    pub fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), FlowError> {
         self.check()?;
         let levels = levels(self.dims);
         let (mut h, mut j) = (x, None);
@@ -244,11 +244,11 @@ impl DenseFlow {
                 (h, j) = self.level(g, params, (block, i, level), h, j, false)?;
             }
         }
-        j.map(|j| (h, j)).ok_or(BuildError::Config("a dense flow needs at least one coupling"))
+        j.map(|j| (h, j)).ok_or(FlowError::Config("a dense flow needs at least one coupling"))
     }
 
     /// Emits the inverse direction: features of latent z.
-    pub fn inverse(&self, g: &mut Graph, params: &Params, z: TensorId) -> Result<TensorId, BuildError> {
+    pub fn inverse(&self, g: &mut Graph, params: &Params, z: TensorId) -> Result<TensorId, FlowError> {
         self.check()?;
         let levels = levels(self.dims);
         let mut h = z;

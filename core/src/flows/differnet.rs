@@ -5,7 +5,7 @@
 //! Subnets: three hidden layers with relu. Permutations are those of NumPy's legacy generator seeded with the block's
 //! number, because published weights rely on them and do not contain them.
 
-use super::{BuildError, Init, add_linear};
+use super::{FlowError, Init, add_linear};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::op::{Coupling, Linear, LogDet, Permute};
@@ -34,14 +34,14 @@ impl DifferNetFlow {
         DifferNetFlow { dims, blocks: 8, width: 2048, clamp: 3.0 }
     }
 
-    fn check(&self) -> Result<(), BuildError> {
+    fn check(&self) -> Result<(), FlowError> {
         let fine = self.dims >= 2
             && self.dims.is_multiple_of(2)
             && self.dims <= 1 << 16
             && self.blocks >= 1
             && self.blocks <= 64;
         if !fine || self.width == 0 || self.width > 1 << 16 || !(self.clamp > 0.0 && self.clamp.is_finite()) {
-            return Err(BuildError::Config(
+            return Err(FlowError::Config(
                 "DifferNet's flow needs even dims, 1..=64 blocks, a width and a positive clamp",
             ));
         }
@@ -49,7 +49,7 @@ impl DifferNetFlow {
     }
 
     /// Adds the flow's parameters, drawn from `seed`.
-    pub fn init(&self, params: &mut Params, seed: u64) -> Result<(), BuildError> {
+    pub fn init(&self, params: &mut Params, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         let (half, h) = (self.dims / 2, self.width);
         for block in 0..self.blocks {
@@ -75,7 +75,7 @@ impl DifferNetFlow {
         at: (u32, u32),
         x: TensorId,
         inverse: bool,
-    ) -> Result<(TensorId, TensorId), BuildError> {
+    ) -> Result<(TensorId, TensorId), FlowError> {
         let (block, subnet) = at;
         let half = self.dims / 2;
         let (reads, changes) = if subnet == 2 { (half, 0) } else { (0, half) };
@@ -92,7 +92,7 @@ impl DifferNetFlow {
     }
 
     /// Emits the forward direction: latent z and log_det (one number per sample) of features x.
-    pub fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), BuildError> {
+    pub fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), FlowError> {
         self.check()?;
         let (mut h, mut j) = (x, None);
         for block in 0..self.blocks {
@@ -106,11 +106,11 @@ impl DifferNetFlow {
                 j = Some(g.emit(&format!("block{block}.log_det{subnet}"), log_det, &inputs)?);
             }
         }
-        j.map(|j| (h, j)).ok_or(BuildError::Config("the flow needs at least one block"))
+        j.map(|j| (h, j)).ok_or(FlowError::Config("the flow needs at least one block"))
     }
 
     /// Emits the inverse direction: features of latent z.
-    pub fn inverse(&self, g: &mut Graph, params: &Params, z: TensorId) -> Result<TensorId, BuildError> {
+    pub fn inverse(&self, g: &mut Graph, params: &Params, z: TensorId) -> Result<TensorId, FlowError> {
         self.check()?;
         let mut h = z;
         for block in (0..self.blocks).rev() {

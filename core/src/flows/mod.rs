@@ -18,9 +18,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Why a flow, backbone or detector cannot be built.
+/// Why a flow cannot be built.
 #[derive(Clone, Debug, PartialEq)]
-pub enum BuildError {
+pub enum FlowError {
     /// The graph refuses an op.
     Graph(GraphError),
     /// A parameter cannot be added.
@@ -29,27 +29,27 @@ pub enum BuildError {
     Config(&'static str),
 }
 
-impl fmt::Display for BuildError {
+impl fmt::Display for FlowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BuildError::Graph(e) => write!(f, "{e}"),
-            BuildError::Param(e) => write!(f, "{e}"),
-            BuildError::Config(rule) => f.write_str(rule),
+            FlowError::Graph(e) => write!(f, "{e}"),
+            FlowError::Param(e) => write!(f, "{e}"),
+            FlowError::Config(rule) => f.write_str(rule),
         }
     }
 }
 
-impl core::error::Error for BuildError {}
+impl core::error::Error for FlowError {}
 
-impl From<GraphError> for BuildError {
-    fn from(error: GraphError) -> BuildError {
-        BuildError::Graph(error)
+impl From<GraphError> for FlowError {
+    fn from(error: GraphError) -> FlowError {
+        FlowError::Graph(error)
     }
 }
 
-impl From<ParamError> for BuildError {
-    fn from(error: ParamError) -> BuildError {
-        BuildError::Param(error)
+impl From<ParamError> for FlowError {
+    fn from(error: ParamError) -> FlowError {
+        FlowError::Param(error)
     }
 }
 
@@ -63,7 +63,7 @@ enum Init {
 }
 
 /// Adds weight (groups×out×in) and bias (groups·out) of a grouped linear layer as `name.w` and `name.b`.
-fn add_linear(params: &mut Params, name: &str, dims: [u32; 3], init: Init, rng: &mut Rng) -> Result<(), BuildError> {
+fn add_linear(params: &mut Params, name: &str, dims: [u32; 3], init: Init, rng: &mut Rng) -> Result<(), FlowError> {
     let [groups, out, features] = dims;
     let bound = 1.0 / libm::sqrtf(features as f32);
     let mut draw = |n: usize| -> Vec<f32> {
