@@ -32,7 +32,7 @@ fn sources() -> Vec<PathBuf> {
         .to_vec()
 }
 
-/// The folder with libadflow.so and libadflow.a, built as this test was.
+/// The folder with libadflow.so, libadflow.a and the program `adflow`, built as this test was.
 fn library() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -43,9 +43,9 @@ fn library() -> &'static Path {
             other => other,
         };
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "-p", "adflow-ffi", "--profile", profile, "--target-dir"]);
+        cargo.args(["build", "--quiet", "-p", "adflow-ffi", "-p", "adflow-cli", "--profile", profile, "--target-dir"]);
         cargo.arg(folder.parent().unwrap()).current_dir(repository());
-        assert!(cargo.status().unwrap().success(), "the library does not build");
+        assert!(cargo.status().unwrap().success(), "library and program do not build");
         folder
     })
 }
@@ -178,6 +178,8 @@ struct Expected {
     map: String,
     /// The colour image as a PPM file.
     picture: String,
+    /// The same as a BMP file, which the command line reads.
+    bitmap: String,
     /// The largest value of the map at the image's own size, and where it is.
     strangest: (f32, usize),
 }
@@ -213,6 +215,7 @@ fn expected() -> &'static Expected {
         let bytes: Vec<u8> = resized(50, 40).iter().flat_map(|v| v.to_ne_bytes()).collect();
         fs::write(path("map"), bytes).unwrap();
         fs::write(path("part.adflow"), &trained.model).unwrap();
+        fs::write(path("part.bmp"), bitmap(&rgb)).unwrap();
         fs::write(path("part.ppm"), [format!("P6\n{WIDTH} {HEIGHT}\n255\n").into_bytes(), rgb].concat()).unwrap();
         Expected {
             model: path("part.adflow"),
@@ -221,9 +224,24 @@ fn expected() -> &'static Expected {
             rgb_score: score,
             map: path("map"),
             picture: path("part.ppm"),
+            bitmap: path("part.bmp"),
             strangest,
         }
     })
+}
+
+/// A colour image as an uncompressed BMP file.
+fn bitmap(rgb: &[u8]) -> Vec<u8> {
+    assert!(WIDTH.is_multiple_of(4), "rows need padding");
+    let words = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let pixels = rgb.len() as u32;
+    let planes_and_bits = 1 | 24 << 16;
+    let mut file = [&b"BM"[..], &words(&[54 + pixels, 0, 54])].concat();
+    file.extend(words(&[40, WIDTH, HEIGHT, planes_and_bits, 0, pixels, 0, 0, 0, 0]));
+    // Rows run upwards, samples are blue, green, red.
+    let rows = rgb.chunks_exact(3 * WIDTH as usize).rev();
+    file.extend(rows.flat_map(|row| row.chunks_exact(3).flat_map(|p| [p[2], p[1], p[0]])));
+    file
 }
 
 fn hex(bits: u32) -> String {
@@ -286,6 +304,20 @@ fn example_inspect() {
             assert!(!output.stderr.is_empty() && output.stdout.is_empty());
         }
     }
+}
+
+/// What the C example prints, the command line prints: both come from the same bits.
+#[test]
+fn c_scores_are_those_of_the_command_line() {
+    let e = expected();
+    let printed = run(&library().join("adflow"), &["inspect", &e.model, &e.bitmap, "--json"]);
+    let after = printed.split("\"score\":").nth(1).expect(&printed);
+    let found: f32 = after.trim_start().split([',', '}', '\n']).next().unwrap().trim().parse().expect(&printed);
+    assert_eq!(found.to_bits(), e.rgb, "{printed}");
+    let Some(program) = compile("examples/c/inspect.c", Link::Shared, &scratch("command_line")) else { return };
+    let from_c = run(&program, &[&e.model, &e.picture]);
+    let in_c: f32 = from_c.split([' ', ':']).nth(1).unwrap().parse().unwrap();
+    assert_eq!(in_c.to_bits(), found.to_bits(), "{from_c}{printed}");
 }
 
 #[test]
