@@ -7,8 +7,8 @@
 
 use crate::cpu::Cpu;
 use crate::image::{
-    ImageError, ImageView, Preprocess, d4_inverse, gaussian_blur, gaussian_blur_scratch_len, rotate_cubic,
-    rotate_nearest, view_d4,
+    GridPlace, ImageError, ImageView, Preprocess, d4_inverse, enlarge, gaussian_blur, gaussian_blur_scratch_len,
+    rotate_cubic, rotate_nearest, view_d4,
 };
 use crate::model::{DetectorRecord, MapKind, Model, ViewKind};
 use crate::plan::Program;
@@ -217,8 +217,7 @@ impl<'m> Scorer<'m> {
                     views.add_gradient(view, session.output("gradient").unwrap_or(&[]), &mut planes, map);
                 }
                 (MapKind::Program, _) => {
-                    planes.turned.copy_from_slice(session.output("map").unwrap_or(&[]));
-                    views.add_map(view, &mut planes, map);
+                    views.add_map(view, session.output("map").unwrap_or(&[]), &mut planes, map);
                 }
                 (MapKind::Gradient, None) | (MapKind::None, _) => {}
             }
@@ -294,8 +293,10 @@ impl Views<'_> {
         }
     }
 
-    fn add_map(&self, view: usize, planes: &mut MapPlanes<'_>, map: &mut [f32]) {
-        let side = self.detector.map_width as usize;
+    fn add_map(&self, view: usize, grid: &[f32], planes: &mut MapPlanes<'_>, map: &mut [f32]) {
+        let (side, steps) = (self.detector.map_width as usize, self.detector.map_steps as usize);
+        let place = GridPlace { first: self.detector.map_first, stride: self.detector.map_stride };
+        enlarge(place, steps, grid, side, &mut planes.back[..steps * side], planes.turned);
         self.turn_back(view, side, planes);
         gaussian_blur(side, side, self.detector.map_blur, planes.back, planes.blur);
         for (m, b) in map.iter_mut().zip(&*planes.back) {

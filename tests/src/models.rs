@@ -70,13 +70,17 @@ pub fn map_model() -> Vec<u8> {
     let white = g.emit("white", PositionLinear {}, &[x, weight, bias]).expect("shapes fit");
     let distance = SquareSum { scale: 1.0, per_position: true, root: true };
     let distance = g.emit("distance", distance, &[white]).expect("shapes fit");
-    let resize = Resize { h: SIZE, w: SIZE, mode: Interpolation::Bilinear };
-    let map = g.emit("map", resize, &[distance]).expect("shapes fit");
     let score = g.emit("score", TopMean { k: 5 }, &[distance]).expect("shapes fit");
-    g.output("map", map);
+    g.output("map", distance);
     g.output("score", score);
     let plan = place("score", &g, &params.layout(), Reuse::Share).expect("a valid plan");
-    write(detector(MapKind::Program, ViewKind::Symmetries, 4), &params, &[plan])
+    let place = DetectorRecord {
+        map_steps: h,
+        map_first: 0.5,
+        map_stride: 2.0,
+        ..detector(MapKind::Program, ViewKind::Symmetries, 4)
+    };
+    write(place, &params, &[plan])
 }
 
 /// A flow over pooled features: score from program `score`, map from the gradient of program `localize`, three views.

@@ -573,3 +573,46 @@ fn builtin_sees_colour_in_the_colour_tap_only_and_hardly_sees_exposure() {
         assert!((a / b - 1.0).abs() < 0.04, "{a} {b}");
     }
 }
+
+/// Middle of the columns of an image that a tap's step depends on, found by changing one column after the other.
+fn measured_centre(backbone: &Backbone, tap: &str, side: u32, step: usize, expected: f32) -> f32 {
+    let emit = |g: &mut Graph, params: &mut Params| {
+        let x = g.input("image", Shape::chw(3, side, side));
+        backbone.emit(g, params, "", x, &[tap]).unwrap()
+    };
+    let plain = image(side, side);
+    let mut reached = Vec::new();
+    let near = (expected as usize).saturating_sub(140)..(expected as usize + 141).min(side as usize);
+    let (mut g, mut params) = (Graph::new(), Params::new());
+    let map = emit(&mut g, &mut params);
+    let mut column_of_step = |x: &[f32]| -> Vec<f32> {
+        let (shape, values) = run(&mut g, &params, x, 1, &map).remove(0);
+        values.into_iter().skip(step).step_by(shape.w() as usize).collect()
+    };
+    let before = column_of_step(&plain);
+    for column in near {
+        let mut changed = plain.clone();
+        changed.iter_mut().skip(column).step_by(side as usize).for_each(|v| *v = 0.4 - 2.0 * *v);
+        if column_of_step(&changed) != before {
+            reached.push(column);
+        }
+    }
+    (*reached.first().unwrap() + *reached.last().unwrap()) as f32 / 2.0
+}
+
+#[test]
+fn taps_lie_where_they_say() {
+    for (name, tap, side, step) in [
+        ("alexnet", "conv1", 224, 20),
+        ("alexnet", "conv5", 288, 8),
+        ("mobilenet_v2", "features.6", 160, 10),
+        ("mobilenet_v2", "features.6", 157, 10),
+        ("mobilenet_v2", "features.13", 288, 8),
+    ] {
+        let backbone = backbone(name);
+        let info = backbone.tap(tap).unwrap();
+        let expected = backbone.centre(&info, side) + (info.stride as usize * step) as f32;
+        let found = measured_centre(&backbone, tap, side, step, expected);
+        assert_eq!(found, expected, "{name} {tap} at {side}");
+    }
+}

@@ -211,3 +211,76 @@ fn an_image_that_cannot_be_read_is_named() {
     let error = fit(&Broken(shapes(9, 12, false), 7), &options(Method::Gauss), 1).unwrap_err();
     assert_eq!(error.to_string(), "frame 7: truncated");
 }
+
+/// A texture that differs from frame to frame, and a bright spot in it.
+fn texture(seed: u64, index: u64, side: u32, spot: Option<(f32, f32)>) -> Vec<u8> {
+    let mut rng = Rng::new(seed, index, 9);
+    let light = rng.range(95.0..105.0);
+    let mut pixel = |p: u32| {
+        let (x, y) = ((p % side) as f32, (p / side) as f32);
+        let distance = spot.map_or(f32::MAX, |(cx, cy)| (x - cx).hypot(y - cy));
+        (light + rng.range(-12.0..12.0) + if distance < 6.0 { 110.0 } else { 0.0 }) as u8
+    };
+    (0..side * side).map(&mut pixel).collect()
+}
+
+/// Frames of any side.
+struct Squares(u32, Vec<Vec<u8>>);
+
+impl Images for Squares {
+    fn len(&self) -> usize {
+        self.1.len()
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("square {index}")
+    }
+
+    fn with(&self, index: usize, f: &mut dyn FnMut(&ImageView<'_>)) -> Result<(), String> {
+        f(&ImageView::grey_u8(self.0, self.0, &self.1[index]).map_err(|e| e.to_string())?);
+        Ok(())
+    }
+}
+
+/// Mean distance, right and down, of the middle of the map's highest part from a spot, over spots in all quarters.
+fn map_offset(backbone: &Backbone, side: u32, views: u32) -> (f32, f32) {
+    let good = Squares(side, (0..24).map(|i| texture(1, i, side, None)).collect());
+    let options = TrainOptions { size: Some(side), views: Some(views), held_out: 0.0, ..options(Method::Padim) };
+    let trained = train(&good, backbone, &options, &Threads::new(2), &mut Silent, None).unwrap();
+    let model = OwnedModel::from_bytes(&trained.model).unwrap();
+    let threads = Threads::new(2);
+    let options = ScorerOptions::default();
+    let mut memory = vec![0.0; Scorer::memory_len(&model.model(), &options, threads.count()).unwrap()];
+    let mut scorer = Scorer::new(model.model(), &options, Cpu::detect(&threads), &mut memory).unwrap();
+    let mut map = vec![0.0; (side * side) as usize];
+    // Places that are spread evenly over the steps of a grid, so that its coarseness cancels.
+    let places: Vec<(f32, f32)> = (0..16)
+        .map(|i| {
+            (side as f32 * (0.25 + i as f32 / 32.0) + i as f32 * 2.1, side as f32 * (0.72 - (i * 7 % 16) as f32 / 35.0))
+        })
+        .collect();
+    let mut sum = (0.0, 0.0);
+    for (i, &(x, y)) in places.iter().enumerate() {
+        let frame = texture(2, i as u64, side, Some((x, y)));
+        scorer.score_with_map(&ImageView::grey_u8(side, side, &frame).unwrap(), &mut map).unwrap();
+        let most = map.iter().copied().fold(f32::MIN, f32::max);
+        let mut middle = (0.0f64, 0.0f64, 0.0f64);
+        for (p, &m) in map.iter().enumerate().filter(|(_, m)| **m > 0.6 * most) {
+            let weight = f64::from(m - 0.6 * most);
+            let (px, py) = ((p as u32 % side) as f64, (p as u32 / side) as f64);
+            middle = (middle.0 + weight * px, middle.1 + weight * py, middle.2 + weight);
+        }
+        let (dx, dy) = ((middle.0 / middle.2) as f32 - x, (middle.1 / middle.2) as f32 - y);
+        println!("{} {side} {views}: spot at ({x:.0}, {y:.0}), map off by ({dx:.1}, {dy:.1})", backbone.name());
+        sum = (sum.0 + dx / places.len() as f32, sum.1 + dy / places.len() as f32);
+    }
+    sum
+}
+
+#[test]
+fn a_spot_lies_in_the_map_where_it_lies_in_the_image() {
+    for (side, views) in [(448, 1), (320, 1), (320, 4)] {
+        let (x, y) = map_offset(&Backbone::builtin(), side, views);
+        assert!(x.abs() < 4.0 && y.abs() < 4.0, "builtin at {side}, {views} views: off by ({x}, {y})");
+    }
+}

@@ -19,6 +19,8 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
     taps: &TAPS,
     pooled_taps: &["pool5"],
+    // Stride 4 sees 11 pixels from −2 on, each pooling without padding moves half a step further: 3, 7, 15, 31.
+    centre: |stride, _| (stride - 1) as f32,
     standardise_pooled: false,
     tensors,
     emit,

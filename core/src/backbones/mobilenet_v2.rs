@@ -22,6 +22,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     shift: [-1.0; 3],
     taps: &TAPS,
     pooled_taps: &["features.13", "features.16"],
+    centre,
     standardise_pooled: false,
     tensors,
     emit,
@@ -72,6 +73,16 @@ const fn taps() -> [TapInfo; 17] {
         group += 1;
     }
     taps
+}
+
+/// At stride 2 an even side is padded below only, which moves the centre by a step; an odd one evenly.
+fn centre(stride: u32, side: u32) -> f32 {
+    let (mut centre, mut step, mut side) = (0, 1, side);
+    while step < stride {
+        centre += if side % 2 == 0 { step } else { 0 };
+        (step, side) = (2 * step, side.div_ceil(2));
+    }
+    centre as f32
 }
 
 /// One inverted residual block.

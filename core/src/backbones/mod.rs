@@ -50,6 +50,8 @@ struct Architecture {
     taps: &'static [TapInfo],
     /// What [`Backbone::pooled`] reads unless told otherwise.
     pooled_taps: &'static [&'static str],
+    /// [`Backbone::centre`] of taps with this stride, for images of this side.
+    centre: fn(stride: u32, side: u32) -> f32,
     /// Whether a flow needs these standardised.
     standardise_pooled: bool,
     /// Names and shapes of the tensors that the network needs.
@@ -201,6 +203,12 @@ impl Backbone {
     /// The taps whose means describe a whole image: what [`pooled`](Self::pooled) is meant for.
     pub fn pooled_taps(&self) -> &'static [&'static str] {
         self.architecture.pooled_taps
+    }
+
+    /// Where a tap's map lies in a square image of this side: the pixel at the centre of what its first step sees, 0 being
+    /// the centre of the first pixel. The next step is centred [`TapInfo::stride`] pixels further.
+    pub fn centre(&self, tap: &TapInfo, side: u32) -> f32 {
+        (self.architecture.centre)(tap.stride, side)
     }
 
     /// Whether a flow should see pooled features standardised per dimension rather than as they are: yes where they are

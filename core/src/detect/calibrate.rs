@@ -5,7 +5,7 @@ use super::options::Setup;
 use super::{Draft, Images, Observer, Phase, TrainError, Trained, data, report};
 use crate::backbones::Backbone;
 use crate::cpu::Cpu;
-use crate::image::ImageView;
+use crate::image::{GridPlace, ImageView};
 use crate::model::{DetectorRecord, MapKind, ModelWriter, OwnedModel};
 use crate::score::{ScoreError, Scorer, ScorerOptions};
 use crate::threshold::Threshold;
@@ -21,26 +21,31 @@ const MAPS: usize = 24;
 pub(super) struct MapPlan {
     kind: MapKind,
     blur: f32,
+    /// Side of the grid that is enlarged, and where it lies.
+    grid: Option<(u32, GridPlace)>,
 }
 
 impl MapPlan {
     pub fn none() -> MapPlan {
-        MapPlan { kind: MapKind::None, blur: 0.0 }
+        MapPlan { kind: MapKind::None, blur: 0.0, grid: None }
     }
 
     /// DifferNet's gradient map, σ = 3 pixels.
     pub fn gradient() -> MapPlan {
-        MapPlan { kind: MapKind::Gradient, blur: 3.0 }
+        MapPlan { kind: MapKind::Gradient, blur: 3.0, grid: None }
     }
 
     /// PaDiM's map, σ = 4 pixels.
-    pub fn program() -> MapPlan {
-        MapPlan { kind: MapKind::Program, blur: 4.0 }
+    pub fn program(steps: u32, place: GridPlace) -> MapPlan {
+        MapPlan { kind: MapKind::Program, blur: 4.0, grid: Some((steps, place)) }
     }
 
     fn apply(&self, d: &mut DetectorRecord) {
         let side = if self.kind == MapKind::None { 0 } else { d.size };
         (d.map_kind, d.map_width, d.map_height, d.map_blur) = (self.kind as u32, side, side, self.blur);
+        if let Some((steps, place)) = self.grid {
+            (d.map_steps, d.map_first, d.map_stride) = (steps, place.first, place.stride);
+        }
     }
 }
 

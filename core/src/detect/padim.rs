@@ -2,9 +2,10 @@
 //!
 //! Taps are brought to one grid and concatenated. At position p with mean μ_p and covariance Σ_p over the training images,
 //! `Σ̂_p = (1 − s)·Σ_p + s·Σ̄ + ρ·(tr Σ̄/D)·I`, where Σ̄ is the mean over positions: with few images the shared part says
-//! more than the own. The map is the Mahalanobis distance `‖L_p⁻¹(x_p − μ_p)‖`, enlarged bilinearly and blurred; the score
-//! is the mean of the largest distances of the grid. Taps, grid, s and the share of the grid are chosen for each backbone:
-//! for `builtin` and MobileNetV2 by measurement on magnetic tiles (`benches/RESULTS.md`), for AlexNet by analogy.
+//! more than the own. The map is the Mahalanobis distance `‖L_p⁻¹(x_p − μ_p)‖`, enlarged to the pixels that the backbone
+//! looked at, and blurred; the score is the mean of the largest distances of the grid. Taps, s and the share of the grid
+//! are chosen for each backbone: for `builtin` and MobileNetV2 by measurement on magnetic tiles (`benches/RESULTS.md`), for
+//! AlexNet by analogy.
 
 use super::calibrate::MapPlan;
 use super::data::{self, Extractor};
@@ -14,6 +15,7 @@ use super::{Draft, Images, Observer, Phase, TrainError, about, report};
 use crate::backbones::Backbone;
 use crate::cpu::Cpu;
 use crate::graph::{Graph, TensorId};
+use crate::image::GridPlace;
 use crate::linalg::Moments;
 use crate::op::{Concat, Interpolation, PositionLinear, Resize, SquareSum, TopMean};
 use crate::params::Params;
@@ -31,8 +33,6 @@ struct Recipe {
     taps: &'static [&'static str],
     /// Read as well where the images have colour.
     colour_taps: &'static [&'static str],
-    /// Pixels of the image for one step of the grid.
-    stride: u32,
     /// s, the part of the covariance that all positions share.
     shared: f64,
     /// Share of the grid whose mean distance is the score; 0 is the maximum.
@@ -42,23 +42,14 @@ struct Recipe {
 
 fn recipe(backbone: &Backbone) -> Recipe {
     match backbone.name() {
-        "builtin" => Recipe {
-            taps: &["builtin.coarse"],
-            colour_taps: &["builtin.colour"],
-            stride: 32,
-            shared: 0.0,
-            top: 0.0,
-            size: 448,
-        },
-        "mobilenet_v2" => Recipe {
-            taps: &["features.6", "features.13"],
-            stride: 16,
-            shared: 0.5,
-            top: 0.05,
-            size: 224,
-            colour_taps: &[],
-        },
-        _ => Recipe { taps: backbone.pooled_taps(), stride: 16, shared: 0.5, top: 0.05, size: 224, colour_taps: &[] },
+        "builtin" => {
+            Recipe { taps: &["builtin.coarse"], colour_taps: &["builtin.colour"], shared: 0.0, top: 0.0, size: 448 }
+        }
+        "mobilenet_v2" => {
+            Recipe { taps: &["features.6", "features.13"], shared: 0.5, top: 0.05, size: 224, colour_taps: &[] }
+        }
+        "alexnet" => Recipe { taps: &["conv5"], shared: 0.5, top: 0.05, size: 224, colour_taps: &[] },
+        _ => Recipe { taps: backbone.pooled_taps(), shared: 0.5, top: 0.05, size: 224, colour_taps: &[] },
     }
 }
 
@@ -67,25 +58,32 @@ pub(super) fn default_size(backbone: &Backbone) -> u32 {
     recipe(backbone).size
 }
 
-/// Taps of an image on one grid.
+/// Taps of an image on the grid of the coarsest, and where that lies.
 fn grid(
     g: &mut Graph,
     setup: &Setup,
     backbone: &Backbone,
     params: &mut Params,
     colour: bool,
-) -> Result<TensorId, TrainError> {
+) -> Result<(TensorId, GridPlace), TrainError> {
     let recipe = recipe(backbone);
     let mut taps = recipe.taps.to_vec();
     if colour {
         taps.extend_from_slice(recipe.colour_taps);
     }
     let image = g.input("image", Shape::chw(3, setup.size, setup.size));
-    let side = setup.size.div_ceil(recipe.stride);
     let maps = backbone.emit(g, params, "backbone.", image, &taps)?;
+    let infos = taps.iter().map(|tap| backbone.tap(tap)).collect::<Result<Vec<_>, _>>()?;
+    let coarsest = infos.iter().zip(&maps).max_by_key(|(info, _)| info.stride);
+    let no_taps = || TrainError::Options(format!("backbone {} has no taps for maps", backbone.name()));
+    let (stride, side) = coarsest.map(|(info, &map)| (info.stride, g.shape(map).h())).ok_or_else(no_taps)?;
+    let mut first = 0.0;
     let mut joined: Option<TensorId> = None;
-    for (i, map) in maps.into_iter().enumerate() {
+    for (i, (map, info)) in maps.into_iter().zip(&infos).enumerate() {
         let shape = g.shape(map);
+        // The first step of the grid lies between these steps of the tap; taps differ, so their mean is taken.
+        let between = 0.5 * shape.h() as f32 / side as f32 - 0.5;
+        first += (backbone.centre(info, setup.size) + info.stride as f32 * between) / infos.len() as f32;
         let map = if shape.h() == side && shape.w() == side {
             map
         } else {
@@ -96,7 +94,8 @@ fn grid(
             Some(other) => g.emit(&format!("grid.join{i}"), Concat {}, &[other, map])?,
         });
     }
-    joined.ok_or_else(|| TrainError::Options(format!("backbone {} has no taps for maps", backbone.name())))
+    let place = GridPlace { first, stride: stride as f32 };
+    joined.map(|x| (x, place)).ok_or_else(no_taps)
 }
 
 /// PaDiM is fitted from the features of one view.
@@ -110,7 +109,7 @@ pub(super) fn fit(
     let colour = data::have_colour(images)?;
     let mut params = Params::new();
     let mut g = Graph::new();
-    let x = grid(&mut g, setup, backbone, &mut params, colour)?;
+    let (x, centres) = grid(&mut g, setup, backbone, &mut params, colour)?;
     let shape = g.shape(x);
     g.output("features", x);
     let features = place("features", &g, &params.layout(), Reuse::Share)?;
@@ -148,7 +147,7 @@ pub(super) fn fit(
     params.add("padim.b", Shape([positions as u32, d as u32, 1, 1]), false, b)?;
     let layout = params.layout();
     let mut score = Graph::new();
-    let x = grid(&mut score, setup, backbone, &mut params, colour)?;
+    let (x, _) = grid(&mut score, setup, backbone, &mut params, colour)?;
     let (w, b) = (score.param(&params, "padim.w")?, score.param(&params, "padim.b")?);
     let white = score.emit("white", PositionLinear {}, &[x, w, b])?;
     let distance = score.emit("distance", SquareSum { scale: 1.0, per_position: true, root: true }, &[white])?;
@@ -156,16 +155,14 @@ pub(super) fn fit(
     let top = score.emit("score", TopMean { k }, &[distance])?;
     score.output("score", top);
     if setup.map {
-        let enlarge = Resize { h: setup.size, w: setup.size, mode: Interpolation::Bilinear };
-        let map = score.emit("map", enlarge, &[distance])?;
-        score.output("map", map);
+        score.output("map", distance);
     }
     let programs = vec![place("features", &g, &layout, Reuse::Share)?, place("score", &score, &layout, Reuse::Share)?];
     let about = about(setup, backbone, data.digest, images.len());
     Ok(Draft {
         params,
         programs,
-        map: if setup.map { MapPlan::program() } else { MapPlan::none() },
+        map: if setup.map { MapPlan::program(shape.h(), centres) } else { MapPlan::none() },
         held_out: data.held_out,
         epochs: 0,
         final_loss: None,

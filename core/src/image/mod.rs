@@ -2,10 +2,11 @@
 //!
 //! [`ImageView`] looks at the caller's samples where they lie; its constructor checks every address once. [`Preprocess`]
 //! resizes and normalises such a view into C×S×S planes. Around the model, views are made with [`view_d4`] and
-//! [`rotate_nearest`], gradient maps are turned back with [`rotate_cubic`], maps are smoothed with [`gaussian_blur`] and
+//! [`rotate_nearest`], gradient maps are turned back with [`rotate_cubic`], grids [`enlarge`]d to maps, maps are smoothed with [`gaussian_blur`] and
 //! brought to another size with [`resize_bilinear`]. Nothing here allocates.
 
 mod blur;
+mod enlarge;
 mod preprocess;
 mod resize;
 mod rotate;
@@ -13,6 +14,7 @@ mod spline;
 mod view;
 
 pub use blur::{gaussian_blur, gaussian_blur_scratch_len};
+pub use enlarge::{GridPlace, enlarge};
 pub use preprocess::Preprocess;
 pub use resize::{Plane, PlaneMut, resize_bilinear, resize_row};
 pub use rotate::{d4_inverse, rotate_nearest, view_d4};

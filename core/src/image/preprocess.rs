@@ -9,6 +9,7 @@
 //! the samples' own layout so that the loop runs over consecutive memory; that row alone is then resized horizontally.
 
 use super::view::{ChannelOrder, ImageError, ImageView};
+use crate::cpu::Isa;
 
 /// Samples beyond this many times white are refused together with NaN and infinity; scaling them could overflow.
 const LIMIT: f32 = 1e30;
@@ -111,34 +112,41 @@ impl Preprocess {
             ChannelOrder::Rgb => [0, plane, 2 * plane],
             ChannelOrder::Bgr => [2 * plane, plane, 0],
         };
+        let isa = Isa::detect();
         for y in 0..size {
             let window = Window::new(y, height, self.size);
             row.fill(0.0);
             for i in 0..window.count {
-                view.add_row((window.start + i) as u32, window.weight(i) / view.white(), row);
+                view.add_row(isa, (window.start + i) as u32, window.weight(i) / view.white(), row);
             }
-            if !row.iter().all(|v| v.abs() <= LIMIT) {
+            if !row.iter().fold(true, |usable, v| usable & (v.abs() <= LIMIT)) {
                 return Err(blame(view, &window));
             }
             for (x, weights) in weights.chunks_exact(taps).take(size).enumerate() {
                 let window = Window::new(x, view.width(), self.size);
                 let weights = &weights[..window.count];
-                let value = |c: usize| dot(weights, &row[start[c] + window.start * pixel..], pixel);
+                let values = match (source_channels, pixel) {
+                    (1, _) => [dot(weights, &row[window.start..]); 3],
+                    (_, 1) => start.map(|start| dot(weights, &row[start + window.start..])),
+                    _ => {
+                        let pixels = dot_pixels(weights, &row[3 * window.start..]);
+                        start.map(|channel| pixels[channel])
+                    }
+                };
                 let at = y * size + x;
                 match (source_channels, self.channels) {
                     (1, channels) => {
-                        let v = value(0);
                         for c in 0..channels as usize {
-                            out[c * size * size + at] = v * self.scale[c] + self.shift[c];
+                            out[c * size * size + at] = values[c] * self.scale[c] + self.shift[c];
                         }
                     }
                     (_, 1) => {
-                        let v = LUMA[0] * value(0) + LUMA[1] * value(1) + LUMA[2] * value(2);
+                        let v = LUMA[0] * values[0] + LUMA[1] * values[1] + LUMA[2] * values[2];
                         out[at] = v * self.scale[0] + self.shift[0];
                     }
                     _ => {
                         for c in 0..3 {
-                            out[c * size * size + at] = value(c) * self.scale[c] + self.shift[c];
+                            out[c * size * size + at] = values[c] * self.scale[c] + self.shift[c];
                         }
                     }
                 }
@@ -199,8 +207,17 @@ impl Window {
     }
 }
 
-fn dot(weights: &[f32], values: &[f32], step: usize) -> f32 {
-    weights.iter().zip(values.iter().step_by(step)).map(|(w, v)| w * v).sum()
+fn dot(weights: &[f32], values: &[f32]) -> f32 {
+    weights.iter().zip(values).map(|(w, v)| w * v).sum()
+}
+
+/// [`dot`] for the three channels of pixels whose channels lie side by side.
+fn dot_pixels(weights: &[f32], values: &[f32]) -> [f32; 3] {
+    let mut sums = [0.0; 3];
+    for (w, pixel) in weights.iter().zip(values.chunks_exact(3)) {
+        sums.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += w * v);
+    }
+    sums
 }
 
 /// The first pixel under the window that cannot be used.

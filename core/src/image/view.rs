@@ -5,6 +5,8 @@
 //! mirrored (negative strides). [`ImageView::new`] proves that all of them lie inside the slice; nothing fails after it.
 //! Planes that were allocated apart have a slice each: [`ImageView::planes`].
 
+use crate::cpu::Isa;
+use crate::simd::{Op, Simd};
 use core::fmt;
 
 /// The samples of an image as they lie in memory.
@@ -318,37 +320,51 @@ impl<'a> ImageView<'a> {
     }
 
     /// `sum += weight · row y`. `sum` holds the row's channels side by side if [`Self::interleaved`], else as planes.
-    pub(super) fn add_row(&self, y: u32, weight: f32, sum: &mut [f32]) {
+    pub(super) fn add_row(&self, isa: Isa, y: u32, weight: f32, sum: &mut [f32]) {
         if self.interleaved() {
-            self.add_run(0, self.row_start(y, 0), weight, sum);
+            self.add_run(isa, 0, self.row_start(y, 0), weight, sum);
             return;
         }
         for (channel, plane) in sum.chunks_exact_mut(self.width as usize).enumerate() {
-            self.add_run(channel, self.row_start(y, channel), weight, plane);
+            self.add_run(isa, channel, self.row_start(y, channel), weight, plane);
         }
     }
 
     /// Adds samples from element `start` of a channel on: side by side if the row is interleaved, else a pixel apart.
-    fn add_run(&self, channel: usize, start: isize, weight: f32, sum: &mut [f32]) {
+    fn add_run(&self, isa: Isa, channel: usize, start: isize, weight: f32, sum: &mut [f32]) {
         let step = if self.interleaved() { 1 } else { self.pixel_stride };
         match self.samples[channel] {
-            Samples::U8(s) => add_weighted(s, start, step, weight, sum),
-            Samples::U16(s) => add_weighted(s, start, step, weight, sum),
-            Samples::F32(s) => add_weighted(s, start, step, weight, sum),
+            Samples::U8(samples) => isa.run(AddWeighted { samples, start, step, weight, sum }),
+            Samples::U16(samples) => isa.run(AddWeighted { samples, start, step, weight, sum }),
+            Samples::F32(samples) => isa.run(AddWeighted { samples, start, step, weight, sum }),
         }
     }
 }
 
 /// `sum[i] += weight · samples[start + i·step]`.
-fn add_weighted<T: Copy + Into<f32>>(samples: &[T], start: isize, step: isize, weight: f32, sum: &mut [f32]) {
-    if step == 1 {
-        let run = &samples[start as usize..start as usize + sum.len()];
-        for (a, &s) in sum.iter_mut().zip(run) {
-            *a += weight * s.into();
-        }
-    } else {
-        for (i, a) in sum.iter_mut().enumerate() {
-            *a += weight * samples[(start + i as isize * step) as usize].into();
+struct AddWeighted<'a, T> {
+    samples: &'a [T],
+    start: isize,
+    step: isize,
+    weight: f32,
+    sum: &'a mut [f32],
+}
+
+impl<T: Copy + Into<f32>> Op for AddWeighted<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let AddWeighted { samples, start, step, weight, sum } = self;
+        if step == 1 {
+            let run = &samples[start as usize..start as usize + sum.len()];
+            for (a, &s) in sum.iter_mut().zip(run) {
+                *a += weight * s.into();
+            }
+        } else {
+            for (i, a) in sum.iter_mut().enumerate() {
+                *a += weight * samples[(start + i as isize * step) as usize].into();
+            }
         }
     }
 }
@@ -393,7 +409,7 @@ mod tests {
         assert_eq!(v.sample(3, 0, 0), None);
         assert_eq!(v.sample(0, 0, 1), None);
         let mut sum = [10.0; 3];
-        v.add_row(0, 2.0, &mut sum);
+        v.add_row(Isa::detect(), 0, 2.0, &mut sum);
         assert_eq!(sum, [22.0, 20.0, 18.0]);
     }
 
@@ -405,7 +421,7 @@ mod tests {
         let v = view(planes, 2).unwrap();
         assert_eq!([0, 1, 2].map(|c| v.sample(1, 0, c)), [Some(2.0), Some(4.0), Some(6.0)]);
         let mut sum = [0.0; 6];
-        v.add_row(0, 1.0, &mut sum);
+        v.add_row(Isa::detect(), 0, 1.0, &mut sum);
         assert_eq!(sum, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert!(view(planes, 3).is_err());
         assert!(view([planes[0], planes[1], Samples::F32(&r[..1])], 2).is_err());

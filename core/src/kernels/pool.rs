@@ -1,9 +1,10 @@
 //! Largest value of a window, and mean of a plane.
 //!
 //! `max_pool`: padding never wins; a window that lies wholly in the padding gives −∞. The gradient goes to the first largest element
-//! of the window in row order. `global_mean`: one value a plane.
+//! of the window in row order. Values are found tap by tap of the window, a row of windows at a time. `global_mean`: one value a plane.
 
 use crate::cpu::Cpu;
+use crate::simd::{Op, Simd};
 
 /// The geometry of [`max_pool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +65,60 @@ pub fn max_pool(cpu: Cpu, s: &MaxPool, x: &[f32], y: &mut [f32]) {
     assert!(x.len() == s.n * s.c * hw && y.len() == s.n * s.c * ohw);
     cpu.threads().chunks_mut(y, ohw.max(1), &|plane, _, y| {
         let x = &x[plane * hw..][..hw];
-        for oy in 0..s.oh {
-            for ox in 0..s.ow {
-                y[oy * s.ow + ox] = s.largest(x, oy, ox).0;
+        cpu.isa().run(Plane { s, x, y });
+    });
+}
+
+/// One plane of [`max_pool`].
+struct Plane<'a> {
+    s: &'a MaxPool,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Op for Plane<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let s = self.s;
+        for (oy, y) in self.y.chunks_exact_mut(s.ow.max(1)).enumerate() {
+            y.fill(f32::NEG_INFINITY);
+            let (y0, y1, _, _) = s.window(oy, 0);
+            for row in self.x[y0 * s.w..y1 * s.w].chunks_exact(s.w.max(1)) {
+                for u in 0..s.k {
+                    // Windows whose tap u lies inside the row: 0 ≤ stride·o + u − pad < w.
+                    let from = s.pad.saturating_sub(u).div_ceil(s.stride);
+                    let to = (s.w + s.pad).saturating_sub(u).div_ceil(s.stride).min(s.ow);
+                    if from >= to {
+                        continue;
+                    }
+                    let (y, x) = (&mut y[from..to], &row[from * s.stride + u - s.pad..]);
+                    match s.stride {
+                        1 => raise::<1>(y, x),
+                        2 => raise::<2>(y, x),
+                        _ => y.iter_mut().zip(x.iter().step_by(s.stride)).for_each(|(y, v)| *y = larger(*y, *v)),
+                    }
+                }
             }
         }
-    });
+    }
+}
+
+/// `y[o] = larger(y[o], x[STRIDE·o])`.
+#[inline(always)]
+fn raise<const STRIDE: usize>(y: &mut [f32], x: &[f32]) {
+    let x = &x[..(y.len() - 1) * STRIDE + 1];
+    for (o, y) in y.iter_mut().enumerate() {
+        *y = larger(*y, x[STRIDE * o]);
+    }
+}
+
+/// The larger of two, the first NaN before all, the first of equals.
+#[inline(always)]
+fn larger(best: f32, v: f32) -> f32 {
+    let take = (v > best) | v.is_nan();
+    if take & !best.is_nan() { v } else { best }
 }
 
 /// The gradient of [`max_pool`]'s input; `gx` is overwritten.
@@ -132,6 +181,42 @@ mod tests {
         assert_eq!(y, [-2.0, 4.0, 4.0, 4.0]);
         max_pool_dx(cpu, &s, &x, &[1.0, 2.0, 4.0, 8.0], &mut gx);
         assert_eq!(gx, [0.0, 1.0, 0.0, 0.0, 0.0, 10.0, 4.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn rows_of_windows_are_windows() {
+        let threads = Threads::serial();
+        let cpu = Cpu::detect(&threads);
+        let mut value = 1u32;
+        let mut next = || {
+            value = value.wrapping_mul(1664525).wrapping_add(1013904223);
+            match value >> 24 {
+                0..4 => f32::NAN,
+                4..30 => 0.0,
+                30..56 => -0.0,
+                56..60 => f32::NEG_INFINITY,
+                v => v as f32 - 180.0,
+            }
+        };
+        for (h, w) in [(1, 1), (5, 3), (9, 40), (17, 16)] {
+            for (k, stride, pad) in
+                [(1, 1, 0), (3, 2, 1), (3, 2, 0), (2, 2, 0), (3, 1, 1), (5, 3, 2), (4, 5, 2), (8, 2, 4)]
+            {
+                if h + 2 * pad < k || w + 2 * pad < k {
+                    continue;
+                }
+                let (oh, ow) = ((h + 2 * pad - k) / stride + 1, (w + 2 * pad - k) / stride + 1);
+                let s = MaxPool { n: 1, c: 2, h, w, oh, ow, k, stride, pad };
+                let x: Vec<f32> = (0..2 * h * w).map(|_| next()).collect();
+                let mut y = alloc::vec![7.0; 2 * oh * ow];
+                max_pool(cpu, &s, &x, &mut y);
+                for (o, y) in y.iter().enumerate() {
+                    let (plane, oy, ox) = (o / (oh * ow), o / ow % oh, o % ow);
+                    let expected = s.largest(&x[plane * h * w..], oy, ox).0;
+                    assert_eq!(y.to_bits(), expected.to_bits(), "{s:?} at {o}: {y} for {expected}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -260,7 +260,7 @@ impl<'a> Model<'a> {
             };
             let ok = match program.name() {
                 "score" => {
-                    let map = Type::batched(Shape::chw(1, d.map_height, d.map_width));
+                    let map = Type::batched(Shape::chw(1, d.map_steps, d.map_steps));
                     typed("image", image, false)
                         && typed("score", score, true)
                         && (d.map_kind != MapKind::Program as u32 || typed("map", map, true))

@@ -137,8 +137,14 @@ pub struct DetectorRecord {
     pub false_reject: f64,
     /// Confidence that it rejects no more.
     pub confidence: f64,
+    /// Side of the `map` output of program `score`, which is enlarged to the map; 0 for other kinds of map.
+    pub map_steps: u32,
+    /// Pixel of the map at the centre of the output's first step.
+    pub map_first: f32,
+    /// Pixels of the map from step to step.
+    pub map_stride: f32,
     /// Zeros.
-    pub reserved: [u32; 8],
+    pub reserved: [u32; 5],
 }
 
 impl DetectorRecord {
@@ -164,6 +170,13 @@ impl DetectorRecord {
                 self.map_kind != MapKind::Gradient as u32 || self.map_width == self.size,
                 "a gradient map has the size of the input",
             ),
+            (
+                (self.map_kind == MapKind::Program as u32) == (self.map_steps > 0)
+                    && self.map_steps <= self.map_width
+                    && (self.map_steps > 0) == (self.map_stride > 0.0),
+                "a map that is enlarged has steps, at most as many as columns, and pixels between them",
+            ),
+            (self.map_first.abs() <= 8192.0 && self.map_stride <= 8192.0, "the steps of the map must lie in the map"),
             ((0.0..=64.0).contains(&self.map_blur), "the blur must lie in 0..=64"),
             (finite(&[self.map_typical, self.map_limit]), "the scale of the map must be finite"),
             (self.threshold_flags <= 3 && self.threshold_flags != 2, "unknown threshold flags"),

@@ -1,0 +1,72 @@
+//! Brings a grid of measurements to the pixels they belong to.
+//!
+//! Step i of the grid is centred at pixel `first + stride·i` of the image, which is where a network's feature map looks, not
+//! where an even division of the image would put it. Between centres values are interpolated linearly, outside of the
+//! outermost ones they stay.
+
+/// Where the steps of a grid lie in an image, the same in both directions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GridPlace {
+    /// Pixel at the centre of the first step; 0 is the centre of the first pixel.
+    pub first: f32,
+    /// Pixels from step to step, above 0.
+    pub stride: f32,
+}
+
+impl GridPlace {
+    /// The step to the left of a pixel, or the first, and the share of the next one.
+    fn at(self, pixel: usize, steps: usize) -> (usize, f32) {
+        let x = ((pixel as f32 - self.first) / self.stride).clamp(0.0, (steps - 1) as f32);
+        let step = (x as usize).min(steps.saturating_sub(2));
+        (step, x - step as f32)
+    }
+}
+
+/// Enlarges a square grid of `steps`² values to a square of `side`² pixels. `rows` is scratch, `steps`·`side` long.
+///
+/// # Panics
+/// If a slice has another length or `steps` is 0.
+pub fn enlarge(place: GridPlace, steps: usize, grid: &[f32], side: usize, rows: &mut [f32], out: &mut [f32]) {
+    assert!(steps > 0 && grid.len() == steps * steps, "grid of enlarge");
+    assert_eq!(out.len(), side * side, "output of enlarge");
+    assert_eq!(rows.len(), steps * side, "scratch of enlarge");
+    let lerp = |a: f32, b: f32, share: f32| a + (b - a) * share;
+    for pixel in 0..side {
+        let (step, share) = place.at(pixel, steps);
+        for (row, values) in rows.chunks_exact_mut(side).zip(grid.chunks_exact(steps)) {
+            row[pixel] = lerp(values[step], values[(step + 1).min(steps - 1)], share);
+        }
+    }
+    for (pixel, row) in out.chunks_exact_mut(side.max(1)).enumerate() {
+        let (step, share) = place.at(pixel, steps);
+        let (above, below) = (&rows[step * side..][..side], &rows[(step + 1).min(steps - 1) * side..][..side]);
+        row.iter_mut().zip(above).zip(below).for_each(|((o, a), b)| *o = lerp(*a, *b, share));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ramp_lies_where_its_steps_lie() {
+        let place = GridPlace { first: 3.0, stride: 4.0 };
+        let grid: [f32; 9] = core::array::from_fn(|i| (10 * (i / 3) + i % 3) as f32);
+        let (mut rows, mut out) = ([0.0; 3 * 14], [0.0; 14 * 14]);
+        enlarge(place, 3, &grid, 14, &mut rows, &mut out);
+        for y in 0..14 {
+            for x in 0..14 {
+                let steps = |p: usize| ((p as f32 - 3.0) / 4.0).clamp(0.0, 2.0);
+                let expected = 10.0 * steps(y) + steps(x);
+                assert!((out[y * 14 + x] - expected).abs() < 1e-5, "({x}, {y}): {} for {expected}", out[y * 14 + x]);
+            }
+        }
+    }
+
+    #[test]
+    fn one_step_fills_the_image() {
+        let (mut rows, mut out) = ([0.0; 5], [0.0; 25]);
+        enlarge(GridPlace { first: -2.0, stride: 0.5 }, 1, &[7.0], 5, &mut rows, &mut out);
+        assert_eq!(out, [7.0; 25]);
+    }
+}
