@@ -15,3 +15,16 @@ pub mod reference;
 pub fn effort() -> u64 {
     std::env::var("ADFLOW_EFFORT").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
+
+/// A file of trained weights that does not belong to the project: in `data/backbones` of the folder that the environment
+/// variable `ADFLOW_SHARED` names, or of `shared` beside the repository. Says so where there is none.
+pub fn shared_backbone(name: &str) -> Option<std::path::PathBuf> {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
+    let root = std::env::var_os("ADFLOW_SHARED").map_or_else(|| default.into(), std::path::PathBuf::from);
+    let path = root.join("data/backbones").join(name);
+    if !path.exists() {
+        println!("skipped: no {name}; set ADFLOW_SHARED to the folder that holds data/backbones");
+        return None;
+    }
+    Some(path)
+}

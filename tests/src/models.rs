@@ -4,7 +4,7 @@ use adflow::flows::DenseFlow;
 use adflow::graph::{Graph, TensorId};
 use adflow::kernels::activation::Activation;
 use adflow::model::{DetectorRecord, MapKind, ModelWriter, ViewKind};
-use adflow::op::{BatchMean, Conv2d, FlowNll, GlobalMean, Interpolation, PositionLinear, Resize, SquareSum, TopMean};
+use adflow::op::{BatchMean, Conv2d, FlowNll, GlobalMean, PositionLinear, SquareSum, TopMean};
 use adflow::params::Params;
 use adflow::place::{OwnedProgram, Reuse, place};
 use adflow::rng::Rng;

@@ -10,6 +10,7 @@ use adflow::rng::Rng;
 use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
 use adflow::threshold::Verdict;
+use adflow_tests::shared_backbone;
 use std::ops::ControlFlow;
 
 const SIDE: u32 = 96;
@@ -283,4 +284,8 @@ fn a_spot_lies_in_the_map_where_it_lies_in_the_image() {
         let (x, y) = map_offset(&Backbone::builtin(), side, views);
         assert!(x.abs() < 4.0 && y.abs() < 4.0, "builtin at {side}, {views} views: off by ({x}, {y})");
     }
+    let Some(file) = shared_backbone("mobilenet_v2_1.0_224.safetensors") else { return };
+    let backbone = Backbone::open(file).unwrap();
+    let (x, y) = map_offset(&backbone, 224, 1);
+    assert!(x.abs() < 3.0 && y.abs() < 3.0, "MobileNetV2: off by ({x}, {y})");
 }

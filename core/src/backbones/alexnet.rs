@@ -4,11 +4,12 @@
 //! torchvision's names `features.{0,3,6,8,10}.{weight,bias}`, and samples are normalised with ImageNet's mean and
 //! deviation; the classifier's tensors are ignored. 2,469,696 parameters. The smallest image is 63×63.
 
-use super::{Architecture, BuildError, Emitter, TapInfo, conv_tensors};
+use super::{Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError, conv_tensors};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::{Conv2d, MaxPool};
 use crate::shape::Shape;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -19,8 +20,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
     taps: &TAPS,
     pooled_taps: &["pool5"],
-    // Stride 4 sees 11 pixels from −2 on, each pooling without padding moves half a step further: 3, 7, 15, 31.
-    centre: |stride, _| (stride - 1) as f32,
+    centre,
     standardise_pooled: false,
     tensors,
     emit,
@@ -74,6 +74,26 @@ const fn layer(
 
 fn tensors() -> Vec<(String, Shape)> {
     LAYERS.iter().flat_map(|l| conv_tensors(l.name, l.weight)).collect()
+}
+
+fn centre(weights: &Weights, tap: &str, _side: u32) -> Result<f32, WeightsError> {
+    let (mut centre, mut step) = (0.0, 1.0);
+    for l in &LAYERS {
+        centre += step * (weights.middle(&format!("{}.weight", l.name), l.weight)? - l.pad as f32);
+        step *= l.stride as f32;
+        if l.tap == tap {
+            break;
+        }
+        if let Some(pool) = l.pool {
+            // The middle of three.
+            centre += step;
+            step *= 2.0;
+            if pool == tap {
+                break;
+            }
+        }
+    }
+    Ok(centre)
 }
 
 fn emit(e: &mut Emitter<'_>, image: TensorId) -> Result<(), BuildError> {

@@ -40,8 +40,8 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     shift: [0.0; 3],
     taps: &TAPS,
     pooled_taps: &["builtin.layout"],
-    // Filters have odd sides and are padded evenly.
-    centre: |_, _| 0.0,
+    // Filters are even, have odd sides and are padded evenly.
+    centre: |_, _, _| Ok(0.0),
     standardise_pooled: true,
     tensors,
     emit,

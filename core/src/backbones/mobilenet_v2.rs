@@ -6,7 +6,7 @@
 //! run from −1 to 1. Tensors: `features.0.conv`, `features.{i}.{expand,dw,project}`, each `.weight` (OIHW) and `.bias`.
 //! Taps are block outputs, after the residual: linear, signed.
 
-use super::{Architecture, BuildError, Emitter, TapInfo, conv_tensors};
+use super::{Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError, conv_tensors};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::Conv2d;
@@ -75,16 +75,6 @@ const fn taps() -> [TapInfo; 17] {
     taps
 }
 
-/// At stride 2 an even side is padded below only, which moves the centre by a step; an odd one evenly.
-fn centre(stride: u32, side: u32) -> f32 {
-    let (mut centre, mut step, mut side) = (0, 1, side);
-    while step < stride {
-        centre += if side % 2 == 0 { step } else { 0 };
-        (step, side) = (2 * step, side.div_ceil(2));
-    }
-    centre as f32
-}
-
 /// One inverted residual block.
 struct Block {
     name: &'static str,
@@ -131,6 +121,24 @@ fn tensors() -> Vec<(String, Shape)> {
         conv(&format!("{}.project", b.name), b.project());
     }
     all
+}
+
+fn centre(weights: &Weights, tap: &str, side: u32) -> Result<f32, WeightsError> {
+    let (mut centre, mut step, mut side) = (0.0, 1.0, side);
+    let mut layer = |name: &str, shape: Shape, stride: u32| -> Result<f32, WeightsError> {
+        let pad = Conv2d::new().stride(stride).same(3, side, side).top;
+        centre += step * (weights.middle(&format!("{name}.weight"), shape)? - pad as f32);
+        (step, side) = (step * stride as f32, side.div_ceil(stride));
+        Ok(centre)
+    };
+    let mut at = layer("features.0.conv", FIRST, 2)?;
+    for b in blocks() {
+        at = layer(&format!("{}.dw", b.name), b.dw(), b.stride)?;
+        if b.name == tap {
+            break;
+        }
+    }
+    Ok(at)
 }
 
 fn emit(e: &mut Emitter<'_>, image: TensorId) -> Result<(), BuildError> {

@@ -177,6 +177,18 @@ impl Weights {
         }
     }
 
+    /// Mean position of the squared weights of square filters, over filters and both directions: 1 for even 3×3 ones.
+    pub(super) fn middle(&self, name: &str, expected: Shape) -> Result<f32, WeightsError> {
+        let side = expected.0[3].max(1) as usize;
+        let (mut sum, mut all) = (0.0f64, 0.0f64);
+        for (i, w) in self.get(name, expected)?.iter().enumerate() {
+            let energy = f64::from(*w) * f64::from(*w);
+            sum += energy * (i % side + i / side % side) as f64 / 2.0;
+            all += energy;
+        }
+        Ok(if all > 0.0 { (sum / all) as f32 } else { (side - 1) as f32 / 2.0 })
+    }
+
     /// Whether there is a tensor of that name, of whatever shape and type.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name) || self.unread.contains_key(name)

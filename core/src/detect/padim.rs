@@ -83,7 +83,7 @@ fn grid(
         let shape = g.shape(map);
         // The first step of the grid lies between these steps of the tap; taps differ, so their mean is taken.
         let between = 0.5 * shape.h() as f32 / side as f32 - 0.5;
-        first += (backbone.centre(info, setup.size) + info.stride as f32 * between) / infos.len() as f32;
+        first += (backbone.centre(info, setup.size)? + info.stride as f32 * between) / infos.len() as f32;
         let map = if shape.h() == side && shape.w() == side {
             map
         } else {
