@@ -60,7 +60,7 @@ impl<'m> Inspector<'m> {
         Ok((score, map))
     }
 
-    fn scorer(&mut self) -> Result<Scorer<'_>, String> {
+    fn scorer(&mut self) -> Result<Scorer<'_, '_>, String> {
         let cpu = Cpu::detect(&self.threads);
         Scorer::new(self.model.model(), &self.options, cpu, &mut self.memory).map_err(|e| e.to_string())
     }

@@ -14,6 +14,7 @@ pub mod cpu;
 pub mod detect;
 #[cfg(feature = "alloc")]
 pub mod duplicates;
+pub mod executor;
 #[cfg(feature = "std")]
 pub mod file;
 #[cfg(feature = "alloc")]

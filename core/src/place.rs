@@ -31,6 +31,26 @@ pub struct OwnedProgram {
 }
 
 impl OwnedProgram {
+    /// A copy of a program.
+    pub fn of(program: &Program<'_>) -> OwnedProgram {
+        let parts: [&[u8]; 5] = [
+            bytemuck::bytes_of(&program.header),
+            bytemuck::cast_slice(program.tensors),
+            bytemuck::cast_slice(program.ops),
+            bytemuck::cast_slice(program.bindings),
+            program.names,
+        ];
+        let len: usize = parts.iter().map(|p| p.len()).sum();
+        let mut words = vec![0u64; len.div_ceil(8)];
+        let mut rest: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+        for part in parts {
+            let (head, tail) = rest.split_at_mut(part.len());
+            head.copy_from_slice(part);
+            rest = tail;
+        }
+        OwnedProgram { name: program.name.to_string(), words }
+    }
+
     /// The program, to be run or stored.
     pub fn program(&self) -> Program<'_> {
         Program::split(&self.name, self.bytes()).expect("`place` has validated these bytes")

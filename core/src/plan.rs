@@ -8,6 +8,7 @@ use crate::op::{ATTRS, MAX_INPUTS, Op, Types};
 use crate::shape::{Shape, Type};
 use bytemuck::{Pod, Zeroable};
 use core::fmt;
+use core::ops::Range;
 
 pub use crate::validate::PlanError;
 
@@ -89,6 +90,17 @@ pub struct TensorRecord {
     pub dims: [u32; 4],
     /// Offset in blocks (per sample where batched).
     pub offset: u64,
+}
+
+impl TensorRecord {
+    /// Where its values lie in its region for a batch, in floats.
+    ///
+    /// Fits: sessions check the region's size for the batch, and the tensor lies inside the region.
+    pub fn range(&self, batch: usize) -> Range<usize> {
+        let n = if self.batched == 1 { batch } else { 1 };
+        let from = self.offset as usize * BLOCK * n;
+        from..from + Shape(self.dims).len() * n
+    }
 }
 
 /// An op: 96 bytes.
@@ -210,6 +222,12 @@ impl<'a> Program<'a> {
         self.bindings.iter().map(|b| b.tensor).find(|&t| self.tensor_name(t) == name)
     }
 
+    /// Region and range of the input or output called `name`, in floats, for a batch.
+    pub fn place_of(&self, name: &str, batch: usize) -> Option<(Region, Range<usize>)> {
+        let t = &self.tensors[self.find(name)? as usize];
+        Some((Region::from_word(t.region)?, t.range(batch)))
+    }
+
     /// Inputs and outputs: name, type, whether it is an output.
     pub fn bindings(&self) -> impl Iterator<Item = (&'a str, Type, bool)> + '_ {
         self.bindings.iter().map(|b| (self.tensor_name(b.tensor), self.tensor_type(b.tensor), b.role == 1))
@@ -246,6 +264,21 @@ impl<'a> Program<'a> {
             writeln!(f)?;
         }
         Ok(())
+    }
+}
+
+/// Whether both are the same records under the same name.
+impl PartialEq for Program<'_> {
+    fn eq(&self, other: &Program<'_>) -> bool {
+        fn bytes<T: Pod>(records: &[T]) -> &[u8] {
+            bytemuck::cast_slice(records)
+        }
+        self.name == other.name
+            && bytemuck::bytes_of(&self.header) == bytemuck::bytes_of(&other.header)
+            && bytes(self.ops) == bytes(other.ops)
+            && bytes(self.tensors) == bytes(other.tensors)
+            && bytes(self.bindings) == bytes(other.bindings)
+            && self.names == other.names
     }
 }
 

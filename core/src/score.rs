@@ -6,6 +6,7 @@
 //! turned back, blurred, its magnitude averaged, and the mean squared.
 
 use crate::cpu::Cpu;
+use crate::executor::{DeviceError, Executor, Prepared};
 use crate::image::{
     GridPlace, ImageError, ImageView, Preprocess, d4_inverse, enlarge, gaussian_blur, gaussian_blur_scratch_len,
     rotate_cubic, rotate_nearest, view_d4,
@@ -45,6 +46,8 @@ pub enum ScoreError {
     NoMap,
     /// The model needs more memory than can be addressed.
     TooLarge,
+    /// The device failed.
+    Device(DeviceError),
 }
 
 impl fmt::Display for ScoreError {
@@ -57,6 +60,7 @@ impl fmt::Display for ScoreError {
             }
             ScoreError::MapLength { expected, found } => write!(f, "a map has {expected} values, the buffer {found}"),
             ScoreError::NoMap => f.write_str("no map is made by this model or scorer"),
+            ScoreError::Device(error) => write!(f, "{error}"),
             ScoreError::TooLarge => f.write_str("the model needs more memory than can be addressed"),
         }
     }
@@ -67,6 +71,12 @@ impl core::error::Error for ScoreError {}
 impl From<ImageError> for ScoreError {
     fn from(error: ImageError) -> ScoreError {
         ScoreError::Image(error)
+    }
+}
+
+impl From<DeviceError> for ScoreError {
+    fn from(error: DeviceError) -> ScoreError {
+        ScoreError::Device(error)
     }
 }
 
@@ -92,59 +102,147 @@ struct Layout {
     preprocess: usize,
     plane: usize,
     blur: usize,
-    score: Sizes,
-    localize: Option<Sizes>,
 }
 
 impl Layout {
-    fn of(model: &Model<'_>, options: &ScorerOptions, workers: usize) -> Result<Layout, ScoreError> {
-        let too_large = |_: SessionError| ScoreError::TooLarge;
+    fn of(model: &Model<'_>, options: &ScorerOptions) -> Layout {
         let d = model.detector();
-        let sizes =
-            |program: Option<Program<'_>>| program.map(|p| Sizes::of(&p, 1, workers).map_err(too_large)).transpose();
-        let wants_map = options.map && d.map_kind() != MapKind::None;
-        let side = d.map_width as usize;
-        let planes = if wants_map { side * side } else { 0 };
-        Ok(Layout {
+        let (wants_map, side) = (wants_map(model, options), d.map_width as usize);
+        Layout {
             image: model.preprocess().output_len(),
             preprocess: model.preprocess().scratch_len(options.max_width, 1),
-            plane: planes,
+            plane: if wants_map { side * side } else { 0 },
             blur: if wants_map { gaussian_blur_scratch_len(side, side, d.map_blur) } else { 0 },
-            score: sizes(model.program("score"))?.unwrap_or_default(),
-            localize: if wants_map && d.map_kind() == MapKind::Gradient {
-                sizes(model.program("localize"))?
-            } else {
-                None
-            },
-        })
-    }
-
-    fn session(&self) -> usize {
-        self.score.total().max(self.localize.map_or(0, |s| s.total()))
+        }
     }
 
     fn total(&self) -> usize {
-        [self.image, self.preprocess, self.plane, self.plane, self.blur, self.session()]
-            .into_iter()
-            .fold(0usize, usize::saturating_add)
+        [self.image, self.preprocess, self.plane, self.plane, self.blur].into_iter().fold(0usize, usize::saturating_add)
+    }
+}
+
+fn wants_map(model: &Model<'_>, options: &ScorerOptions) -> bool {
+    options.map && model.detector().map_kind() != MapKind::None
+}
+
+/// The programs that scoring runs.
+fn programs<'m>(
+    model: &Model<'m>,
+    options: &ScorerOptions,
+) -> Result<(Program<'m>, Option<Program<'m>>), ScoreError> {
+    let find = |name| model.program(name).ok_or(ScoreError::NoMap);
+    let gradient = wants_map(model, options) && model.detector().map_kind() == MapKind::Gradient;
+    Ok((find("score")?, if gradient { Some(find("localize")?) } else { None }))
+}
+
+/// Floats that the sessions of each program need on the CPU.
+fn sizes(model: &Model<'_>, options: &ScorerOptions, workers: usize) -> Result<(Sizes, Option<Sizes>), ScoreError> {
+    let of = |program: Program<'_>| Sizes::of(&program, 1, workers).map_err(|_: SessionError| ScoreError::TooLarge);
+    let (score, localize) = programs(model, options)?;
+    Ok((of(score)?, localize.map(of).transpose()?))
+}
+
+/// Where the programs run.
+enum Runner<'m, 'e> {
+    /// On the CPU, one view after the other, in the caller's memory.
+    Memory { cpu: Cpu<'m>, memory: &'e mut [f32], score: Sizes, localize: Option<Sizes> },
+    /// On a device, several views at once.
+    Device { executor: &'e mut dyn Executor, score: Prepared, localize: Option<Prepared>, batch: usize },
+}
+
+/// Which program of a runner.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Score,
+    Localize,
+}
+
+/// Outputs of the run before.
+enum Outputs<'o> {
+    Memory(&'o Session<'o>),
+    Device(&'o dyn Executor, Prepared),
+}
+
+impl Outputs<'_> {
+    fn get(&self, name: &str) -> &[f32] {
+        match self {
+            Outputs::Memory(session) => session.output(name).unwrap_or(&[]),
+            Outputs::Device(executor, prepared) => executor.output(*prepared, name),
+        }
+    }
+}
+
+impl<'m> Runner<'m, '_> {
+    fn batch(&self) -> usize {
+        match self {
+            Runner::Memory { .. } => 1,
+            Runner::Device { batch, .. } => *batch,
+        }
+    }
+
+    /// Runs a program: `write` fills the images of a batch, `read` is shown the outputs by name.
+    fn run(
+        &mut self,
+        model: &Model<'m>,
+        which: Which,
+        write: impl FnOnce(&mut [f32]),
+        read: impl FnOnce(&Outputs<'_>),
+    ) -> Result<(), ScoreError> {
+        match self {
+            Runner::Memory { cpu, memory, score, localize } => {
+                let (name, sizes) = match which {
+                    Which::Score => ("score", Some(&*score)),
+                    Which::Localize => ("localize", localize.as_ref()),
+                };
+                let (Some(program), Some(sizes)) = (model.program(name), sizes) else { return Err(ScoreError::NoMap) };
+                let has = memory.len();
+                let session = Memory::carve(model.params(), memory, sizes)
+                    .and_then(|memory| Session::bind(program, 1, *cpu, memory, sizes));
+                let mut session = session.map_err(|_| ScoreError::Memory { needs: sizes.total(), has })?;
+                write(session.input("image").unwrap_or(&mut []));
+                session.run();
+                read(&Outputs::Memory(&session));
+            }
+            Runner::Device { executor, score, localize, .. } => {
+                let prepared = match which {
+                    Which::Score => *score,
+                    Which::Localize => localize.ok_or(ScoreError::NoMap)?,
+                };
+                write(executor.input(prepared, "image"));
+                executor.run(prepared)?;
+                read(&Outputs::Device(&**executor, prepared));
+            }
+        }
+        Ok(())
     }
 }
 
 /// A model bound to memory, ready to score one image at a time.
 ///
-/// Making one is cheap (microseconds); scoring allocates nothing.
-pub struct Scorer<'m> {
+/// Making one is cheap (microseconds); scoring allocates nothing on the CPU.
+pub struct Scorer<'m, 'e> {
     model: Model<'m>,
-    cpu: Cpu<'m>,
     options: ScorerOptions,
     layout: Layout,
-    memory: &'m mut [f32],
+    memory: &'e mut [f32],
+    runner: Runner<'m, 'e>,
 }
 
-impl<'m> Scorer<'m> {
+/// Views that a device scores at once, at most.
+const MAX_BATCH: u32 = 16;
+
+impl<'m, 'e> Scorer<'m, 'e> {
     /// Floats of memory that [`Scorer::new`] needs with `workers` threads.
     pub fn memory_len(model: &Model<'_>, options: &ScorerOptions, workers: usize) -> Result<usize, ScoreError> {
-        let total = Layout::of(model, options, workers)?.total();
+        let (score, localize) = sizes(model, options, workers)?;
+        let session = score.total().max(localize.map_or(0, |s| s.total()));
+        let total = Layout::of(model, options).total().saturating_add(session);
+        if total > isize::MAX as usize / 4 { Err(ScoreError::TooLarge) } else { Ok(total) }
+    }
+
+    /// Floats of memory that [`Scorer::on_device`] needs on the CPU's side.
+    pub fn memory_len_on_device(model: &Model<'_>, options: &ScorerOptions) -> Result<usize, ScoreError> {
+        let total = Layout::of(model, options).total();
         if total > isize::MAX as usize / 4 { Err(ScoreError::TooLarge) } else { Ok(total) }
     }
 
@@ -153,14 +251,40 @@ impl<'m> Scorer<'m> {
         model: Model<'m>,
         options: &ScorerOptions,
         cpu: Cpu<'m>,
-        memory: &'m mut [f32],
-    ) -> Result<Scorer<'m>, ScoreError> {
-        let layout = Layout::of(&model, options, cpu.threads().count())?;
-        let (needs, has) = (layout.total(), memory.len());
+        memory: &'e mut [f32],
+    ) -> Result<Scorer<'m, 'e>, ScoreError> {
+        let workers = cpu.threads().count();
+        let (score, localize) = sizes(&model, options, workers)?;
+        let (layout, has) = (Layout::of(&model, options), memory.len());
+        let needs = Self::memory_len(&model, options, workers)?;
         if has < needs {
             return Err(ScoreError::Memory { needs, has });
         }
-        Ok(Scorer { model, cpu, options: *options, layout, memory })
+        let (memory, session) = memory.split_at_mut(layout.total());
+        let runner = Runner::Memory { cpu, memory: session, score, localize };
+        Ok(Scorer { model, options: *options, layout, memory, runner })
+    }
+
+    /// Scores on a device that holds the model's parameters.
+    pub fn on_device(
+        model: Model<'m>,
+        options: &ScorerOptions,
+        executor: &'e mut dyn Executor,
+        memory: &'e mut [f32],
+    ) -> Result<Scorer<'m, 'e>, ScoreError> {
+        let (layout, has) = (Layout::of(&model, options), memory.len());
+        let needs = Self::memory_len_on_device(&model, options)?;
+        if has < needs {
+            return Err(ScoreError::Memory { needs, has });
+        }
+        let views = model.detector().views;
+        let most = MAX_BATCH.min(executor.preferred_batch() as u32).max(1);
+        let batch = (1..=most).rev().find(|n| views.is_multiple_of(*n)).unwrap_or(1) as usize;
+        let (score, localize) = programs(&model, options)?;
+        let score = executor.prepare(score, batch)?;
+        let localize = localize.map(|program| executor.prepare(program, batch)).transpose()?;
+        let runner = Runner::Device { executor, score, localize, batch };
+        Ok(Scorer { model, options: *options, layout, memory, runner })
     }
 
     /// The model.
@@ -188,12 +312,11 @@ impl<'m> Scorer<'m> {
         if image.width() > self.options.max_width {
             return Err(ScoreError::TooWide { width: image.width(), limit: self.options.max_width });
         }
-        let Layout { image: image_len, preprocess, plane, blur, score, localize } = self.layout;
+        let Layout { image: image_len, preprocess, plane, .. } = self.layout;
         let (base, rest) = self.memory.split_at_mut(image_len);
         let (scratch, rest) = rest.split_at_mut(preprocess);
         let (turned, rest) = rest.split_at_mut(plane);
-        let (back, rest) = rest.split_at_mut(plane);
-        let (blur, memory) = rest.split_at_mut(blur);
+        let (back, blur) = rest.split_at_mut(plane);
         let how = self.model.preprocess();
         how.apply(image, scratch, base)?;
         let d = self.model.detector();
@@ -203,23 +326,38 @@ impl<'m> Scorer<'m> {
         }
         let mut sum = 0.0f64;
         let mut planes = MapPlanes { turned, back, blur };
-        for view in 0..d.views as usize {
-            let mut session = open(&self.model, "score", self.cpu, memory, &score)?;
-            views.write(view, base, session.input("image").unwrap_or(&mut []));
-            session.run();
-            sum += f64::from(session.output("score").map_or(f32::NAN, |s| s[0]));
-            let Some(map) = map.as_deref_mut() else { continue };
-            match (d.map_kind(), localize) {
-                (MapKind::Gradient, Some(sizes)) => {
-                    let mut session = open(&self.model, "localize", self.cpu, memory, &sizes)?;
-                    views.write(view, base, session.input("image").unwrap_or(&mut []));
-                    session.run();
-                    views.add_gradient(view, session.output("gradient").unwrap_or(&[]), &mut planes, map);
-                }
-                (MapKind::Program, _) => {
-                    views.add_map(view, session.output("map").unwrap_or(&[]), &mut planes, map);
-                }
-                (MapKind::Gradient, None) | (MapKind::None, _) => {}
+        let batch = self.runner.batch();
+        let write = |first: usize, images: &mut [f32]| {
+            for (at, image) in images.chunks_exact_mut(image_len).enumerate() {
+                views.write(first + at, base, image);
+            }
+        };
+        for first in (0..d.views as usize).step_by(batch) {
+            self.runner.run(
+                &self.model,
+                Which::Score,
+                |images| write(first, images),
+                |output| {
+                    sum += output.get("score").iter().map(|s| f64::from(*s)).sum::<f64>();
+                    if let (Some(map), MapKind::Program) = (map.as_deref_mut(), d.map_kind()) {
+                        let grids = output.get("map");
+                        for (at, grid) in grids.chunks_exact(grids.len() / batch).enumerate() {
+                            views.add_map(first + at, grid, &mut planes, map);
+                        }
+                    }
+                },
+            )?;
+            if let (Some(map), MapKind::Gradient) = (map.as_deref_mut(), d.map_kind()) {
+                self.runner.run(
+                    &self.model,
+                    Which::Localize,
+                    |images| write(first, images),
+                    |output| {
+                        for (at, gradient) in output.get("gradient").chunks_exact(image_len).enumerate() {
+                            views.add_gradient(first + at, gradient, &mut planes, map);
+                        }
+                    },
+                )?;
             }
         }
         if let Some(map) = map {
@@ -228,20 +366,6 @@ impl<'m> Scorer<'m> {
         let score = (sum / f64::from(d.views)) as f32;
         Ok(if score.is_finite() { score } else { f32::MAX })
     }
-}
-
-fn open<'s>(
-    model: &Model<'s>,
-    name: &str,
-    cpu: Cpu<'s>,
-    memory: &'s mut [f32],
-    sizes: &Sizes,
-) -> Result<Session<'s>, ScoreError> {
-    let program = model.program(name).ok_or(ScoreError::NoMap)?;
-    let has = memory.len();
-    let memory = Memory::carve(model.params(), memory, sizes);
-    let session = memory.and_then(|memory| Session::bind(program, 1, cpu, memory, sizes));
-    session.map_err(|_| ScoreError::Memory { needs: sizes.total(), has })
 }
 
 struct MapPlanes<'p> {

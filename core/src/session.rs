@@ -6,9 +6,9 @@
 
 use crate::cpu::Cpu;
 use crate::op::{MAX_INPUTS, Op, Run};
-use crate::plan::{BLOCK, NONE, Program, Region, TensorRecord};
-use crate::shape::Shape;
+use crate::plan::{BLOCK, NONE, Program, Region};
 use core::fmt;
+use core::ops::Range;
 
 /// Floats that each region of a session needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -225,28 +225,22 @@ impl<'m> Session<'m> {
         self.program
     }
 
-    fn locate(&self, name: &str) -> Option<(Region, usize, usize)> {
-        let t = &self.program.tensors[self.program.find(name)? as usize];
-        let (at, len) = place_of(t, self.batch);
-        Some((Region::from_word(t.region)?, at, len))
-    }
-
     /// The values of an input (or output), to be written before a run; `None` if the program has none of that name.
     pub fn input(&mut self, name: &str) -> Option<&mut [f32]> {
-        let (region, at, len) = self.locate(name)?;
+        let (region, range) = self.program.place_of(name, self.batch)?;
         match region {
-            Region::Io => Some(&mut self.memory.io[at..][..len]),
-            Region::Fixed => Some(&mut self.memory.fixed[at..][..len]),
+            Region::Io => Some(&mut self.memory.io[range]),
+            Region::Fixed => Some(&mut self.memory.fixed[range]),
             Region::Params | Region::Grads | Region::State | Region::Work => None,
         }
     }
 
     /// The values of an output (or input) after a run; `None` if the program has none of that name.
     pub fn output(&self, name: &str) -> Option<&[f32]> {
-        let (region, at, len) = self.locate(name)?;
+        let (region, range) = self.program.place_of(name, self.batch)?;
         match region {
-            Region::Io => Some(&self.memory.io[at..][..len]),
-            Region::Fixed => Some(&self.memory.fixed[at..][..len]),
+            Region::Io => Some(&self.memory.io[range]),
+            Region::Fixed => Some(&self.memory.fixed[range]),
             Region::Params | Region::Grads | Region::State | Region::Work => None,
         }
     }
@@ -269,7 +263,7 @@ impl<'m> Session<'m> {
     /// The output of op `at` as it lies in memory now.
     fn written(&self, at: usize) -> &[f32] {
         let t = &self.program.tensors[self.program.op(at).record.output as usize];
-        let (from, len) = place_of(t, self.batch);
+        let range = t.range(self.batch);
         let region: &[f32] = match Region::from_word(t.region) {
             Some(Region::Params) => match &self.memory.params {
                 ParamsMemory::Shared(p) => p,
@@ -282,14 +276,14 @@ impl<'m> Session<'m> {
             Some(Region::Fixed) => self.memory.fixed,
             None => &[],
         };
-        &region[from..][..len]
+        &region[range]
     }
 
     fn step(&mut self, at: usize) {
         let planned = self.program.op(at);
         let record = planned.record;
         let out = &self.program.tensors[record.output as usize];
-        let (out_at, out_len) = place_of(out, self.batch);
+        let Range { start: out_at, end: out_end } = out.range(self.batch);
         let m = &mut self.memory;
         let is_adam = matches!(planned.op, Op::Adam(_));
         let mut parts = [Part::default(); crate::plan::REGIONS];
@@ -301,9 +295,9 @@ impl<'m> Session<'m> {
                 let memory: &mut [f32] = $memory;
                 if out.region == $region as u32 {
                     let (below, rest) = memory.split_at_mut(out_at);
-                    let (middle, above) = rest.split_at_mut(out_len);
+                    let (middle, above) = rest.split_at_mut(out_end - out_at);
                     output = middle;
-                    parts[$region as usize] = Part { below, above, above_at: out_at + out_len };
+                    parts[$region as usize] = Part { below, above, above_at: out_end };
                 } else {
                     parts[$region as usize] = Part::whole(memory);
                 }
@@ -324,12 +318,12 @@ impl<'m> Session<'m> {
         for (input, &tensor) in inputs.iter_mut().zip(&record.inputs) {
             if tensor != NONE {
                 let t = &self.program.tensors[tensor as usize];
-                let (from, len) = place_of(t, self.batch);
+                let range = t.range(self.batch);
                 // The optimiser's moments are handed over as `state`, to be changed in place.
                 if t.region != Region::State as u32 {
-                    *input = parts[t.region as usize].get(from, len);
+                    *input = parts[t.region as usize].get(range.start, range.len());
                 } else {
-                    state = core::mem::take(&mut state).split_at_mut(len).0;
+                    state = core::mem::take(&mut state).split_at_mut(range.len()).0;
                 }
             }
         }
@@ -345,11 +339,4 @@ impl<'m> Session<'m> {
         };
         planned.op.run(&mut run);
     }
-}
-
-/// First element and number of elements of a tensor for a batch.
-fn place_of(t: &TensorRecord, batch: usize) -> (usize, usize) {
-    let n = if t.batched == 1 { batch } else { 1 };
-    // Fits: sessions check the region's size for this batch, and the tensor lies inside the region.
-    (t.offset as usize * BLOCK * n, Shape(t.dims).len() * n)
 }

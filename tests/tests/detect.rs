@@ -55,7 +55,7 @@ fn options(method: Method) -> TrainOptions {
 }
 
 fn fit(images: &dyn Images, options: &TrainOptions, threads: usize) -> Result<Trained, TrainError> {
-    train(images, &Backbone::builtin(), options, &Threads::new(threads), &mut Silent, None)
+    train(images, &Backbone::builtin(), options, &Cpu::detect(&Threads::new(threads)), &mut Silent, None)
 }
 
 fn scores(model: &[u8], images: &Frames) -> Vec<f32> {
@@ -137,13 +137,13 @@ fn threads_and_interruptions_change_no_byte() {
         let (backbone, threads) = (Backbone::builtin(), Threads::new(2));
         for at in [0, 1, 2, 3] {
             let mut observer = Interrupt { at, seen: 0, checkpoint: None };
-            let error = train(&good, &backbone, &options, &threads, &mut observer, None).unwrap_err();
+            let error = train(&good, &backbone, &options, &Cpu::detect(&threads), &mut observer, None).unwrap_err();
             assert_eq!(error, TrainError::Cancelled);
             let checkpoint = observer.checkpoint.expect("a cancelled training leaves a checkpoint");
-            let resumed = train(&good, &backbone, &options, &threads, &mut Silent, Some(&checkpoint)).unwrap();
+            let resumed = train(&good, &backbone, &options, &Cpu::detect(&threads), &mut Silent, Some(&checkpoint)).unwrap();
             assert!(resumed.model == one.model, "an interruption at step {at} changed the model");
             let other = TrainOptions { seed: 5, ..options.clone() };
-            let refused = train(&good, &backbone, &other, &threads, &mut Silent, Some(&checkpoint)).unwrap_err();
+            let refused = train(&good, &backbone, &other, &Cpu::detect(&threads), &mut Silent, Some(&checkpoint)).unwrap_err();
             assert!(matches!(refused, TrainError::Checkpoint(_)), "{refused}");
         }
     }
@@ -247,7 +247,7 @@ impl Images for Squares {
 fn map_offset(backbone: &Backbone, side: u32, views: u32) -> (f32, f32) {
     let good = Squares(side, (0..24).map(|i| texture(1, i, side, None)).collect());
     let options = TrainOptions { size: Some(side), views: Some(views), held_out: 0.0, ..options(Method::Padim) };
-    let trained = train(&good, backbone, &options, &Threads::new(2), &mut Silent, None).unwrap();
+    let trained = train(&good, backbone, &options, &Cpu::detect(&Threads::new(2)), &mut Silent, None).unwrap();
     let model = OwnedModel::from_bytes(&trained.model).unwrap();
     let threads = Threads::new(2);
     let options = ScorerOptions::default();

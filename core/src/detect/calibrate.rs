@@ -4,9 +4,9 @@
 use super::options::Setup;
 use super::{Draft, Images, Observer, Phase, TrainError, Trained, data, report};
 use crate::backbones::Backbone;
-use crate::cpu::Cpu;
+use crate::executor::{Device, Executor};
 use crate::image::{GridPlace, ImageView};
-use crate::model::{DetectorRecord, MapKind, ModelWriter, OwnedModel};
+use crate::model::{DetectorRecord, MapKind, Model, ModelWriter, OwnedModel};
 use crate::score::{ScoreError, Scorer, ScorerOptions};
 use crate::threshold::Threshold;
 use alloc::format;
@@ -54,7 +54,7 @@ pub(super) fn finish(
     backbone: &Backbone,
     setup: &Setup,
     draft: Draft,
-    cpu: Cpu<'_>,
+    device: &dyn Device,
     observer: &mut dyn Observer,
 ) -> Result<Trained, TrainError> {
     let mut detector = data::detector(setup, backbone);
@@ -67,7 +67,7 @@ pub(super) fn finish(
         programs: draft.programs.iter().collect(),
     };
     let model = OwnedModel::from_bytes(&writer.write()?)?;
-    let measured = measure(images, &model, &draft.held_out, cpu, observer)?;
+    let measured = measure(images, &model, &draft.held_out, device, observer)?;
     drop(model);
     (writer.detector.map_typical, writer.detector.map_limit) = measured.map_scale;
     let threshold = Threshold::from_held_out(&measured.scores, setup.false_reject, setup.confidence);
@@ -105,12 +105,13 @@ fn measure(
     images: &dyn Images,
     model: &OwnedModel,
     held_out: &[usize],
-    cpu: Cpu<'_>,
+    device: &dyn Device,
     observer: &mut dyn Observer,
 ) -> Result<Measured, TrainError> {
     let model = model.model();
     let side = model.map_size().0 as usize;
     let mut map = vec![0.0; side * side];
+    let mut executor = device.executor(model.params(), 0, 0)?;
     let mut memory = Vec::new();
     let (mut scores, mut typical, mut limit) = (Vec::new(), Vec::new(), 0.0f32);
     for (n, &index) in held_out.iter().enumerate() {
@@ -118,7 +119,7 @@ fn measure(
         let with_map = side > 0 && n < MAPS;
         let mut result: Result<f32, ScoreError> = Ok(0.0);
         let read = images.with(index, &mut |view: &ImageView<'_>| {
-            result = score(view, &model, cpu, &mut memory, with_map.then_some(map.as_mut_slice()));
+            result = score(view, &model, &mut *executor, &mut memory, with_map.then_some(map.as_mut_slice()));
         });
         read.map_err(|error| TrainError::Image { name: images.name(index), error })?;
         scores.push(result.map_err(|e| TrainError::Image { name: images.name(index), error: e.to_string() })?);
@@ -136,17 +137,17 @@ fn measure(
 
 fn score(
     view: &ImageView<'_>,
-    model: &crate::model::Model<'_>,
-    cpu: Cpu<'_>,
+    model: &Model<'_>,
+    executor: &mut dyn Executor,
     memory: &mut Vec<f32>,
     map: Option<&mut [f32]>,
 ) -> Result<f32, ScoreError> {
     let options = ScorerOptions { max_width: view.width().max(16384), map: map.is_some() };
-    let needed = Scorer::memory_len(model, &options, cpu.threads().count())?;
+    let needed = Scorer::memory_len_on_device(model, &options)?;
     if memory.len() < needed {
         memory.resize(needed, 0.0);
     }
-    let mut scorer = Scorer::new(*model, &options, cpu, memory)?;
+    let mut scorer = Scorer::on_device(*model, &options, executor, memory)?;
     match map {
         Some(map) => scorer.score_with_map(view, map),
         None => scorer.score(view),

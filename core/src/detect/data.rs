@@ -7,14 +7,14 @@ use super::options::Setup;
 use super::{Images, Observer, Phase, TrainError, report};
 use crate::backbones::Backbone;
 use crate::checksum::Digest;
-use crate::cpu::Cpu;
 use crate::duplicates;
+use crate::executor::{Device, Executor, Prepared};
 use crate::image::{ImageView, Preprocess};
 use crate::model::{DetectorRecord, ViewKind};
 use crate::place::OwnedProgram;
 use crate::rng::Rng;
 use crate::score::Views;
-use crate::session::{Memory, Session, Sizes};
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -92,12 +92,9 @@ fn load(
 
 /// Runs a program that turns images into features.
 pub(super) struct Extractor<'e> {
-    program: &'e OwnedProgram,
-    params: &'e [f32],
-    cpu: Cpu<'e>,
+    executor: Box<dyn Executor + 'e>,
+    program: Prepared,
     how: Preprocess,
-    sizes: Sizes,
-    memory: Vec<f32>,
     scratch: Vec<f32>,
     base: Vec<f32>,
     thumbnail: Vec<f32>,
@@ -108,20 +105,18 @@ pub(super) struct Extractor<'e> {
 impl<'e> Extractor<'e> {
     pub fn new(
         program: &'e OwnedProgram,
-        params: &'e [f32],
+        params: &[f32],
         how: Preprocess,
-        cpu: Cpu<'e>,
+        device: &'e dyn Device,
     ) -> Result<Extractor<'e>, TrainError> {
         let p = program.program();
-        let sizes = Sizes::of(&p, 1, cpu.threads().count())?;
+        let mut executor = device.executor(params, 0, 0)?;
+        let prepared = executor.prepare(p, 1)?;
         let len = p.find("features").map_or(0, |t| p.tensor_type(t).shape.len());
         Ok(Extractor {
-            program,
-            params,
-            cpu,
+            executor,
+            program: prepared,
             how,
-            sizes,
-            memory: vec![0.0; sizes.total()],
             scratch: Vec::new(),
             base: vec![0.0; how.output_len()],
             thumbnail: vec![0.0; duplicates::LEN],
@@ -142,15 +137,9 @@ impl<'e> Extractor<'e> {
 
     /// Features of one view of the image read last; `write` makes the view from the image.
     pub fn features(&mut self, write: &mut dyn FnMut(&[f32], &mut [f32]), out: &mut [f32]) -> Result<(), TrainError> {
-        let memory = Memory::carve(self.params, &mut self.memory, &self.sizes)?;
-        let mut session = Session::bind(self.program.program(), 1, self.cpu, memory, &self.sizes)?;
-        if let Some(image) = session.input("image") {
-            write(&self.base, image);
-        }
-        session.run();
-        if let Some(features) = session.output("features") {
-            out.copy_from_slice(features);
-        }
+        write(&self.base, self.executor.input(self.program, "image"));
+        self.executor.run(self.program)?;
+        out.copy_from_slice(self.executor.output(self.program, "features"));
         Ok(())
     }
 }

@@ -9,13 +9,13 @@ use super::data::{Data, Extractor, stream};
 use super::options::Setup;
 use super::{Images, Observer, Phase, Progress, TrainError};
 use crate::backbones::Backbone;
-use crate::cpu::Cpu;
+use crate::executor::{Device, Executor};
 use crate::image::rotate_nearest;
 use crate::params::Params;
 use crate::place::OwnedProgram;
 use crate::plan::{BLOCK, Region};
 use crate::rng::Rng;
-use crate::session::{Memory, ParamsMemory, Session, Sizes};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -33,6 +33,7 @@ const OVERFIT: f64 = 1.3;
 const WATCHED: usize = 256;
 
 /// The programs that training needs.
+#[derive(Clone, Copy)]
 pub(super) struct FlowPrograms<'p> {
     /// Features to loss, and a step.
     pub train: &'p OwnedProgram,
@@ -46,34 +47,20 @@ pub(super) struct Fitted {
     pub loss: f64,
 }
 
-/// Memory of the sessions, allocated once.
-struct Buffers {
-    params: Vec<f32>,
-    grads: Vec<f32>,
-    state: Vec<f32>,
-    work: Vec<f32>,
-    io: Vec<f32>,
-    fixed: Vec<f32>,
-    scratch: Vec<f32>,
+/// The flow on a device, with its programs ready.
+struct Run<'p> {
+    executor: Box<dyn Executor + 'p>,
+    programs: FlowPrograms<'p>,
+    trainable: usize,
+    state: usize,
 }
 
-impl Buffers {
-    fn open<'b>(
-        &'b mut self,
-        program: &'b OwnedProgram,
-        batch: usize,
-        cpu: Cpu<'b>,
-    ) -> Result<Session<'b>, TrainError> {
-        let memory = Memory {
-            params: ParamsMemory::Exclusive(&mut self.params),
-            grads: &mut self.grads,
-            state: &mut self.state,
-            work: &mut self.work,
-            io: &mut self.io,
-            fixed: &mut self.fixed,
-            scratch: &mut self.scratch,
-        };
-        Ok(Session::new(program.program(), batch, cpu, memory)?)
+impl Run<'_> {
+    fn checkpoint(&mut self, at: &Position) -> Result<Vec<u8>, TrainError> {
+        let (mut params, mut state) = (vec![0.0; self.trainable], vec![0.0; self.state]);
+        self.executor.read(Region::Params, &mut params)?;
+        self.executor.read(Region::State, &mut state)?;
+        Ok(checkpoint::write(at, &params, &state))
     }
 }
 
@@ -101,25 +88,19 @@ impl RandomViews<'_, '_> {
 
 /// Median score of images, each the mean over its views.
 fn median_score(
-    buffers: &mut Buffers,
-    program: &OwnedProgram,
+    run: &mut Run<'_>,
     data: &Data,
     images: &[usize],
-    cpu: Cpu<'_>,
 ) -> Result<f64, TrainError> {
     let mut scores = Vec::new();
     for chunk in images.chunks((BATCH / data.views).max(1)) {
-        let mut session = buffers.open(program, chunk.len() * data.views, cpu)?;
-        if let Some(features) = session.input("features") {
-            for (row, (image, view)) in features
-                .chunks_exact_mut(data.len)
-                .zip(chunk.iter().flat_map(|&i| (0..data.views).map(move |v| (i, v))))
-            {
-                row.copy_from_slice(data.row(image, view));
-            }
+        let latent = run.executor.prepare(run.programs.latent.program(), chunk.len() * data.views)?;
+        let rows = run.executor.input(latent, "features").chunks_exact_mut(data.len);
+        for (row, (image, view)) in rows.zip(chunk.iter().flat_map(|&i| (0..data.views).map(move |v| (i, v)))) {
+            row.copy_from_slice(data.row(image, view));
         }
-        session.run();
-        let out = session.output("score").unwrap_or(&[]);
+        run.executor.run(latent)?;
+        let out = run.executor.output(latent, "score");
         scores.extend(
             out.chunks_exact(data.views).map(|v| v.iter().map(|&s| f64::from(s)).sum::<f64>() / v.len() as f64),
         );
@@ -134,39 +115,28 @@ pub(super) fn fit(
     setup: &Setup,
     data: &Data,
     params: &mut Params,
-    programs: &FlowPrograms<'_>,
+    programs: FlowPrograms<'_>,
     extractor: &mut Extractor<'_>,
-    cpu: Cpu<'_>,
+    device: &dyn Device,
     observer: &mut dyn Observer,
     resume: Option<&[u8]>,
 ) -> Result<Fitted, TrainError> {
     let views = data.views;
     let per_batch = (BATCH / views).max(1).min(data.train.len());
-    let workers = cpu.threads().count();
-    let (train, latent) = (programs.train.program(), programs.latent.program());
-    let mut sizes = Sizes::of(&train, per_batch * views, workers)?.max(Sizes::of(
-        &latent,
-        (BATCH / views).max(1) * views,
-        workers,
-    )?);
-    // Smaller last batches may need other panels.
-    let rest = data.train.len() % per_batch;
-    if rest > 0 {
-        sizes = sizes.max(Sizes::of(&train, rest * views, workers)?);
-    }
-    let mut buffers = Buffers {
-        params: params.pack(),
-        grads: vec![0.0; sizes.grads],
-        state: vec![0.0; sizes.state],
-        work: vec![0.0; sizes.work],
-        io: vec![0.0; sizes.io],
-        fixed: vec![0.0; sizes.fixed],
-        scratch: vec![0.0; sizes.scratch],
-    };
-    let trainable = train.blocks(Region::Grads) as usize * BLOCK;
+    let train = programs.train.program();
+    let floats = |region| train.blocks(region) as usize * BLOCK;
+    let (trainable, state) = (floats(Region::Grads), floats(Region::State));
+    let executor = device.executor(&params.pack(), trainable, state)?;
+    let mut run = Run { executor, programs, trainable, state };
     let digest = setup.digest(backbone, data.digest);
     let mut at = match resume {
-        Some(bytes) => checkpoint::read(bytes, digest, &mut buffers.params[..trainable], &mut buffers.state)?,
+        Some(bytes) => {
+            let (mut params, mut moments) = (vec![0.0; trainable], vec![0.0; state]);
+            let at = checkpoint::read(bytes, digest, &mut params, &mut moments)?;
+            run.executor.write(Region::Params, &params)?;
+            run.executor.write(Region::State, &moments)?;
+            at
+        }
         None => Position::start(digest),
     };
     let watch = setup.epochs.is_none() && !data.held_out.is_empty();
@@ -193,7 +163,7 @@ pub(super) fn fit(
     if watch
         && at.epoch > 0
         && at.batch == 0
-        && stops(&mut buffers, programs.latent, data, &watched, cpu, &mut progress)?
+        && stops(&mut run, data, &watched, &mut progress)?
     {
         // The checkpoint was made after the last epoch.
         at.epoch = epochs as u64;
@@ -204,11 +174,11 @@ pub(super) fn fit(
         for chunk in order.chunks(per_batch).skip(at.batch as usize) {
             progress.done = at.epoch as usize * batches + at.batch as usize;
             if let ControlFlow::Break(()) = observer.progress(&progress) {
-                observer.checkpoint(&checkpoint::write(&at, &buffers.params[..trainable], &buffers.state));
+                observer.checkpoint(&run.checkpoint(&at)?);
                 return Err(TrainError::Cancelled);
             }
-            let mut session = buffers.open(programs.train, chunk.len() * views, cpu)?;
-            let features = session.input("features").unwrap_or(&mut []);
+            let step = run.executor.prepare(train, chunk.len() * views)?;
+            let features = run.executor.input(step, "features");
             for (rows, &image) in features.chunks_exact_mut(views * data.len).zip(chunk) {
                 match &mut random {
                     Some(random) => random.rows(image, at.epoch, views, rows)?,
@@ -216,11 +186,9 @@ pub(super) fn fit(
                 }
             }
             at.steps += 1;
-            if let Some(control) = session.input("control") {
-                control.copy_from_slice(&[setup.learning_rate, at.steps as f32]);
-            }
-            session.run();
-            let loss = f64::from(session.output("loss").map_or(f32::NAN, |l| l[0]));
+            run.executor.input(step, "control").copy_from_slice(&[setup.learning_rate, at.steps as f32]);
+            run.executor.run(step)?;
+            let loss = run.executor.output(step, "loss").first().map_or(f64::NAN, |l| f64::from(*l));
             if !loss.is_finite() {
                 return Err(TrainError::NotFinite { epoch: at.epoch as usize + 1 });
             }
@@ -234,9 +202,9 @@ pub(super) fn fit(
         progress.loss = Some(at.last_loss);
         progress.done = at.epoch as usize * batches;
         let stop =
-            !data.held_out.is_empty() && stops(&mut buffers, programs.latent, data, &watched, cpu, &mut progress)?;
+            !data.held_out.is_empty() && stops(&mut run, data, &watched, &mut progress)?;
         if observer.wants_checkpoint() {
-            observer.checkpoint(&checkpoint::write(&at, &buffers.params[..trainable], &buffers.state));
+            observer.checkpoint(&run.checkpoint(&at)?);
         }
         if watch && stop {
             observer.note(&format!(
@@ -246,8 +214,10 @@ pub(super) fn fit(
             break;
         }
     }
-    params.unpack(&buffers.params);
-    if buffers.params[..trainable].iter().any(|p| !p.is_finite()) {
+    let mut trained = params.pack();
+    run.executor.read(Region::Params, &mut trained[..trainable])?;
+    params.unpack(&trained);
+    if trained[..trainable].iter().any(|p| !p.is_finite()) {
         return Err(TrainError::NotFinite { epoch: progress.epoch });
     }
     Ok(Fitted { epochs: progress.epoch, loss: at.last_loss })
@@ -255,15 +225,13 @@ pub(super) fn fit(
 
 /// Compares held-out with training parts and says whether the flow has begun to memorise.
 fn stops(
-    buffers: &mut Buffers,
-    latent: &OwnedProgram,
+    run: &mut Run<'_>,
     data: &Data,
     watched: &[usize],
-    cpu: Cpu<'_>,
     progress: &mut Progress,
 ) -> Result<bool, TrainError> {
-    let held_out = median_score(buffers, latent, data, &data.held_out, cpu)?;
-    let ratio = held_out / median_score(buffers, latent, data, watched, cpu)?;
+    let held_out = median_score(run, data, &data.held_out)?;
+    let ratio = held_out / median_score(run, data, watched)?;
     progress.held_out = Some(ratio);
     // A ratio that is no number stops as well.
     Ok(ratio > OVERFIT || ratio.is_nan())

@@ -16,7 +16,7 @@ use super::fit_flow::{self, FlowPrograms};
 use super::options::Setup;
 use super::{Draft, Images, Method, Observer, Preset, TrainError, about};
 use crate::backbones::Backbone;
-use crate::cpu::Cpu;
+use crate::executor::Device;
 use crate::flows::{self, DenseFlow, DifferNetFlow};
 use crate::graph::{Graph, TensorId};
 use crate::op::{Adam, BatchMean, FlowNll, ScaleShift, SquareSum};
@@ -136,7 +136,7 @@ pub(super) fn fit(
     images: &dyn Images,
     backbone: &Backbone,
     setup: &Setup,
-    cpu: Cpu<'_>,
+    device: &dyn Device,
     observer: &mut dyn Observer,
     resume: Option<&[u8]>,
 ) -> Result<Draft, TrainError> {
@@ -148,7 +148,7 @@ pub(super) fn fit(
         p.find("features").map_or(0, |t| p.tensor_type(t).shape.c())
     };
     let packed = params.pack();
-    let mut extractor = Extractor::new(&only_backbone, &packed, data::preprocess(setup, backbone), cpu)?;
+    let mut extractor = Extractor::new(&only_backbone, &packed, data::preprocess(setup, backbone), device)?;
     let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
 
     let flow = Flow::of(setup, dims);
@@ -216,9 +216,9 @@ pub(super) fn fit(
         setup,
         &data,
         &mut params,
-        &flow_programs,
+        flow_programs,
         &mut extractor,
-        cpu,
+        device,
         observer,
         resume,
     )?;

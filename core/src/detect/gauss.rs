@@ -9,7 +9,7 @@ use super::flow::{features_program, pooled};
 use super::options::Setup;
 use super::{Draft, Images, Observer, Phase, TrainError, about, report};
 use crate::backbones::Backbone;
-use crate::cpu::Cpu;
+use crate::executor::Device;
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::linalg::{Moments, cholesky, invert_lower, shrink};
@@ -27,13 +27,13 @@ pub(super) fn fit(
     images: &dyn Images,
     backbone: &Backbone,
     setup: &Setup,
-    cpu: Cpu<'_>,
+    device: &dyn Device,
     observer: &mut dyn Observer,
 ) -> Result<Draft, TrainError> {
     let mut params = Params::new();
     let features = features_program(setup, backbone, &mut params)?;
     let packed = params.pack();
-    let mut extractor = Extractor::new(&features, &packed, data::preprocess(setup, backbone), cpu)?;
+    let mut extractor = Extractor::new(&features, &packed, data::preprocess(setup, backbone), device)?;
     let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
     report(observer, Phase::Train, 0, 1)?;
     let (w, b) = whiten(data.len, data.train_rows())?;

@@ -17,7 +17,7 @@ mod padim;
 pub use options::{Method, Preset, TrainOptions};
 
 use crate::backbones::{self, Backbone};
-use crate::cpu::Cpu;
+use crate::executor::{Device, DeviceError};
 use crate::flows;
 use crate::graph::GraphError;
 use crate::image::{ImageError, ImageView};
@@ -26,7 +26,6 @@ use crate::params::ParamError;
 use crate::plan::PlanError;
 use crate::score::ScoreError;
 use crate::session::SessionError;
-use crate::threads::Threads;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -140,6 +139,8 @@ pub enum TrainError {
         /// In which epoch, counted from 1.
         epoch: usize,
     },
+    /// The device failed.
+    Device(DeviceError),
     /// Something that should have fitted did not.
     Internal(String),
 }
@@ -160,6 +161,7 @@ impl fmt::Display for TrainError {
             TrainError::NotFinite { epoch } => {
                 write!(f, "the loss is no longer a number in epoch {epoch}; try a lower learning rate")
             }
+            TrainError::Device(error) => write!(f, "{error}"),
             TrainError::Internal(text) => write!(f, "internal error: {text}"),
         }
     }
@@ -175,6 +177,12 @@ macro_rules! internal {
     };
 }
 internal!(GraphError, ParamError, PlanError, SessionError, ModelError, ScoreError, flows::FlowError);
+
+impl From<DeviceError> for TrainError {
+    fn from(error: DeviceError) -> TrainError {
+        TrainError::Device(error)
+    }
+}
 
 impl From<backbones::BuildError> for TrainError {
     fn from(error: backbones::BuildError) -> TrainError {
@@ -202,13 +210,14 @@ pub struct Trained {
     pub held_out_scores: Vec<f32>,
 }
 
-/// Trains a detector on images of good parts.
+/// Trains a detector on images of good parts, on a device: `Cpu`, or a GPU by `adflow-vulkan`.
 ///
 /// `resume` is a state handed to [`Observer::checkpoint`] by an earlier training on the same images with the same
 /// options; the result is the same file as without the interruption.
 ///
 /// ```
 /// use adflow::backbones::Backbone;
+/// use adflow::cpu::Cpu;
 /// use adflow::detect::{Images, Method, Silent, TrainOptions, train};
 /// use adflow::image::ImageView;
 /// use adflow::threads::Threads;
@@ -228,7 +237,8 @@ pub struct Trained {
 /// }
 /// let good = Camera((0..12u32).map(|i| (0..1200u32).map(|p| (p * (i + 3) % 251) as u8).collect()).collect());
 /// let options = TrainOptions { method: Method::Gauss, size: Some(64), ..TrainOptions::default() };
-/// let trained = train(&good, &Backbone::builtin(), &options, &Threads::serial(), &mut Silent, None)?;
+/// let threads = Threads::all();
+/// let trained = train(&good, &Backbone::builtin(), &options, &Cpu::detect(&threads), &mut Silent, None)?;
 /// assert!(!trained.model.is_empty());
 /// # Ok::<(), adflow::detect::TrainError>(())
 /// ```
@@ -236,7 +246,7 @@ pub fn train(
     images: &dyn Images,
     backbone: &Backbone,
     options: &TrainOptions,
-    threads: &Threads,
+    device: &dyn Device,
     observer: &mut dyn Observer,
     resume: Option<&[u8]>,
 ) -> Result<Trained, TrainError> {
@@ -244,23 +254,12 @@ pub fn train(
     if images.len() < setup.min_images() {
         return Err(TrainError::TooFewImages { found: images.len(), needed: setup.min_images() });
     }
-    let cpu = cpu(threads);
     let draft = match setup.method {
-        Method::Cdnf | Method::DifferNet => flow::fit(images, backbone, &setup, cpu, observer, resume)?,
-        Method::Gauss => gauss::fit(images, backbone, &setup, cpu, observer)?,
-        Method::Padim => padim::fit(images, backbone, &setup, cpu, observer)?,
+        Method::Cdnf | Method::DifferNet => flow::fit(images, backbone, &setup, device, observer, resume)?,
+        Method::Gauss => gauss::fit(images, backbone, &setup, device, observer)?,
+        Method::Padim => padim::fit(images, backbone, &setup, device, observer)?,
     };
-    calibrate::finish(images, backbone, &setup, draft, cpu, observer)
-}
-
-#[cfg(feature = "std")]
-fn cpu(threads: &Threads) -> Cpu<'_> {
-    Cpu::detect(threads)
-}
-
-#[cfg(not(feature = "std"))]
-fn cpu(threads: &Threads) -> Cpu<'_> {
-    Cpu::portable(threads)
+    calibrate::finish(images, backbone, &setup, draft, device, observer)
 }
 
 /// A fitted detector before calibration.

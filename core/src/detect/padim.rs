@@ -13,7 +13,7 @@ use super::gauss::whitening;
 use super::options::Setup;
 use super::{Draft, Images, Observer, Phase, TrainError, about, report};
 use crate::backbones::Backbone;
-use crate::cpu::Cpu;
+use crate::executor::Device;
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
 use crate::linalg::Moments;
@@ -103,7 +103,7 @@ pub(super) fn fit(
     images: &dyn Images,
     backbone: &Backbone,
     setup: &Setup,
-    cpu: Cpu<'_>,
+    device: &dyn Device,
     observer: &mut dyn Observer,
 ) -> Result<Draft, TrainError> {
     let colour = data::have_colour(images)?;
@@ -114,7 +114,7 @@ pub(super) fn fit(
     g.output("features", x);
     let features = place("features", &g, &params.layout(), Reuse::Share)?;
     let packed = params.pack();
-    let mut extractor = Extractor::new(&features, &packed, data::preprocess(setup, backbone), cpu)?;
+    let mut extractor = Extractor::new(&features, &packed, data::preprocess(setup, backbone), device)?;
     let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
     let (d, positions) = (shape.c() as usize, shape.positions());
     report(observer, Phase::Train, 0, positions)?;

@@ -1,0 +1,247 @@
+//! What scoring and training ask of a device: hold parameters, run programs over them.
+//!
+//! The CPU is one device (`Cpu`), a GPU another (`adflow-vulkan`). An [`Executor`] holds one set of parameters, with the
+//! gradients and moments of a training; programs are [prepared](Executor::prepare) once for each batch size and then run
+//! as often as wanted. Next: [`crate::session`], which runs a program on the CPU.
+
+use crate::plan::{Program, Region};
+use crate::session::SessionError;
+use core::fmt;
+#[cfg(feature = "alloc")]
+use {alloc::boxed::Box, alloc::string::String};
+
+#[cfg(feature = "alloc")]
+pub use on_cpu::CpuExecutor;
+
+/// What went wrong on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceFault {
+    /// The device does not answer any more: reset, removed, or hung. What it held is gone.
+    Lost,
+    /// There is no memory left on it.
+    OutOfMemory,
+    /// It cannot do what was asked: a limit or a missing feature.
+    Unsupported,
+    /// The memory or batch handed over does not fit the program.
+    Session(SessionError),
+    /// Any other failure.
+    Failed,
+}
+
+/// A failure of a device, and during what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceError {
+    /// The kind.
+    pub fault: DeviceFault,
+    /// What was being done.
+    pub doing: &'static str,
+}
+
+impl DeviceError {
+    /// A failure while `doing`.
+    pub const fn new(fault: DeviceFault, doing: &'static str) -> DeviceError {
+        DeviceError { fault, doing }
+    }
+}
+
+impl fmt::Display for DeviceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let doing = self.doing;
+        match self.fault {
+            DeviceFault::Lost => write!(f, "the device was lost while {doing}"),
+            DeviceFault::OutOfMemory => write!(f, "the device has no memory left for {doing}"),
+            DeviceFault::Unsupported => write!(f, "the device cannot do this: {doing}"),
+            DeviceFault::Session(error) => write!(f, "{error} ({doing})"),
+            DeviceFault::Failed => write!(f, "the device failed while {doing}"),
+        }
+    }
+}
+
+impl core::error::Error for DeviceError {}
+
+impl From<SessionError> for DeviceError {
+    fn from(error: SessionError) -> DeviceError {
+        DeviceError::new(DeviceFault::Session(error), "opening a session")
+    }
+}
+
+/// A program made ready for one batch size, see [`Executor::prepare`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Prepared(pub usize);
+
+/// Parameters on a device, and the programs that run over them.
+///
+/// Inputs are written, the program run, outputs read, in this order; another program may use the same memory, so
+/// outputs last until the next run.
+pub trait Executor {
+    /// Makes a program ready for `batch` samples. To prepare the same again costs
+    /// next to nothing.
+    fn prepare(&mut self, program: Program<'_>, batch: usize) -> Result<Prepared, DeviceError>;
+
+    /// The values of an input, to be written before a run; empty if the program has none of that name.
+    fn input(&mut self, prepared: Prepared, name: &str) -> &mut [f32];
+
+    /// Runs every op in order and waits for the outputs.
+    fn run(&mut self, prepared: Prepared) -> Result<(), DeviceError>;
+
+    /// The values of an output after a run; empty if the program has none of that name.
+    fn output(&self, prepared: Prepared, name: &str) -> &[f32];
+
+    /// Copies the first values of parameters, gradients or moments into `values`.
+    fn read(&mut self, region: Region, values: &mut [f32]) -> Result<(), DeviceError>;
+
+    /// Replaces the first values of parameters, gradients or moments.
+    fn write(&mut self, region: Region, values: &[f32]) -> Result<(), DeviceError>;
+
+    /// Samples that are best run at once where there is a choice: 1 where one is as fast as another.
+    fn preferred_batch(&self) -> usize {
+        1
+    }
+}
+
+/// Where programs run.
+#[cfg(feature = "alloc")]
+pub trait Device: Sync {
+    /// Puts parameters on the device, with that many floats for gradients and moments (zeros).
+    fn executor(&self, params: &[f32], grads: usize, state: usize) -> Result<Box<dyn Executor + '_>, DeviceError>;
+
+    /// How it calls itself, for messages.
+    fn describe(&self) -> String;
+}
+
+#[cfg(feature = "alloc")]
+mod on_cpu {
+    use super::{Device, DeviceError, DeviceFault, Executor, Prepared};
+    use crate::cpu::Cpu;
+    use crate::place::OwnedProgram;
+    use crate::plan::{Program, Region};
+    use crate::session::{Memory, ParamsMemory, Session, Sizes};
+    use alloc::boxed::Box;
+    use alloc::format;
+    use alloc::string::String;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// Programs on the CPU, over memory of its own.
+    pub struct CpuExecutor<'c> {
+        cpu: Cpu<'c>,
+        programs: Vec<(OwnedProgram, usize, Sizes)>,
+        params: Vec<f32>,
+        grads: Vec<f32>,
+        state: Vec<f32>,
+        work: Vec<f32>,
+        io: Vec<f32>,
+        fixed: Vec<f32>,
+        scratch: Vec<f32>,
+    }
+
+    impl<'c> CpuExecutor<'c> {
+        /// Parameters, zeroed gradients and moments.
+        pub fn new(cpu: Cpu<'c>, params: &[f32], grads: usize, state: usize) -> CpuExecutor<'c> {
+            CpuExecutor {
+                cpu,
+                programs: Vec::new(),
+                params: params.to_vec(),
+                grads: vec![0.0; grads],
+                state: vec![0.0; state],
+                work: Vec::new(),
+                io: Vec::new(),
+                fixed: Vec::new(),
+                scratch: Vec::new(),
+            }
+        }
+
+        fn session(&mut self, prepared: Prepared) -> Result<Session<'_>, DeviceError> {
+            let (program, batch, sizes) = &self.programs[prepared.0];
+            let memory = Memory {
+                params: ParamsMemory::Exclusive(&mut self.params),
+                grads: &mut self.grads,
+                state: &mut self.state,
+                work: &mut self.work,
+                io: &mut self.io,
+                fixed: &mut self.fixed,
+                scratch: &mut self.scratch,
+            };
+            Ok(Session::bind(program.program(), *batch, self.cpu, memory, sizes)?)
+        }
+
+        fn region(&mut self, region: Region) -> Result<&mut [f32], DeviceError> {
+            match region {
+                Region::Params => Ok(&mut self.params),
+                Region::Grads => Ok(&mut self.grads),
+                Region::State => Ok(&mut self.state),
+                Region::Work | Region::Io | Region::Fixed => {
+                    Err(DeviceError::new(DeviceFault::Unsupported, "copying values of a single run"))
+                }
+            }
+        }
+    }
+
+    impl Executor for CpuExecutor<'_> {
+        fn prepare(&mut self, program: Program<'_>, batch: usize) -> Result<Prepared, DeviceError> {
+            if let Some(at) = self.programs.iter().position(|(p, n, _)| *n == batch && p.program() == program) {
+                return Ok(Prepared(at));
+            }
+            let sizes = Sizes::of(&program, batch, self.cpu.threads().count())?;
+            let grow = |values: &mut Vec<f32>, len: usize| {
+                if values.len() < len {
+                    values.resize(len, 0.0);
+                }
+            };
+            grow(&mut self.work, sizes.work);
+            grow(&mut self.io, sizes.io);
+            grow(&mut self.fixed, sizes.fixed);
+            grow(&mut self.scratch, sizes.scratch);
+            self.programs.push((OwnedProgram::of(&program), batch, sizes));
+            // Says at once whether parameters, gradients and moments fit.
+            let prepared = Prepared(self.programs.len() - 1);
+            self.session(prepared)?;
+            Ok(prepared)
+        }
+
+        fn input(&mut self, prepared: Prepared, name: &str) -> &mut [f32] {
+            let (program, batch, _) = &self.programs[prepared.0];
+            match program.program().place_of(name, *batch) {
+                Some((Region::Io, range)) => &mut self.io[range],
+                Some((Region::Fixed, range)) => &mut self.fixed[range],
+                _ => &mut [],
+            }
+        }
+
+        fn run(&mut self, prepared: Prepared) -> Result<(), DeviceError> {
+            self.session(prepared)?.run();
+            Ok(())
+        }
+
+        fn output(&self, prepared: Prepared, name: &str) -> &[f32] {
+            let (program, batch, _) = &self.programs[prepared.0];
+            match program.program().place_of(name, *batch) {
+                Some((Region::Io, range)) => &self.io[range],
+                Some((Region::Fixed, range)) => &self.fixed[range],
+                _ => &[],
+            }
+        }
+
+        fn read(&mut self, region: Region, values: &mut [f32]) -> Result<(), DeviceError> {
+            let short = DeviceError::new(DeviceFault::Unsupported, "reading more values than there are");
+            values.copy_from_slice(self.region(region)?.get(..values.len()).ok_or(short)?);
+            Ok(())
+        }
+
+        fn write(&mut self, region: Region, values: &[f32]) -> Result<(), DeviceError> {
+            let short = DeviceError::new(DeviceFault::Unsupported, "writing more values than there are");
+            self.region(region)?.get_mut(..values.len()).ok_or(short)?.copy_from_slice(values);
+            Ok(())
+        }
+    }
+
+    impl Device for Cpu<'_> {
+        fn executor(&self, params: &[f32], grads: usize, state: usize) -> Result<Box<dyn Executor + '_>, DeviceError> {
+            Ok(Box::new(CpuExecutor::new(*self, params, grads, state)))
+        }
+
+        fn describe(&self) -> String {
+            format!("cpu ({}, {} threads)", self.isa().name(), self.threads().count())
+        }
+    }
+}

@@ -1,0 +1,12 @@
+// gj = -g / D.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+PARAMS(uint len; uint dims;)
+INPUT(0, g)
+OUTPUT
+
+void main() {
+    uint i = element();
+    if (i < len) put(i, -g(i) / float(dims));
+}

@@ -1,0 +1,21 @@
+// gscale[c] = sum of gy x over samples and positions: one channel a workgroup.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "sum.glsl"
+PARAMS(uint batch; uint channels; uint positions;)
+INPUT(0, gy)
+INPUT(1, x)
+OUTPUT
+
+void main() {
+    uint c = group();
+    if (c >= channels) return;
+    float total = 0.0;
+    for (uint k = lane(); k < batch * positions; k += WIDTH) {
+        uint i = (k / positions * channels + c) * positions + k % positions;
+        total += gy(i) * x(i);
+    }
+    total = sum(total);
+    if (lane() == 0) put(c, total);
+}

@@ -1,0 +1,395 @@
+//! What each op asks of the device: which shader, with which constants and parameters, in how many workgroups.
+//!
+//! The one table between plans and shaders. It matches over every op without a wildcard: an op without a shader does not
+//! compile.
+
+use crate::shader::Shader;
+use adflow::executor::{DeviceError, DeviceFault};
+use adflow::op::{Conv2dDw, Conv2dDx, Interpolation, Op, Types};
+use adflow::shape::{Shape, Type};
+
+/// Workgroups in a row of a dispatch (`ROW` in `shaders/common.glsl`).
+pub(crate) const ROW: u32 = 32768;
+/// Specialisation constants of a shader, at most.
+pub(crate) const CONSTANTS: usize = 10;
+/// Words of push constants: 128 bytes, what every device has.
+pub(crate) const PUSH: usize = 32;
+
+/// What a device prefers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    /// Invocations of a workgroup where the shader does not care; a power of two.
+    pub width: u32,
+    /// Most invocations of a workgroup.
+    pub max_width: u32,
+}
+
+/// One dispatch.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatch {
+    pub shader: Shader,
+    /// Specialisation constants 0, 1, …; the first is the width of a workgroup.
+    pub constants: [u32; CONSTANTS],
+    /// Push constants; word 0 is filled when the places are known.
+    pub push: [u32; PUSH],
+    pub push_len: usize,
+    /// Workgroups.
+    pub groups: u32,
+    /// Whether the output is filled with zeros first.
+    pub clear: bool,
+    /// Multiplications in all, roughly: decides how work is split into submissions.
+    pub work: u64,
+}
+
+struct Builder {
+    dispatch: Dispatch,
+    width: u32,
+}
+
+fn too_large() -> DeviceError {
+    DeviceError::new(DeviceFault::Unsupported, "an op with more elements than 32 bits count")
+}
+
+fn word(n: usize) -> Result<u32, DeviceError> {
+    u32::try_from(n).map_err(|_| too_large())
+}
+
+impl Builder {
+    fn new(shader: Shader, tuning: &Tuning) -> Builder {
+        let mut constants = [0; CONSTANTS];
+        constants[0] = tuning.width;
+        let dispatch =
+            Dispatch { shader, constants, push: [0; PUSH], push_len: 1, groups: 0, clear: false, work: 0 };
+        Builder { dispatch, width: tuning.width }
+    }
+
+    fn words(mut self, words: &[u32]) -> Builder {
+        let d = &mut self.dispatch;
+        d.push[d.push_len..][..words.len()].copy_from_slice(words);
+        d.push_len += words.len();
+        self
+    }
+
+    fn floats(self, floats: &[f32]) -> Builder {
+        floats.iter().fold(self, |b, f| b.words(&[f.to_bits()]))
+    }
+
+    /// Constants of `shaders/conv2d.glsl`.
+    fn window(mut self, kh: u32, kw: u32, stride: u32, dilation: u32) -> Builder {
+        self.dispatch.constants[6..10].copy_from_slice(&[kh, kw, stride, dilation]);
+        self
+    }
+
+    /// One invocation an element.
+    fn elements(self, len: u32) -> Dispatch {
+        let groups = len.div_ceil(self.width);
+        self.groups(groups, u64::from(len))
+    }
+
+    /// That many workgroups.
+    fn groups(mut self, groups: u32, work: u64) -> Dispatch {
+        self.dispatch.groups = groups;
+        self.dispatch.work = work.max(1);
+        self.dispatch
+    }
+
+    /// `count` matrix products of m×n over k (`shaders/product.glsl`).
+    fn products(mut self, tuning: &Tuning, count: u32, m: u32, n: u32, k: u32) -> Result<Dispatch, DeviceError> {
+        // Tiles as tall and wide as the product has use for.
+        let [tile_m, tile_n, part_m, part_n] = match (m, n) {
+            (_, 0..=4) => [64, 4, 4, 1],
+            (0..=4, _) => [4, 64, 1, 4],
+            (0..=32, _) | (_, 0..=32) => [32, 32, 4, 4],
+            _ if tuning.max_width < 256 => [32, 32, 4, 4],
+            _ => [64, 64, 4, 4],
+        };
+        let width = tile_m / part_m * (tile_n / part_n);
+        self.dispatch.constants[..6].copy_from_slice(&[width, tile_m, tile_n, 16, part_m, part_n]);
+        let groups = u64::from(m.div_ceil(tile_m)) * u64::from(n.div_ceil(tile_n)) * u64::from(count);
+        let groups = u32::try_from(groups).map_err(|_| too_large())?;
+        let work = [m, n, k].iter().fold(u64::from(count), |work, x| work.saturating_mul(u64::from(*x)));
+        Ok(self.groups(groups, work))
+    }
+}
+
+/// Geometry that the three convolutions share.
+struct Window {
+    batch: u32,
+    x: Shape,
+    y: Shape,
+    groups: u32,
+    kernel: [u32; 4],
+    pad: [u32; 2],
+}
+
+impl Window {
+    /// Channels of a group: of x, of y.
+    fn channels(&self) -> [u32; 2] {
+        [self.x.c() / self.groups, self.y.c() / self.groups]
+    }
+
+    /// Whether a group is too small for a tile of a matrix product.
+    fn is_direct(&self) -> bool {
+        let [cin, cout] = self.channels();
+        self.groups > 1 && cin.max(cout) <= 4
+    }
+
+    fn builder(&self, product: Shader, direct: Shader, tuning: &Tuning) -> Builder {
+        let [kh, kw, stride, dilation] = self.kernel;
+        let [cin, cout] = self.channels();
+        Builder::new(if self.is_direct() { direct } else { product }, tuning)
+            .window(kh, kw, stride, dilation)
+            .words(&[self.batch, self.x.h(), self.x.w(), self.y.h(), self.y.w(), self.groups, cin, cout])
+            .words(&self.pad)
+    }
+}
+
+/// The dispatch of an op for a batch.
+pub(crate) fn dispatch(
+    op: &Op,
+    types: &Types,
+    output: Type,
+    batch: usize,
+    tuning: &Tuning,
+) -> Result<Dispatch, DeviceError> {
+    let n = word(batch)?;
+    let shape = |slot: usize| types[slot].map_or(Shape::SCALAR, |t| t.shape);
+    let has = |slot: usize| u32::from(types[slot].is_some());
+    let len = |ty: Type| word(ty.shape.len() * if ty.batched { batch } else { 1 });
+    let out = len(output)?;
+    let input = |slot: usize| types[slot].map_or(Ok(0), len);
+    let positions = |slot: usize| shape(slot).positions() as u32;
+    let new = |shader| Builder::new(shader, tuning);
+    let per_channel = |shader, slot: usize| {
+        let s = shape(slot);
+        new(shader).words(&[out, s.c(), (s.len() / s.c() as usize) as u32]).elements(out)
+    };
+    let summed = |shader, slot: usize| -> Result<Dispatch, DeviceError> {
+        let c = shape(slot).c();
+        Ok(new(shader).words(&[n, c, positions(slot)]).groups(c, u64::from(input(slot)?)))
+    };
+    Ok(match *op {
+        Op::Conv2d(a) => {
+            let [_, _, kh, kw] = shape(1).0;
+            let w = Window {
+                batch: n,
+                x: shape(0),
+                y: output.shape,
+                groups: a.groups,
+                kernel: [kh, kw, a.stride, a.dilation],
+                pad: [a.top, a.left],
+            };
+            let [cin, cout] = w.channels();
+            let b = w.builder(Shader::Conv2d, Shader::Conv2dDirect, tuning).words(&[a.act as u32, has(2), has(3)]);
+            if w.is_direct() {
+                b.elements(out)
+            } else {
+                b.products(tuning, a.groups, cout, out / output.shape.c(), cin * kh * kw)?
+            }
+        }
+        Op::Conv2dDx(a) => {
+            let Conv2dDx { stride, dilation, groups, top, left, bottom: _, right: _, h: _, w: _ } = a;
+            let [_, _, kh, kw] = shape(1).0;
+            let kernel = [kh, kw, stride, dilation];
+            let w = Window { batch: n, x: output.shape, y: shape(0), groups, kernel, pad: [top, left] };
+            let [cin, cout] = w.channels();
+            let b = w.builder(Shader::Conv2dDx, Shader::Conv2dDxDirect, tuning);
+            if w.is_direct() {
+                b.elements(out)
+            } else {
+                b.products(tuning, groups, cin, out / output.shape.c(), cout * kh * kw)?
+            }
+        }
+        Op::Conv2dDw(a) => {
+            let Conv2dDw { stride, dilation, groups, top, left, bottom: _, right: _, kh, kw } = a;
+            let kernel = [kh, kw, stride, dilation];
+            let w = Window { batch: n, x: shape(0), y: shape(1), groups, kernel, pad: [top, left] };
+            let [cin, cout] = w.channels();
+            let terms = word(batch * shape(1).positions())?;
+            let b = w.builder(Shader::Conv2dDw, Shader::Conv2dDwDirect, tuning);
+            if w.is_direct() {
+                b.groups(out, u64::from(out) * u64::from(terms))
+            } else {
+                b.products(tuning, groups, cout, cin * kh * kw, terms)?
+            }
+        }
+        Op::Linear(a) => {
+            let [groups, outputs, features, _] = shape(1).0;
+            new(Shader::Linear)
+                .words(&[n, groups, outputs, features, shape(0).c(), a.share, a.offset, a.stride])
+                .words(&[a.act as u32, has(2)])
+                .products(tuning, groups, n, outputs, features)?
+        }
+        Op::LinearDx(a) => {
+            let [groups, outputs, features, _] = shape(1).0;
+            let windows = groups / a.share;
+            let d = new(Shader::LinearDx)
+                .words(&[n, groups, outputs, features, a.len, a.share, a.offset, a.stride])
+                .products(tuning, windows, n, features, a.share * outputs)?;
+            Dispatch { clear: windows * features < a.len, ..d }
+        }
+        Op::LinearDw(a) => {
+            let [groups, outputs, features, _] = output.shape.0;
+            new(Shader::LinearDw)
+                .words(&[n, groups, outputs, features, shape(0).c(), a.share, a.offset, a.stride])
+                .products(tuning, groups, outputs, features, n)?
+        }
+        Op::PositionLinear(_) => {
+            let [positions, cout, cin, _] = shape(1).0;
+            new(Shader::PositionLinear)
+                .words(&[n, positions, cin, cout])
+                .products(tuning, positions, cout, n, cin)?
+        }
+        Op::PositionLinearDx(_) => {
+            let [positions, cout, cin, _] = shape(1).0;
+            new(Shader::PositionLinearDx)
+                .words(&[n, positions, cin, cout])
+                .products(tuning, positions, cin, n, cout)?
+        }
+        Op::Activate(a) => new(Shader::Activate).words(&[out, a.act as u32]).elements(out),
+        Op::ActivateDx(a) => new(Shader::ActivateDx).words(&[out, a.act as u32]).elements(out),
+        Op::Add(_) => new(Shader::Add).words(&[out]).elements(out),
+        Op::ScaleShift(_) => per_channel(Shader::ScaleShift, 0),
+        Op::ScaleShiftDx(_) => per_channel(Shader::ScaleShiftDx, 0),
+        Op::ScaleShiftDscale(_) => summed(Shader::ScaleShiftDscale, 0)?,
+        Op::ChannelSum(_) => summed(Shader::ChannelSum, 0)?,
+        Op::MaxPool(a) => {
+            let (x, y) = (shape(0), output.shape);
+            new(Shader::MaxPool)
+                .words(&[out, x.h(), x.w(), y.h(), y.w(), a.k, a.stride, a.pad])
+                .elements(out)
+        }
+        Op::MaxPoolDx(a) => {
+            let (x, y) = (output.shape, shape(1));
+            new(Shader::MaxPoolDx)
+                .words(&[out, x.h(), x.w(), y.h(), y.w(), a.k, a.stride, a.pad])
+                .elements(out)
+        }
+        Op::GlobalMean(_) => {
+            new(Shader::GlobalMean).words(&[out, positions(0)]).groups(out, u64::from(input(0)?))
+        }
+        Op::GlobalMeanDx(_) => {
+            new(Shader::GlobalMeanDx).words(&[out, output.shape.positions() as u32]).elements(out)
+        }
+        Op::Resize(a) => {
+            sides(shape(0), output.shape)?;
+            let (x, y) = (shape(0), output.shape);
+            new(Shader::Resize).words(&[out, x.h(), x.w(), y.h(), y.w(), mode(a.mode)]).elements(out)
+        }
+        Op::ResizeDx(a) => {
+            sides(output.shape, shape(0))?;
+            let (x, y) = (output.shape, shape(0));
+            new(Shader::ResizeDx).words(&[out, x.h(), x.w(), y.h(), y.w(), mode(a.mode)]).elements(out)
+        }
+        Op::Concat(_) => {
+            let mut words = [out, output.shape.len() as u32, 0, 0, 0, 0, 0, 0];
+            for (slot, word) in words[2..].iter_mut().enumerate() {
+                *word = types[slot].map_or(0, |t| t.shape.len() as u32);
+            }
+            new(Shader::Concat).words(&words).elements(out)
+        }
+        Op::Slice(a) => {
+            let (x, plane) = (shape(0), (shape(0).len() / shape(0).c() as usize) as u32);
+            new(Shader::Slice).words(&[out, x.len() as u32, a.first * plane, a.count * plane]).elements(out)
+        }
+        Op::Embed(a) => {
+            let (x, plane) = (shape(0), (shape(0).len() / shape(0).c() as usize) as u32);
+            new(Shader::Embed).words(&[out, a.count * plane, a.first * plane, x.len() as u32]).elements(out)
+        }
+        Op::Permute(a) => {
+            let (s, plane) = (shape(0), (shape(0).len() / shape(0).c() as usize) as u32);
+            new(Shader::Permute).words(&[out, s.c(), plane, u32::from(a.inverse)]).elements(out)
+        }
+        Op::Coupling(a) => {
+            let x = shape(0);
+            new(Shader::Coupling)
+                .words(&[out, a.groups, x.c() / a.groups, a.offset, a.active, positions(0)])
+                .floats(&[a.clamp])
+                .words(&[u32::from(a.inverse)])
+                .elements(out)
+        }
+        Op::CouplingDx(a) => {
+            let gy = shape(0);
+            new(Shader::CouplingDx)
+                .words(&[out, a.groups, gy.c() / a.groups, a.offset, a.active, positions(0)])
+                .floats(&[a.clamp])
+                .elements(out)
+        }
+        Op::CouplingDst(a) => {
+            let gy = shape(0);
+            new(Shader::CouplingDst)
+                .words(&[out, a.groups, gy.c() / a.groups, a.offset, a.active, positions(0)])
+                .floats(&[a.clamp])
+                .elements(out)
+        }
+        Op::LogDet(a) => {
+            let active = shape(0).c() / a.groups / 2;
+            new(Shader::LogDet)
+                .words(&[n, a.groups, active, positions(0)])
+                .floats(&[a.clamp])
+                .words(&[has(1)])
+                .groups(n, u64::from(input(0)?))
+        }
+        Op::LogDetDst(a) => {
+            let active = shape(1).c() / a.groups / 2;
+            new(Shader::LogDetDst)
+                .words(&[out, a.groups, active, positions(1)])
+                .floats(&[a.clamp])
+                .elements(out)
+        }
+        Op::FlowNll(_) => {
+            new(Shader::FlowNll).words(&[n, shape(0).len() as u32]).groups(n, u64::from(input(0)?))
+        }
+        Op::FlowNllDz(_) => new(Shader::FlowNllDz).words(&[out, shape(1).len() as u32]).elements(out),
+        Op::FlowNllDj(a) => new(Shader::FlowNllDj).words(&[out, a.dims]).elements(out),
+        Op::SquareSum(a) => {
+            let b = new(Shader::SquareSum)
+                .words(&[n, shape(0).c(), positions(0)])
+                .floats(&[a.scale])
+                .words(&[u32::from(a.per_position), u32::from(a.root)]);
+            if a.per_position { b.elements(out) } else { b.groups(n, u64::from(input(0)?)) }
+        }
+        Op::SquareSumDx(a) => new(Shader::SquareSumDx)
+            .words(&[out, shape(1).c(), positions(1)])
+            .floats(&[a.scale])
+            .words(&[u32::from(a.per_position), u32::from(a.root)])
+            .elements(out),
+        Op::BatchMean(_) => new(Shader::BatchMean).words(&[n]).groups(1, u64::from(n)),
+        Op::BatchMeanDx(_) => new(Shader::BatchMeanDx).words(&[n, has(0)]).elements(n),
+        Op::TopMean(a) => {
+            new(Shader::TopMean).words(&[n, shape(0).len() as u32, a.k]).groups(n, 34 * u64::from(input(0)?))
+        }
+        Op::TopMeanDx(a) => {
+            new(Shader::TopMeanDx).words(&[n, shape(1).len() as u32, a.k]).groups(n, 34 * u64::from(input(1)?))
+        }
+        Op::Magnitude(_) => new(Shader::Magnitude).words(&[out, output.shape.len() as u32]).elements(out),
+        Op::MagnitudeDx(_) => new(Shader::MagnitudeDx).words(&[out, shape(2).len() as u32]).elements(out),
+        Op::Root(_) => new(Shader::Root).words(&[out]).elements(out),
+        Op::RootDx(_) => new(Shader::RootDx).words(&[out]).elements(out),
+        Op::Adam(a) => {
+            // −∞ for β = 0: then 1 − βᵗ is 1.
+            let log = |beta: f32| f64::from(beta).ln().max(-1e6) as f32;
+            new(Shader::Adam)
+                .words(&[out])
+                .floats(&[a.beta1, a.beta2, log(a.beta1), log(a.beta2), a.eps, a.weight_decay])
+                .elements(out)
+        }
+    })
+}
+
+fn mode(mode: Interpolation) -> u32 {
+    match mode {
+        Interpolation::Nearest => 0,
+        Interpolation::Bilinear => 1,
+    }
+}
+
+/// Positions are fractions of products of two sides, in 32 bits.
+fn sides(x: Shape, y: Shape) -> Result<(), DeviceError> {
+    let fits = |a: u32, b: u32| (2 * u64::from(b) + 1) * u64::from(a) + u64::from(b) < 1 << 32 && (u64::from(a) + 2) * u64::from(b) < 1 << 32;
+    if fits(x.h(), y.h()) && fits(x.w(), y.w()) {
+        Ok(())
+    } else {
+        Err(DeviceError::new(DeviceFault::Unsupported, "a resize of more than 32768 pixels a side"))
+    }
+}

@@ -1,0 +1,88 @@
+//! The compute shaders, compiled from `shaders/` (see `compiler/`).
+
+macro_rules! shaders {
+    ($($variant:ident = $file:literal),* $(,)?) => {
+        /// A compute shader.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub(crate) enum Shader { $($variant),* }
+
+        impl Shader {
+            /// File name, for messages and object names.
+            pub fn name(self) -> &'static str { match self { $(Shader::$variant => $file),* } }
+            fn bytes(self) -> &'static [u8] {
+                match self { $(Shader::$variant => include_bytes!(concat!("../spirv/", $file, ".spv"))),* }
+            }
+            #[cfg(test)]
+            pub const ALL: &[Shader] = &[$(Shader::$variant),*];
+        }
+    };
+}
+
+shaders! {
+    Activate = "activate",
+    ActivateDx = "activate_dx",
+    Adam = "adam",
+    Add = "add",
+    BatchMean = "batch_mean",
+    BatchMeanDx = "batch_mean_dx",
+    ChannelSum = "channel_sum",
+    Concat = "concat",
+    Conv2d = "conv2d",
+    Conv2dDirect = "conv2d_direct",
+    Conv2dDw = "conv2d_dw",
+    Conv2dDwDirect = "conv2d_dw_direct",
+    Conv2dDx = "conv2d_dx",
+    Conv2dDxDirect = "conv2d_dx_direct",
+    Coupling = "coupling",
+    CouplingDst = "coupling_dst",
+    CouplingDx = "coupling_dx",
+    Embed = "embed",
+    FlowNll = "flow_nll",
+    FlowNllDj = "flow_nll_dj",
+    FlowNllDz = "flow_nll_dz",
+    GlobalMean = "global_mean",
+    GlobalMeanDx = "global_mean_dx",
+    Linear = "linear",
+    LinearDw = "linear_dw",
+    LinearDx = "linear_dx",
+    LogDet = "log_det",
+    LogDetDst = "log_det_dst",
+    Magnitude = "magnitude",
+    MagnitudeDx = "magnitude_dx",
+    MaxPool = "max_pool",
+    MaxPoolDx = "max_pool_dx",
+    Permute = "permute",
+    PositionLinear = "position_linear",
+    PositionLinearDx = "position_linear_dx",
+    Resize = "resize",
+    ResizeDx = "resize_dx",
+    Root = "root",
+    RootDx = "root_dx",
+    ScaleShift = "scale_shift",
+    ScaleShiftDscale = "scale_shift_dscale",
+    ScaleShiftDx = "scale_shift_dx",
+    Slice = "slice",
+    SquareSum = "square_sum",
+    SquareSumDx = "square_sum_dx",
+    TopMean = "top_mean",
+    TopMeanDx = "top_mean_dx",
+}
+
+impl Shader {
+    /// SPIR-V words.
+    pub fn words(self) -> Vec<u32> {
+        self.bytes().as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shader_is_spirv() {
+        for shader in Shader::ALL {
+            assert_eq!(shader.words().first(), Some(&0x0723_0203), "{}", shader.name());
+        }
+    }
+}
