@@ -84,6 +84,9 @@ pub trait Executor {
     /// Runs every op in order and waits for the outputs.
     fn run(&mut self, prepared: Prepared) -> Result<(), DeviceError>;
 
+    /// Runs op by op and shows each output right after it was written; what the probe changes is what later ops read.
+    fn run_with(&mut self, prepared: Prepared, probe: &mut dyn FnMut(usize, &mut [f32])) -> Result<(), DeviceError>;
+
     /// The values of an output after a run; empty if the program has none of that name.
     fn output(&self, prepared: Prepared, name: &str) -> &[f32];
 
@@ -92,6 +95,12 @@ pub trait Executor {
 
     /// Replaces the first values of parameters, gradients or moments.
     fn write(&mut self, region: Region, values: &[f32]) -> Result<(), DeviceError>;
+
+    /// Makes the executor usable again after [`DeviceFault::Lost`], with the parameters it was made with, zeros for
+    /// gradients and moments, and the inputs as they were; programs stay prepared.
+    fn recover(&mut self) -> Result<(), DeviceError> {
+        Err(DeviceError::new(DeviceFault::Failed, "recovering"))
+    }
 
     /// Samples that are best run at once where there is a choice: 1 where one is as fast as another.
     fn preferred_batch(&self) -> usize {
@@ -210,6 +219,15 @@ mod on_cpu {
 
         fn run(&mut self, prepared: Prepared) -> Result<(), DeviceError> {
             self.session(prepared)?.run();
+            Ok(())
+        }
+
+        fn run_with(
+            &mut self,
+            prepared: Prepared,
+            probe: &mut dyn FnMut(usize, &mut [f32]),
+        ) -> Result<(), DeviceError> {
+            self.session(prepared)?.run_with(probe);
             Ok(())
         }
 

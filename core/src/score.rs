@@ -126,10 +126,7 @@ fn wants_map(model: &Model<'_>, options: &ScorerOptions) -> bool {
 }
 
 /// The programs that scoring runs.
-fn programs<'m>(
-    model: &Model<'m>,
-    options: &ScorerOptions,
-) -> Result<(Program<'m>, Option<Program<'m>>), ScoreError> {
+fn programs<'m>(model: &Model<'m>, options: &ScorerOptions) -> Result<(Program<'m>, Option<Program<'m>>), ScoreError> {
     let find = |name| model.program(name).ok_or(ScoreError::NoMap);
     let gradient = wants_map(model, options) && model.detector().map_kind() == MapKind::Gradient;
     Ok((find("score")?, if gradient { Some(find("localize")?) } else { None }))

@@ -252,8 +252,8 @@ impl<'m> Session<'m> {
         }
     }
 
-    /// Runs every op and shows each output right after it was written.
-    pub fn run_with(&mut self, probe: &mut dyn FnMut(usize, &[f32])) {
+    /// Runs every op and shows each output right after it was written; what the probe changes is what later ops read.
+    pub fn run_with(&mut self, probe: &mut dyn FnMut(usize, &mut [f32])) {
         for at in 0..self.program.len() {
             self.step(at);
             probe(at, self.written(at));
@@ -261,12 +261,13 @@ impl<'m> Session<'m> {
     }
 
     /// The output of op `at` as it lies in memory now.
-    fn written(&self, at: usize) -> &[f32] {
+    fn written(&mut self, at: usize) -> &mut [f32] {
         let t = &self.program.tensors[self.program.op(at).record.output as usize];
         let range = t.range(self.batch);
-        let region: &[f32] = match Region::from_word(t.region) {
-            Some(Region::Params) => match &self.memory.params {
-                ParamsMemory::Shared(p) => p,
+        let region: &mut [f32] = match Region::from_word(t.region) {
+            Some(Region::Params) => match &mut self.memory.params {
+                // A session that writes parameters was given them exclusively.
+                ParamsMemory::Shared(_) => return &mut [],
                 ParamsMemory::Exclusive(p) => p,
             },
             Some(Region::Grads) => self.memory.grads,
@@ -274,9 +275,9 @@ impl<'m> Session<'m> {
             Some(Region::Work) => self.memory.work,
             Some(Region::Io) => self.memory.io,
             Some(Region::Fixed) => self.memory.fixed,
-            None => &[],
+            None => return &mut [],
         };
-        &region[range]
+        &mut region[range]
     }
 
     fn step(&mut self, at: usize) {

@@ -230,7 +230,8 @@ impl State {
         };
         let threads = threads(self.threads)?;
         let images = Stored(&self.images);
-        let trained = detect::train(&images, &self.backbone, &self.options, &Cpu::detect(&threads), watch, resume.as_deref());
+        let trained =
+            detect::train(&images, &self.backbone, &self.options, &Cpu::detect(&threads), watch, resume.as_deref());
         let trained = match (trained, watch.broken.take()) {
             (_, Some(error)) => return Err(fail!(Io, "{error}")),
             (Err(error), None) => return Err(error.into()),

@@ -66,6 +66,16 @@ pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
     }
 }
 
+/// The tolerance on a GPU, whose divisions and roots may be off by some steps (Vulkan, "precision and operation of SPIR-V
+/// instructions": 2.5 ULP a division, 3 a root).
+pub fn device_tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
+    match (op, tolerance(op, types, batch)) {
+        (Op::BatchMeanDx(_), _) => Tolerance::Ulp(3),
+        (_, Tolerance::Ulp(n)) => Tolerance::Ulp(n + 4),
+        (_, other) => other,
+    }
+}
+
 /// Distance in f32 steps; `u32::MAX` where one is not a number.
 fn steps(a: f32, b: f32) -> u32 {
     if a.is_nan() || b.is_nan() {

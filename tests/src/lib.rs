@@ -10,6 +10,8 @@ pub mod graphs;
 pub mod models;
 pub mod owned;
 pub mod reference;
+pub mod single_op;
+pub mod vulkan;
 
 /// How many times the usual number of random changes to try: `ADFLOW_EFFORT`, 1 unless set.
 pub fn effort() -> u64 {

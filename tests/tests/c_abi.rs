@@ -189,7 +189,8 @@ fn expected() -> &'static Expected {
     MODEL.get_or_init(|| {
         let options =
             TrainOptions { method: Method::Gauss, size: Some(64), seed: 7, held_out: 0.3, ..TrainOptions::default() };
-        let trained = train(&Parts, &Backbone::builtin(), &options, &Cpu::detect(&Threads::all()), &mut Silent, None).unwrap();
+        let trained =
+            train(&Parts, &Backbone::builtin(), &options, &Cpu::detect(&Threads::all()), &mut Silent, None).unwrap();
         let owned = OwnedModel::from_bytes(&trained.model).unwrap();
         assert!(owned.model().threshold().is_some());
         let threads = Threads::serial();

@@ -140,10 +140,12 @@ fn threads_and_interruptions_change_no_byte() {
             let error = train(&good, &backbone, &options, &Cpu::detect(&threads), &mut observer, None).unwrap_err();
             assert_eq!(error, TrainError::Cancelled);
             let checkpoint = observer.checkpoint.expect("a cancelled training leaves a checkpoint");
-            let resumed = train(&good, &backbone, &options, &Cpu::detect(&threads), &mut Silent, Some(&checkpoint)).unwrap();
+            let resumed =
+                train(&good, &backbone, &options, &Cpu::detect(&threads), &mut Silent, Some(&checkpoint)).unwrap();
             assert!(resumed.model == one.model, "an interruption at step {at} changed the model");
             let other = TrainOptions { seed: 5, ..options.clone() };
-            let refused = train(&good, &backbone, &other, &Cpu::detect(&threads), &mut Silent, Some(&checkpoint)).unwrap_err();
+            let refused =
+                train(&good, &backbone, &other, &Cpu::detect(&threads), &mut Silent, Some(&checkpoint)).unwrap_err();
             assert!(matches!(refused, TrainError::Checkpoint(_)), "{refused}");
         }
     }

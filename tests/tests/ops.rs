@@ -9,20 +9,7 @@ use adflow::threads::Threads;
 use adflow_tests::cases::{Case, FAMILIES};
 use adflow_tests::compare::{bits_differ, difference, tolerance};
 use adflow_tests::owned::run_op;
-use adflow_tests::reference::{Step, Value, execute};
-
-/// Output and state of the reference.
-fn reference(case: &Case, batch: usize) -> (Vec<f64>, Vec<f64>) {
-    let wide = |v: Vec<f32>| v.into_iter().map(f64::from).collect::<Vec<f64>>();
-    let values = case.values(batch).map(wide);
-    let before = wide(case.before(batch).unwrap_or_default());
-    let mut state = if case.before.is_some() { values[1].clone() } else { Vec::new() };
-    let types = case.types();
-    let inputs = std::array::from_fn(|slot| types[slot].map(|ty| Value { ty, data: &values[slot] }));
-    let output_type = case.op.output(&types).expect("cases keep the shape rule");
-    let output = execute(&case.op, &mut Step { batch, inputs, output_type, before: &before, state: &mut state });
-    (output, state)
-}
+use adflow_tests::reference::of_case;
 
 /// Output and state of the engine. `sample`: that sample alone, as a batch of one.
 fn engine(cpu: Cpu<'_>, case: &Case, batch: usize, sample: Option<usize>) -> (Vec<f32>, Vec<f32>) {
@@ -45,7 +32,7 @@ fn engine(cpu: Cpu<'_>, case: &Case, batch: usize, sample: Option<usize>) -> (Ve
 fn check(case: &Case, pools: [&Threads; 2], faults: &mut Vec<String>) {
     let output_type = case.op.output(&case.types()).expect("cases keep the shape rule");
     for &batch in case.batches {
-        let (want, want_state) = reference(case, batch);
+        let (want, want_state) = of_case(case, batch);
         let allowed = tolerance(&case.op, &case.types(), batch);
         for isa in Isa::all() {
             let cpu = pools.map(|threads| Cpu::with_isa(isa, threads));

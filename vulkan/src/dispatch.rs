@@ -58,8 +58,7 @@ impl Builder {
     fn new(shader: Shader, tuning: &Tuning) -> Builder {
         let mut constants = [0; CONSTANTS];
         constants[0] = tuning.width;
-        let dispatch =
-            Dispatch { shader, constants, push: [0; PUSH], push_len: 1, groups: 0, clear: false, work: 0 };
+        let dispatch = Dispatch { shader, constants, push: [0; PUSH], push_len: 1, groups: 0, clear: false, work: 0 };
         Builder { dispatch, width: tuning.width }
     }
 
@@ -236,15 +235,11 @@ pub(crate) fn dispatch(
         }
         Op::PositionLinear(_) => {
             let [positions, cout, cin, _] = shape(1).0;
-            new(Shader::PositionLinear)
-                .words(&[n, positions, cin, cout])
-                .products(tuning, positions, cout, n, cin)?
+            new(Shader::PositionLinear).words(&[n, positions, cin, cout]).products(tuning, positions, cout, n, cin)?
         }
         Op::PositionLinearDx(_) => {
             let [positions, cout, cin, _] = shape(1).0;
-            new(Shader::PositionLinearDx)
-                .words(&[n, positions, cin, cout])
-                .products(tuning, positions, cin, n, cout)?
+            new(Shader::PositionLinearDx).words(&[n, positions, cin, cout]).products(tuning, positions, cin, n, cout)?
         }
         Op::Activate(a) => new(Shader::Activate).words(&[out, a.act as u32]).elements(out),
         Op::ActivateDx(a) => new(Shader::ActivateDx).words(&[out, a.act as u32]).elements(out),
@@ -255,22 +250,14 @@ pub(crate) fn dispatch(
         Op::ChannelSum(_) => summed(Shader::ChannelSum, 0)?,
         Op::MaxPool(a) => {
             let (x, y) = (shape(0), output.shape);
-            new(Shader::MaxPool)
-                .words(&[out, x.h(), x.w(), y.h(), y.w(), a.k, a.stride, a.pad])
-                .elements(out)
+            new(Shader::MaxPool).words(&[out, x.h(), x.w(), y.h(), y.w(), a.k, a.stride, a.pad]).elements(out)
         }
         Op::MaxPoolDx(a) => {
             let (x, y) = (output.shape, shape(1));
-            new(Shader::MaxPoolDx)
-                .words(&[out, x.h(), x.w(), y.h(), y.w(), a.k, a.stride, a.pad])
-                .elements(out)
+            new(Shader::MaxPoolDx).words(&[out, x.h(), x.w(), y.h(), y.w(), a.k, a.stride, a.pad]).elements(out)
         }
-        Op::GlobalMean(_) => {
-            new(Shader::GlobalMean).words(&[out, positions(0)]).groups(out, u64::from(input(0)?))
-        }
-        Op::GlobalMeanDx(_) => {
-            new(Shader::GlobalMeanDx).words(&[out, output.shape.positions() as u32]).elements(out)
-        }
+        Op::GlobalMean(_) => new(Shader::GlobalMean).words(&[out, positions(0)]).groups(out, u64::from(input(0)?)),
+        Op::GlobalMeanDx(_) => new(Shader::GlobalMeanDx).words(&[out, output.shape.positions() as u32]).elements(out),
         Op::Resize(a) => {
             sides(shape(0), output.shape)?;
             let (x, y) = (shape(0), output.shape);
@@ -332,14 +319,9 @@ pub(crate) fn dispatch(
         }
         Op::LogDetDst(a) => {
             let active = shape(1).c() / a.groups / 2;
-            new(Shader::LogDetDst)
-                .words(&[out, a.groups, active, positions(1)])
-                .floats(&[a.clamp])
-                .elements(out)
+            new(Shader::LogDetDst).words(&[out, a.groups, active, positions(1)]).floats(&[a.clamp]).elements(out)
         }
-        Op::FlowNll(_) => {
-            new(Shader::FlowNll).words(&[n, shape(0).len() as u32]).groups(n, u64::from(input(0)?))
-        }
+        Op::FlowNll(_) => new(Shader::FlowNll).words(&[n, shape(0).len() as u32]).groups(n, u64::from(input(0)?)),
         Op::FlowNllDz(_) => new(Shader::FlowNllDz).words(&[out, shape(1).len() as u32]).elements(out),
         Op::FlowNllDj(a) => new(Shader::FlowNllDj).words(&[out, a.dims]).elements(out),
         Op::SquareSum(a) => {
@@ -386,7 +368,9 @@ fn mode(mode: Interpolation) -> u32 {
 
 /// Positions are fractions of products of two sides, in 32 bits.
 fn sides(x: Shape, y: Shape) -> Result<(), DeviceError> {
-    let fits = |a: u32, b: u32| (2 * u64::from(b) + 1) * u64::from(a) + u64::from(b) < 1 << 32 && (u64::from(a) + 2) * u64::from(b) < 1 << 32;
+    let fits = |a: u32, b: u32| {
+        (2 * u64::from(b) + 1) * u64::from(a) + u64::from(b) < 1 << 32 && (u64::from(a) + 2) * u64::from(b) < 1 << 32
+    };
     if fits(x.h(), y.h()) && fits(x.w(), y.w()) {
         Ok(())
     } else {

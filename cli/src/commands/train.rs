@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use adflow::backbones::Backbone;
+use adflow::cpu::Cpu;
 use adflow::detect::{self, Observer, Phase, Progress, TrainError, TrainOptions};
 use adflow::model::OwnedModel;
-use adflow::cpu::Cpu;
 use adflow::threads::Threads;
 use serde::Serialize;
 
@@ -102,7 +102,8 @@ pub fn train(
     };
     images.notes.iter().for_each(|text| note(text));
     let mut watch = Watch::new(checkpoint.clone(), state.is_some());
-    let trained = detect::train(&images, backbone, options, &Cpu::detect(&Threads::new(threads)), &mut watch, state.as_deref());
+    let trained =
+        detect::train(&images, backbone, options, &Cpu::detect(&Threads::new(threads)), &mut watch, state.as_deref());
     watch.stage = None;
     let trained = trained.map_err(|error| explain(error, &watch))?;
     let train_seconds = started.elapsed().as_secs_f64();

@@ -87,11 +87,7 @@ impl RandomViews<'_, '_> {
 }
 
 /// Median score of images, each the mean over its views.
-fn median_score(
-    run: &mut Run<'_>,
-    data: &Data,
-    images: &[usize],
-) -> Result<f64, TrainError> {
+fn median_score(run: &mut Run<'_>, data: &Data, images: &[usize]) -> Result<f64, TrainError> {
     let mut scores = Vec::new();
     for chunk in images.chunks((BATCH / data.views).max(1)) {
         let latent = run.executor.prepare(run.programs.latent.program(), chunk.len() * data.views)?;
@@ -160,11 +156,7 @@ pub(super) fn fit(
         size: setup.size as usize,
     });
     let watched: Vec<usize> = data.train.iter().copied().take(WATCHED).collect();
-    if watch
-        && at.epoch > 0
-        && at.batch == 0
-        && stops(&mut run, data, &watched, &mut progress)?
-    {
+    if watch && at.epoch > 0 && at.batch == 0 && stops(&mut run, data, &watched, &mut progress)? {
         // The checkpoint was made after the last epoch.
         at.epoch = epochs as u64;
     }
@@ -201,8 +193,7 @@ pub(super) fn fit(
         progress.epoch = at.epoch as usize;
         progress.loss = Some(at.last_loss);
         progress.done = at.epoch as usize * batches;
-        let stop =
-            !data.held_out.is_empty() && stops(&mut run, data, &watched, &mut progress)?;
+        let stop = !data.held_out.is_empty() && stops(&mut run, data, &watched, &mut progress)?;
         if observer.wants_checkpoint() {
             observer.checkpoint(&run.checkpoint(&at)?);
         }
@@ -224,12 +215,7 @@ pub(super) fn fit(
 }
 
 /// Compares held-out with training parts and says whether the flow has begun to memorise.
-fn stops(
-    run: &mut Run<'_>,
-    data: &Data,
-    watched: &[usize],
-    progress: &mut Progress,
-) -> Result<bool, TrainError> {
+fn stops(run: &mut Run<'_>, data: &Data, watched: &[usize], progress: &mut Progress) -> Result<bool, TrainError> {
     let held_out = median_score(run, data, &data.held_out)?;
     let ratio = held_out / median_score(run, data, watched)?;
     progress.held_out = Some(ratio);

@@ -12,6 +12,7 @@ mod pool;
 mod reduce;
 mod resize;
 
+use crate::cases::Case;
 use adflow::op::{MAX_INPUTS, Op};
 use adflow::plan::{BLOCK, Program, Region};
 use adflow::shape::{Shape, Type};
@@ -67,6 +68,19 @@ impl Step<'_> {
     fn per_sample(&self, f: impl Fn(usize) -> Vec<f64>) -> Vec<f64> {
         (0..self.batch).flat_map(f).collect()
     }
+}
+
+/// Output and moments of a case.
+pub fn of_case(case: &Case, batch: usize) -> (Vec<f64>, Vec<f64>) {
+    let wide = |v: Vec<f32>| v.into_iter().map(f64::from).collect::<Vec<f64>>();
+    let values = case.values(batch).map(wide);
+    let before = wide(case.before(batch).unwrap_or_default());
+    let mut state = if case.before.is_some() { values[1].clone() } else { Vec::new() };
+    let types = case.types();
+    let inputs = std::array::from_fn(|slot| types[slot].map(|ty| Value { ty, data: &values[slot] }));
+    let output_type = case.op.output(&types).expect("cases keep the shape rule");
+    let output = execute(&case.op, &mut Step { batch, inputs, output_type, before: &before, state: &mut state });
+    (output, state)
 }
 
 /// What `op` writes.

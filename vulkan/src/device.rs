@@ -1,0 +1,295 @@
+//! Which devices there are, what they can do, and opening one.
+#![allow(unsafe_code)]
+
+use crate::error::{Doing, OpenError};
+use crate::executor::VulkanExecutor;
+use crate::gpu::Gpu;
+use crate::instance::Instance;
+use adflow::executor::{Device, DeviceError, Executor};
+use ash::vk;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What kind of device it is, the best first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum DeviceKind {
+    /// A graphics card with memory of its own.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A GPU handed to a virtual machine.
+    Virtual,
+    /// Software on the CPU, such as lavapipe: for tests.
+    Software,
+    /// Anything else.
+    Other,
+}
+
+impl DeviceKind {
+    /// Name in listings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeviceKind::Discrete => "discrete",
+            DeviceKind::Integrated => "integrated",
+            DeviceKind::Virtual => "virtual",
+            DeviceKind::Software => "software",
+            DeviceKind::Other => "other",
+        }
+    }
+}
+
+/// A device and what it can do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceInfo {
+    /// Position in the list of [`devices`], the N of `vulkan:N`.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Identifies it across runs, 32 hexadecimal digits.
+    pub uuid: String,
+    /// The driver's own version number.
+    pub driver_version: u32,
+    /// Vulkan version, `major.minor.patch`.
+    pub api_version: String,
+    /// Bytes of its largest heap of device memory.
+    pub memory: u64,
+    /// Whether the CPU can reach all of its memory, so that inputs and outputs need no copy.
+    pub unified: bool,
+    /// Largest range a shader can be given, bytes: the limit of one tensor.
+    pub max_range: u64,
+    /// Invocations of a workgroup, at most.
+    pub max_invocations: u32,
+    /// Bytes of shared memory of a workgroup.
+    pub max_shared: u32,
+    /// Alignment of a range, bytes.
+    pub alignment: u64,
+    /// Invocations that run in lock-step.
+    pub subgroup: u32,
+    /// Whether queues can measure time, and the nanoseconds of a tick.
+    pub timestamp_ns: Option<f32>,
+}
+
+/// Which device to open.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// The best: discrete before integrated before virtual before software.
+    #[default]
+    Best,
+    /// The best that is not software.
+    Hardware,
+    /// By position in the list.
+    Index(usize),
+    /// By UUID, or by part of its name, in small letters.
+    Name(String),
+}
+
+impl FromStr for Choice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Choice, Self::Err> {
+        Ok(match text.parse() {
+            Ok(index) => Choice::Index(index),
+            Err(_) if text.is_empty() => Choice::Best,
+            Err(_) => Choice::Name(text.to_lowercase()),
+        })
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::Best => f.write_str("any"),
+            Choice::Hardware => f.write_str("any that is not software"),
+            Choice::Index(index) => write!(f, "{index}"),
+            Choice::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// How to open a device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VulkanOptions {
+    /// Which one.
+    pub choice: Choice,
+    /// Whether the validation layers watch (slow; for tests). Also by `ADFLOW_VULKAN_VALIDATION=1`.
+    pub validation: bool,
+    /// Whether to copy inputs and outputs even where memory is shared. Also by `ADFLOW_VULKAN_STAGING=1`.
+    pub staging: bool,
+    /// Multiplications of one submission, roughly: more are split, so that a display driver's watchdog stays calm.
+    pub submission: u64,
+    /// How long to wait for one run before the device counts as lost.
+    pub timeout: Duration,
+}
+
+impl Default for VulkanOptions {
+    fn default() -> VulkanOptions {
+        let set = |name: &str| std::env::var(name).is_ok_and(|v| !v.is_empty() && v != "0");
+        VulkanOptions {
+            choice: Choice::Best,
+            validation: set("ADFLOW_VULKAN_VALIDATION"),
+            staging: set("ADFLOW_VULKAN_STAGING"),
+            submission: 20_000_000_000,
+            timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The devices of this machine, in the order of the loader.
+///
+/// # Errors
+/// [`OpenError::NoLoader`] or [`OpenError::NoDevice`].
+pub fn devices() -> Result<Vec<DeviceInfo>, OpenError> {
+    let instance = Instance::new(false)?;
+    Ok(list(&instance)?.into_iter().map(|(_, info)| info).collect())
+}
+
+fn list(instance: &Instance) -> Result<Vec<(vk::PhysicalDevice, DeviceInfo)>, OpenError> {
+    // SAFETY: the instance is alive.
+    let found = unsafe { instance.raw.enumerate_physical_devices() }.doing("listing devices")?;
+    let usable = found.into_iter().filter_map(|physical| describe(instance, physical).map(|info| (physical, info)));
+    let mut list: Vec<_> = usable.collect();
+    for (index, (_, info)) in list.iter_mut().enumerate() {
+        info.index = index;
+    }
+    if list.is_empty() { Err(OpenError::NoDevice("no driver offers one".to_string())) } else { Ok(list) }
+}
+
+/// The queue family with compute, one without graphics last: any will do.
+pub(crate) fn compute_family(instance: &Instance, physical: vk::PhysicalDevice) -> Option<(u32, u32)> {
+    // SAFETY: the physical device comes from this instance.
+    let families = unsafe { instance.raw.get_physical_device_queue_family_properties(physical) };
+    let at = families.iter().position(|f| f.queue_flags.contains(vk::QueueFlags::COMPUTE))?;
+    Some((at as u32, families[at].timestamp_valid_bits))
+}
+
+fn describe(instance: &Instance, physical: vk::PhysicalDevice) -> Option<DeviceInfo> {
+    let (_, timestamp_bits) = compute_family(instance, physical)?;
+    let mut id = vk::PhysicalDeviceIDProperties::default();
+    let mut subgroup = vk::PhysicalDeviceSubgroupProperties::default();
+    let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut id).push_next(&mut subgroup);
+    // SAFETY: the physical device comes from this instance, which has checked for version 1.1 of the loader.
+    let (plain, memory) = unsafe {
+        (
+            instance.raw.get_physical_device_properties(physical),
+            instance.raw.get_physical_device_memory_properties(physical),
+        )
+    };
+    if plain.api_version < vk::API_VERSION_1_1 {
+        return None;
+    }
+    // SAFETY: the device speaks 1.1, so this function exists.
+    unsafe { instance.raw.get_physical_device_properties2(physical, &mut properties) };
+    let limits = plain.limits;
+    let local = |heap: &&vk::MemoryHeap| heap.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL);
+    let largest = memory.memory_heaps_as_slice().iter().filter(local).map(|h| h.size).max().unwrap_or(0);
+    let kind = match plain.device_type {
+        vk::PhysicalDeviceType::DISCRETE_GPU => DeviceKind::Discrete,
+        vk::PhysicalDeviceType::INTEGRATED_GPU => DeviceKind::Integrated,
+        vk::PhysicalDeviceType::VIRTUAL_GPU => DeviceKind::Virtual,
+        vk::PhysicalDeviceType::CPU => DeviceKind::Software,
+        _ => DeviceKind::Other,
+    };
+    let version = plain.api_version;
+    Some(DeviceInfo {
+        index: 0,
+        name: plain.device_name_as_c_str().map_or_else(|_| "?".into(), |s| s.to_string_lossy().into_owned()),
+        kind,
+        uuid: id.device_uuid.iter().map(|b| format!("{b:02x}")).collect(),
+        driver_version: plain.driver_version,
+        api_version: format!(
+            "{}.{}.{}",
+            vk::api_version_major(version),
+            vk::api_version_minor(version),
+            vk::api_version_patch(version)
+        ),
+        memory: largest,
+        unified: matches!(kind, DeviceKind::Integrated | DeviceKind::Software),
+        max_range: u64::from(limits.max_storage_buffer_range),
+        max_invocations: limits.max_compute_work_group_invocations.min(limits.max_compute_work_group_size[0]),
+        max_shared: limits.max_compute_shared_memory_size,
+        alignment: limits.min_storage_buffer_offset_alignment,
+        subgroup: subgroup.subgroup_size,
+        timestamp_ns: (timestamp_bits > 0).then_some(limits.timestamp_period),
+    })
+}
+
+fn choose(
+    list: Vec<(vk::PhysicalDevice, DeviceInfo)>,
+    choice: &Choice,
+) -> Result<(vk::PhysicalDevice, DeviceInfo), OpenError> {
+    let found = list.iter().map(|(_, info)| format!("{} {}", info.index, info.name)).collect();
+    let fits = |info: &DeviceInfo| match choice {
+        Choice::Best => true,
+        Choice::Hardware => info.kind != DeviceKind::Software,
+        Choice::Index(index) => info.index == *index,
+        Choice::Name(name) => info.uuid == *name || info.name.to_lowercase().contains(name.as_str()),
+    };
+    let best = list.into_iter().filter(|(_, info)| fits(info)).min_by_key(|(_, info)| (info.kind, info.index));
+    best.ok_or_else(|| OpenError::NotFound { wanted: choice.to_string(), found })
+}
+
+/// An opened device. Cheap to copy; the device closes when the last copy and the last executor are gone.
+#[derive(Clone)]
+pub struct VulkanDevice(Arc<Shared>);
+
+struct Shared {
+    instance: Arc<Instance>,
+    physical: vk::PhysicalDevice,
+    info: DeviceInfo,
+    options: VulkanOptions,
+    gpu: Mutex<Arc<Gpu>>,
+}
+
+impl VulkanDevice {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// No loader, no driver, no such device, or it does not open.
+    pub fn open(options: &VulkanOptions) -> Result<VulkanDevice, OpenError> {
+        let instance = Arc::new(Instance::new(options.validation)?);
+        let (physical, info) = choose(list(&instance)?, &options.choice)?;
+        let gpu = Mutex::new(Arc::new(Gpu::new(instance.clone(), physical, &info, options)?));
+        Ok(VulkanDevice(Arc::new(Shared { instance, physical, info, options: options.clone(), gpu })))
+    }
+
+    /// What it is.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.0.info
+    }
+
+    /// The device as it is opened now.
+    pub(crate) fn gpu(&self) -> Arc<Gpu> {
+        self.0.gpu.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens the device anew after `lost` was lost; executors that ask later get the one already reopened.
+    pub(crate) fn reopen(&self, lost: &Arc<Gpu>) -> Result<Arc<Gpu>, DeviceError> {
+        let mut gpu = self.0.gpu.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&gpu, lost) {
+            *gpu = Arc::new(Gpu::new(self.0.instance.clone(), self.0.physical, &self.0.info, &self.0.options)?);
+        }
+        Ok(gpu.clone())
+    }
+
+    /// Puts parameters on the device, with that many floats for gradients and moments (zeros).
+    ///
+    /// # Errors
+    /// No memory, or the device is lost.
+    pub fn open_executor(&self, params: &[f32], grads: usize, state: usize) -> Result<VulkanExecutor, DeviceError> {
+        VulkanExecutor::new(self.clone(), params, grads, state)
+    }
+}
+
+impl Device for VulkanDevice {
+    fn executor(&self, params: &[f32], grads: usize, state: usize) -> Result<Box<dyn Executor + '_>, DeviceError> {
+        Ok(Box::new(self.open_executor(params, grads, state)?))
+    }
+
+    fn describe(&self) -> String {
+        format!("vulkan:{} ({}, {})", self.0.info.index, self.0.info.name, self.0.info.kind.as_str())
+    }
+}
