@@ -27,6 +27,8 @@ pub mod kernels;
 #[cfg(feature = "alloc")]
 pub mod linalg;
 #[cfg(feature = "alloc")]
+pub mod lockstep;
+#[cfg(feature = "alloc")]
 pub mod metrics;
 pub mod model;
 pub mod op;
@@ -43,6 +45,8 @@ pub mod shape;
 pub mod simd;
 pub mod threads;
 pub mod threshold;
+#[cfg(feature = "alloc")]
+pub mod tolerance;
 pub mod validate;
 
 /// Version of this library.

@@ -351,7 +351,7 @@ impl<'m, 'e> Scorer<'m, 'e> {
                     |images| write(first, images),
                     |output| {
                         for (at, gradient) in output.get("gradient").chunks_exact(image_len).enumerate() {
-                            views.add_gradient(first + at, gradient, &mut planes, map);
+                            views.add_gradient(first + at, batch, gradient, &mut planes, map);
                         }
                     },
                 )?;
@@ -402,10 +402,11 @@ impl Views<'_> {
         }
     }
 
-    fn add_gradient(&self, view: usize, gradient: &[f32], planes: &mut MapPlanes<'_>, map: &mut [f32]) {
+    /// `batch`: the loss is the mean over that many views, so each gradient is that much smaller.
+    fn add_gradient(&self, view: usize, batch: usize, gradient: &[f32], planes: &mut MapPlanes<'_>, map: &mut [f32]) {
         let side = self.detector.map_width as usize;
         for channel in gradient.chunks_exact(side * side) {
-            planes.turned.copy_from_slice(channel);
+            planes.turned.iter_mut().zip(channel).for_each(|(t, g)| *t = g * batch as f32);
             self.turn_back(view, side, planes);
             gaussian_blur(side, side, self.detector.map_blur, planes.back, planes.blur);
             for (m, g) in map.iter_mut().zip(&*planes.back) {

@@ -17,7 +17,7 @@ void main() {
     float step_ = max(floor(control(1)), 1.0), param = output_values[at];
     float g = grads(i) + weight_decay * param;
     float m = beta1 * state_values[m_at] + (1.0 - beta1) * g;
-    float v = beta2 * state_values[v_at] + (1.0 - beta2) * g * g;
+    float v = beta2 * state_values[v_at] + (1.0 - beta2) * (g * g);
     state_values[m_at] = m;
     state_values[v_at] = v;
     float m_hat = m / one_minus_exp(step_ * log_beta1), v_hat = v / one_minus_exp(step_ * log_beta2);

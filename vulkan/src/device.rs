@@ -119,6 +119,8 @@ pub struct VulkanOptions {
     pub validation: bool,
     /// Whether to copy inputs and outputs even where memory is shared. Also by `ADFLOW_VULKAN_STAGING=1`.
     pub staging: bool,
+    /// Treat the device as if it asked for ranges aligned to at least this many bytes, for tests; a power of two up to 256.
+    pub alignment: u64,
     /// Multiplications of one submission, roughly: more are split, so that a display driver's watchdog stays calm.
     pub submission: u64,
     /// How long to wait for one run before the device counts as lost.
@@ -132,6 +134,7 @@ impl Default for VulkanOptions {
             choice: Choice::Best,
             validation: set("ADFLOW_VULKAN_VALIDATION"),
             staging: set("ADFLOW_VULKAN_STAGING"),
+            alignment: 64,
             submission: 20_000_000_000,
             timeout: Duration::from_secs(300),
         }

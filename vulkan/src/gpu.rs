@@ -29,6 +29,8 @@ pub(crate) struct Gpu {
     pub tuning: Tuning,
     pub info: DeviceInfo,
     pub submission: u64,
+    /// Of the ranges that shaders are given, bytes.
+    pub alignment: u64,
     pub staging: bool,
     pub family: u32,
     pub set_layout: vk::DescriptorSetLayout,
@@ -75,6 +77,7 @@ impl Gpu {
             tuning: Tuning { width: 64, max_width: info.max_invocations },
             info: info.clone(),
             submission: options.submission.max(1),
+            alignment: info.alignment.max(options.alignment.clamp(64, 256)),
             staging: options.staging || !info.unified,
             family,
             set_layout: vk::DescriptorSetLayout::null(),

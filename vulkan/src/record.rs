@@ -305,7 +305,7 @@ impl Recorder<'_> {
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(self.recorded.sets).set_layouts(&layouts);
         // SAFETY: the pool has room for a set an op.
         let set = unsafe { gpu.raw.allocate_descriptor_sets(&info) }.doing(DOING)?[0];
-        let alignment = gpu.info.alignment.max(64);
+        let alignment = gpu.alignment;
         let (mut infos, mut shifts) = ([vk::DescriptorBufferInfo::default(); BINDINGS], 0);
         for (slot, (info, span)) in infos.iter_mut().zip(spans).enumerate() {
             *info = match span {
