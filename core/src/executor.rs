@@ -96,8 +96,13 @@ pub trait Executor {
     /// Replaces the first values of parameters, gradients or moments.
     fn write(&mut self, region: Region, values: &[f32]) -> Result<(), DeviceError>;
 
+    /// Whether what it holds can be lost, so that who trains keeps a copy.
+    fn is_volatile(&self) -> bool {
+        false
+    }
+
     /// Makes the executor usable again after [`DeviceFault::Lost`], with the parameters it was made with, zeros for
-    /// gradients and moments, and the inputs as they were; programs stay prepared.
+    /// gradients and moments, and the inputs of the run that failed; programs stay prepared.
     fn recover(&mut self) -> Result<(), DeviceError> {
         Err(DeviceError::new(DeviceFault::Failed, "recovering"))
     }

@@ -92,6 +92,8 @@ pub struct VulkanExecutor {
     state: usize,
     /// Whether the device was opened again already.
     reopened: bool,
+    /// The program that ran last.
+    last: Option<Prepared>,
 }
 
 enum Side {
@@ -352,7 +354,7 @@ impl VulkanExecutor {
         state: usize,
     ) -> Result<VulkanExecutor, DeviceError> {
         let side = Side::Gpu(Box::new(OnGpu::new(device.gpu(), params, grads, state)?));
-        Ok(VulkanExecutor { device, side, params: params.to_vec(), grads, state, reopened: false })
+        Ok(VulkanExecutor { device, side, params: params.to_vec(), grads, state, reopened: false, last: None })
     }
 
     /// Whether the device was lost twice and the CPU does the work now.
@@ -379,13 +381,15 @@ impl VulkanExecutor {
         }
     }
 
-    /// Puts everything on another side: parameters as handed over, zeros for gradients and moments, and what lies in the
-    /// inputs of all programs.
+    /// Puts everything on another side: parameters as handed over, zeros for gradients and moments, all programs, and the
+    /// inputs of the last.
     fn move_to(&mut self, mut side: Side) -> Result<(), DeviceError> {
         let Side::Gpu(old) = &self.side else { return Ok(()) };
         for ready in &old.programs {
+            side.executor().prepare(ready.program.program(), ready.batch)?;
+        }
+        if let Some((ready, prepared)) = self.last.and_then(|last| Some((old.programs.get(last.0)?, last))) {
             let program = ready.program.program();
-            let prepared = side.executor().prepare(program, ready.batch)?;
             for (name, _, output) in program.bindings() {
                 let (Some((region, range)), false) = (program.place_of(name, ready.batch), output) else { continue };
                 let from = if region == Region::Io { &ready.io } else { &ready.fixed };
@@ -454,6 +458,7 @@ impl Executor for VulkanExecutor {
     }
 
     fn run(&mut self, prepared: Prepared) -> Result<(), DeviceError> {
+        self.last = Some(prepared);
         loop {
             match self.side.executor().run(prepared) {
                 // What a training has learned since the last reading is gone: the trainer must know.
@@ -496,6 +501,10 @@ impl Executor for VulkanExecutor {
         }
         let cpu = CpuExecutor::new(fallback_cpu(), &self.params, self.grads, self.state);
         self.move_to(Side::Cpu(Box::new(cpu)))
+    }
+
+    fn is_volatile(&self) -> bool {
+        matches!(self.side, Side::Gpu(_))
     }
 
     fn preferred_batch(&self) -> usize {

@@ -9,7 +9,7 @@ use super::data::{Data, Extractor, stream};
 use super::options::Setup;
 use super::{Images, Observer, Phase, Progress, TrainError};
 use crate::backbones::Backbone;
-use crate::executor::{Device, Executor};
+use crate::executor::{Device, DeviceFault, Executor};
 use crate::image::rotate_nearest;
 use crate::params::Params;
 use crate::place::OwnedProgram;
@@ -55,12 +55,30 @@ struct Run<'p> {
     state: usize,
 }
 
+/// A training as it was: what a checkpoint holds.
+struct Snapshot {
+    at: Position,
+    params: Vec<f32>,
+    state: Vec<f32>,
+}
+
+impl Snapshot {
+    fn bytes(&self) -> Vec<u8> {
+        checkpoint::write(&self.at, &self.params, &self.state)
+    }
+}
+
 impl Run<'_> {
-    fn checkpoint(&mut self, at: &Position) -> Result<Vec<u8>, TrainError> {
+    fn snapshot(&mut self, at: &Position) -> Result<Snapshot, TrainError> {
         let (mut params, mut state) = (vec![0.0; self.trainable], vec![0.0; self.state]);
         self.executor.read(Region::Params, &mut params)?;
         self.executor.read(Region::State, &mut state)?;
-        Ok(checkpoint::write(at, &params, &state))
+        Ok(Snapshot { at: *at, params, state })
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), TrainError> {
+        self.executor.write(Region::Params, &snapshot.params)?;
+        Ok(self.executor.write(Region::State, &snapshot.state)?)
     }
 }
 
@@ -127,10 +145,9 @@ pub(super) fn fit(
     let digest = setup.digest(backbone, data.digest);
     let mut at = match resume {
         Some(bytes) => {
-            let (mut params, mut moments) = (vec![0.0; trainable], vec![0.0; state]);
-            let at = checkpoint::read(bytes, digest, &mut params, &mut moments)?;
-            run.executor.write(Region::Params, &params)?;
-            run.executor.write(Region::State, &moments)?;
+            let (mut params, mut state) = (vec![0.0; trainable], vec![0.0; state]);
+            let at = checkpoint::read(bytes, digest, &mut params, &mut state)?;
+            run.restore(&Snapshot { at, params, state })?;
             at
         }
         None => Position::start(digest),
@@ -138,7 +155,7 @@ pub(super) fn fit(
     let watch = setup.epochs.is_none() && !data.held_out.is_empty();
     let epochs = setup.epochs.unwrap_or(if watch { MAX_EPOCHS } else { DEFAULT_EPOCHS });
     let batches = data.train.len().div_ceil(per_batch);
-    let mut progress = Progress {
+    let progress = Progress {
         phase: Phase::Train,
         done: 0,
         total: epochs * batches,
@@ -148,7 +165,7 @@ pub(super) fn fit(
         held_out: None,
     };
     let (_, fill) = backbone.normalisation();
-    let mut random = setup.random_rotations.then_some(RandomViews {
+    let random = setup.random_rotations.then_some(RandomViews {
         images,
         extractor,
         seed: setup.seed,
@@ -156,55 +173,37 @@ pub(super) fn fit(
         size: setup.size as usize,
     });
     let watched: Vec<usize> = data.train.iter().copied().take(WATCHED).collect();
-    if watch && at.epoch > 0 && at.batch == 0 && stops(&mut run, data, &watched, &mut progress)? {
+    let mut fit = Fit { setup, data, run, random, watched, per_batch, batches, progress, observer };
+    if watch && at.epoch > 0 && at.batch == 0 && fit.overfits()? {
         // The checkpoint was made after the last epoch.
         at.epoch = epochs as u64;
     }
+    // What a lost device takes with it is one epoch at most.
+    let mut last = if fit.run.executor.is_volatile() { Some(fit.run.snapshot(&at)?) } else { None };
     while (at.epoch as usize) < epochs {
-        let mut order = data.train.clone();
-        Rng::new(setup.seed, at.epoch, stream::SHUFFLE).shuffle(&mut order);
-        for chunk in order.chunks(per_batch).skip(at.batch as usize) {
-            progress.done = at.epoch as usize * batches + at.batch as usize;
-            if let ControlFlow::Break(()) = observer.progress(&progress) {
-                observer.checkpoint(&run.checkpoint(&at)?);
-                return Err(TrainError::Cancelled);
-            }
-            let step = run.executor.prepare(train, chunk.len() * views)?;
-            let features = run.executor.input(step, "features");
-            for (rows, &image) in features.chunks_exact_mut(views * data.len).zip(chunk) {
-                match &mut random {
-                    Some(random) => random.rows(image, at.epoch, views, rows)?,
-                    None => rows.copy_from_slice(&data.features[image * views * data.len..][..views * data.len]),
+        let mut after = at;
+        match fit.epoch(&mut after, &mut last) {
+            Ok(overfits) => {
+                at = after;
+                if watch && overfits {
+                    fit.observer.note(&format!(
+                        "stopped after epoch {}: held-out parts score {OVERFIT} times higher than training parts",
+                        at.epoch
+                    ));
+                    break;
                 }
             }
-            at.steps += 1;
-            run.executor.input(step, "control").copy_from_slice(&[setup.learning_rate, at.steps as f32]);
-            run.executor.run(step)?;
-            let loss = run.executor.output(step, "loss").first().map_or(f64::NAN, |l| f64::from(*l));
-            if !loss.is_finite() {
-                return Err(TrainError::NotFinite { epoch: at.epoch as usize + 1 });
+            Err(TrainError::Device(error)) if error.fault == DeviceFault::Lost => {
+                let Some(last) = &last else { return Err(error.into()) };
+                fit.run.executor.recover()?;
+                fit.run.restore(last)?;
+                at = last.at;
+                fit.observer.note(&format!("{error}; training goes on from the end of epoch {}", at.epoch));
             }
-            at.loss_sum += loss * chunk.len() as f64;
-            at.loss_count += chunk.len() as u64;
-            at.batch += 1;
-        }
-        at.last_loss = at.loss_sum / at.loss_count.max(1) as f64;
-        (at.epoch, at.batch, at.loss_sum, at.loss_count) = (at.epoch + 1, 0, 0.0, 0);
-        progress.epoch = at.epoch as usize;
-        progress.loss = Some(at.last_loss);
-        progress.done = at.epoch as usize * batches;
-        let stop = !data.held_out.is_empty() && stops(&mut run, data, &watched, &mut progress)?;
-        if observer.wants_checkpoint() {
-            observer.checkpoint(&run.checkpoint(&at)?);
-        }
-        if watch && stop {
-            observer.note(&format!(
-                "stopped after epoch {}: held-out parts score {OVERFIT} times higher than training parts",
-                at.epoch
-            ));
-            break;
+            Err(error) => return Err(error),
         }
     }
+    let Fit { mut run, progress, .. } = fit;
     let mut trained = params.pack();
     run.executor.read(Region::Params, &mut trained[..trainable])?;
     params.unpack(&trained);
@@ -214,11 +213,88 @@ pub(super) fn fit(
     Ok(Fitted { epochs: progress.epoch, loss: at.last_loss })
 }
 
-/// Compares held-out with training parts and says whether the flow has begun to memorise.
-fn stops(run: &mut Run<'_>, data: &Data, watched: &[usize], progress: &mut Progress) -> Result<bool, TrainError> {
-    let held_out = median_score(run, data, &data.held_out)?;
-    let ratio = held_out / median_score(run, data, watched)?;
-    progress.held_out = Some(ratio);
-    // A ratio that is no number stops as well.
-    Ok(ratio > OVERFIT || ratio.is_nan())
+/// A training on its way.
+struct Fit<'f, 'e> {
+    setup: &'f Setup,
+    data: &'f Data,
+    run: Run<'f>,
+    random: Option<RandomViews<'f, 'e>>,
+    /// Training parts whose scores are compared with held-out ones.
+    watched: Vec<usize>,
+    /// Images in a batch.
+    per_batch: usize,
+    /// Batches in an epoch.
+    batches: usize,
+    progress: Progress,
+    observer: &'f mut dyn Observer,
+}
+
+impl Fit<'_, '_> {
+    /// Runs the rest of an epoch; says whether the flow has begun to memorise. `last` is kept at the newest state where
+    /// there is one.
+    fn epoch(&mut self, at: &mut Position, last: &mut Option<Snapshot>) -> Result<bool, TrainError> {
+        let mut order = self.data.train.clone();
+        Rng::new(self.setup.seed, at.epoch, stream::SHUFFLE).shuffle(&mut order);
+        for chunk in order.chunks(self.per_batch).skip(at.batch as usize) {
+            self.progress.done = at.epoch as usize * self.batches + at.batch as usize;
+            if let ControlFlow::Break(()) = self.observer.progress(&self.progress) {
+                // Should the device fail just now, the state before this epoch is better than none.
+                let snapshot = match (self.run.snapshot(at), last.take()) {
+                    (Ok(snapshot), _) | (Err(_), Some(snapshot)) => snapshot,
+                    (Err(error), None) => return Err(error),
+                };
+                self.observer.checkpoint(&snapshot.bytes());
+                return Err(TrainError::Cancelled);
+            }
+            self.step(at, chunk)?;
+        }
+        at.last_loss = at.loss_sum / at.loss_count.max(1) as f64;
+        (at.epoch, at.batch, at.loss_sum, at.loss_count) = (at.epoch + 1, 0, 0.0, 0);
+        self.progress.epoch = at.epoch as usize;
+        self.progress.loss = Some(at.last_loss);
+        self.progress.done = at.epoch as usize * self.batches;
+        let overfits = !self.data.held_out.is_empty() && self.overfits()?;
+        let wanted = self.observer.wants_checkpoint();
+        if wanted || last.is_some() {
+            let snapshot = self.run.snapshot(at)?;
+            if wanted {
+                self.observer.checkpoint(&snapshot.bytes());
+            }
+            *last = last.is_some().then_some(snapshot);
+        }
+        Ok(overfits)
+    }
+
+    /// One step of the optimiser on some images.
+    fn step(&mut self, at: &mut Position, images: &[usize]) -> Result<(), TrainError> {
+        let (views, len) = (self.data.views, self.data.len);
+        let executor = &mut self.run.executor;
+        let step = executor.prepare(self.run.programs.train.program(), images.len() * views)?;
+        for (rows, &image) in executor.input(step, "features").chunks_exact_mut(views * len).zip(images) {
+            match &mut self.random {
+                Some(random) => random.rows(image, at.epoch, views, rows)?,
+                None => rows.copy_from_slice(&self.data.features[image * views * len..][..views * len]),
+            }
+        }
+        at.steps += 1;
+        executor.input(step, "control").copy_from_slice(&[self.setup.learning_rate, at.steps as f32]);
+        executor.run(step)?;
+        let loss = executor.output(step, "loss").first().map_or(f64::NAN, |l| f64::from(*l));
+        if !loss.is_finite() {
+            return Err(TrainError::NotFinite { epoch: at.epoch as usize + 1 });
+        }
+        at.loss_sum += loss * images.len() as f64;
+        at.loss_count += images.len() as u64;
+        at.batch += 1;
+        Ok(())
+    }
+
+    /// Compares held-out with training parts and says whether the flow has begun to memorise.
+    fn overfits(&mut self) -> Result<bool, TrainError> {
+        let held_out = median_score(&mut self.run, self.data, &self.data.held_out)?;
+        let ratio = held_out / median_score(&mut self.run, self.data, &self.watched)?;
+        self.progress.held_out = Some(ratio);
+        // A ratio that is no number stops as well.
+        Ok(ratio > OVERFIT || ratio.is_nan())
+    }
 }
