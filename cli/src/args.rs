@@ -1,8 +1,13 @@
 //! The command line as data. The words here are what `adflow help` prints.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use adflow_vulkan::Compute as Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::compute::Compute;
+use crate::failure::{Failure, Outcome};
 
 /// Finds defective parts on the inspection line; learns from good parts only.
 #[derive(Debug, Parser)]
@@ -37,6 +42,10 @@ pub enum Command {
     Bench(Bench),
     /// Move a model's threshold without training again
     Threshold(SetThreshold),
+    /// List the GPUs that --device can name
+    Devices(Devices),
+    /// Run a model on two devices in lock-step and name the first op on which they disagree
+    Diff(Diff),
 }
 
 /// `adflow demo`
@@ -54,7 +63,7 @@ pub struct Demo {
     #[command(flatten)]
     pub method: MethodArgs,
     #[command(flatten)]
-    pub threads: Threads,
+    pub compute: ComputeArgs,
 }
 
 /// What kind of model to train.
@@ -99,7 +108,7 @@ pub struct Train {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
-    pub threads: Threads,
+    pub compute: ComputeArgs,
     /// Continue from MODEL.ckpt, which an interrupted training left
     #[arg(long)]
     pub resume: bool,
@@ -143,7 +152,7 @@ pub struct Inspect {
     #[arg(long)]
     pub fail_on_defect: bool,
     #[command(flatten)]
-    pub threads: Threads,
+    pub compute: ComputeArgs,
 }
 
 /// `adflow eval`
@@ -160,7 +169,7 @@ pub struct Eval {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     #[command(flatten)]
-    pub threads: Threads,
+    pub compute: ComputeArgs,
 }
 
 /// `adflow info`
@@ -191,8 +200,34 @@ pub struct Bench {
     /// Seconds to measure each case
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     pub seconds: f64,
+    /// Also the time of each op on a GPU
+    #[arg(long)]
+    pub profile: bool,
     #[command(flatten)]
-    pub threads: Threads,
+    pub compute: ComputeArgs,
+}
+
+/// `adflow devices`
+#[derive(Debug, Args)]
+pub struct Devices {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `adflow diff`
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// A model written by `adflow train`
+    pub model: PathBuf,
+    /// The image it looks at
+    pub image: PathBuf,
+    /// The side that is right
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::from_str)]
+    pub lhs: Device,
+    /// The side that is compared with it
+    #[arg(long, value_name = "DEVICE", default_value = "vulkan", value_parser = Device::from_str)]
+    pub rhs: Device,
 }
 
 /// `adflow threshold`
@@ -217,7 +252,25 @@ pub struct SetThreshold {
     pub out: Option<PathBuf>,
 }
 
-/// How much of the machine to use.
+/// What part of the machine to use.
+#[derive(Debug, Args)]
+pub struct ComputeArgs {
+    /// Where programs run: auto (a graphics card if there is one), cpu, vulkan, vulkan:N or vulkan:NAME
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::from_str)]
+    device: Device,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+impl ComputeArgs {
+    /// Opens the device.
+    pub fn open(&self) -> Outcome<Compute> {
+        let gpu = self.device.open().map_err(|error| Failure::new(error.to_string()))?;
+        Ok(Compute { threads: self.threads.count(), gpu })
+    }
+}
+
+/// Threads of the CPU.
 #[derive(Debug, Args)]
 pub struct Threads {
     /// Threads to use; results do not depend on it [default: all cores]

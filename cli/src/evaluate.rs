@@ -15,6 +15,7 @@ use adflow::model::OwnedModel;
 use adflow::threshold::{Threshold, Verdict};
 use serde::Serialize;
 
+use crate::compute::Compute;
 use crate::dataset::{Listing, TestImage};
 use crate::decode::{self, Decoded};
 use crate::failure::{Context, Failure, Outcome};
@@ -87,6 +88,8 @@ pub struct Figures {
     pub at_threshold: Option<AtThreshold>,
     pub classes: BTreeMap<String, ClassFigures>,
     pub ms_per_image: Milliseconds,
+    /// Where the programs ran.
+    pub device: String,
     pub threads: usize,
     pub train_seconds: Option<f64>,
     pub pixel_protocol: &'static str,
@@ -162,12 +165,12 @@ pub fn run(
     model_path: &Path,
     data: &Path,
     listing: Listing<TestImage>,
-    threads: usize,
+    compute: &Compute,
 ) -> Outcome<Evaluation> {
     let model = owned.model();
     let threshold = model.threshold();
-    let (times, clocked) = clock(owned, &listing.items, threads)?;
-    let shots = score_all(owned, listing.items, threads, threshold)?;
+    let (times, clocked) = clock(owned, &listing.items, compute)?;
+    let shots = score_all(owned, listing.items, compute, threshold)?;
     if let Some(odd) = clocked.iter().find(|(i, score)| shots[*i].score.to_bits() != score.to_bits()) {
         note(&format!("{}: the score differs with and without map", shots[odd.0].image.path.display()));
     }
@@ -200,7 +203,8 @@ pub fn run(
         at_threshold: threshold.map(|_| at_threshold(&shots)),
         classes: measured.classes,
         ms_per_image: Milliseconds::of(&times),
-        threads,
+        device: compute.describe(),
+        threads: compute.threads,
         train_seconds: None,
         pixel_protocol: PIXEL_PROTOCOL,
     };
@@ -225,8 +229,8 @@ type Clocked = (Vec<f64>, Vec<(usize, f32)>);
 type Scored = (f32, Vec<f32>);
 
 /// Clocks up to [`CLOCKED`] images spread over the set.
-fn clock(owned: &OwnedModel, images: &[TestImage], threads: usize) -> Outcome<Clocked> {
-    let mut inspector = Inspector::new(owned, threads, false)?;
+fn clock(owned: &OwnedModel, images: &[TestImage], compute: &Compute) -> Outcome<Clocked> {
+    let mut inspector = Inspector::new(owned, compute, false)?;
     let count = images.len().min(CLOCKED);
     let stage = Stage::new("clocking", count);
     let (mut times, mut scores) = (Vec::new(), Vec::new());
@@ -251,7 +255,7 @@ fn clock(owned: &OwnedModel, images: &[TestImage], threads: usize) -> Outcome<Cl
 fn score_all(
     owned: &OwnedModel,
     images: Vec<TestImage>,
-    threads: usize,
+    compute: &Compute,
     threshold: Option<Threshold>,
 ) -> Outcome<Vec<Shot>> {
     let stage = Stage::new("inspecting", images.len());
@@ -259,7 +263,7 @@ fn score_all(
     let slots: Vec<Mutex<Option<Outcome<Scored>>>> = images.iter().map(|_| Mutex::new(None)).collect();
     let work = || -> Outcome<()> {
         let maps = owned.model().map_size().0 > 0;
-        let mut inspector = Inspector::new(owned, 1, maps)?;
+        let mut inspector = Inspector::new(owned, &Compute { threads: 1, ..compute.clone() }, maps)?;
         while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < images.len()) {
             let path = &images[i].path;
             let scored = decode::open(path).and_then(|image| {
@@ -275,7 +279,7 @@ fn score_all(
         Ok(())
     };
     std::thread::scope(|scope| -> Outcome<()> {
-        let workers: Vec<_> = (0..threads.clamp(1, images.len().max(1))).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..compute.threads.clamp(1, images.len().max(1))).map(|_| scope.spawn(work)).collect();
         for worker in workers {
             worker.join().map_err(|_| Failure::new("a scoring thread failed"))??;
         }

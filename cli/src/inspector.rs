@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use adflow::cpu::Cpu;
+use adflow::executor::{Device, Executor};
 use adflow::model::OwnedModel;
 use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
+use adflow_vulkan::VulkanExecutor;
 
+use crate::compute::Compute;
 use crate::decode;
 use crate::decode::Decoded;
 use crate::failure::{Context, Failure, Outcome};
@@ -25,24 +28,40 @@ pub struct Inspector<'m> {
     options: ScorerOptions,
     memory: Vec<f32>,
     threads: Threads,
+    executor: Option<VulkanExecutor>,
 }
 
 impl<'m> Inspector<'m> {
-    /// Reserves the memory that scoring with `model` on `threads` threads takes; maps take more.
-    pub fn new(model: &'m OwnedModel, threads: usize, map: bool) -> Outcome<Self> {
-        let options = ScorerOptions { max_width: decode::MAX_SIDE, map };
-        let needed = Scorer::memory_len(&model.model(), &options, threads).context("cannot run this model")?;
+    /// Reserves the memory that scoring takes; maps take more.
+    pub fn new(model: &'m OwnedModel, compute: &Compute, map: bool) -> Outcome<Self> {
+        let (parsed, options) = (model.model(), ScorerOptions { max_width: decode::MAX_SIDE, map });
+        let executor = match &compute.gpu {
+            Some(gpu) => Some(gpu.open_executor(parsed.params(), 0, 0).context(gpu.describe())?),
+            None => None,
+        };
+        let needed = match &executor {
+            Some(_) => Scorer::memory_len_on_device(&parsed, &options),
+            None => Scorer::memory_len(&parsed, &options, compute.threads),
+        };
+        let needed = needed.context("cannot run this model")?;
         let mut memory = Vec::new();
         memory.try_reserve_exact(needed).map_err(|_| {
             Failure::new(format!("the model needs {} of memory to run", crate::progress::bytes(4 * needed)))
         })?;
         memory.resize(needed, 0.0);
-        Ok(Self { model, options, memory, threads: Threads::new(threads) })
+        Ok(Self { model, options, memory, threads: Threads::new(compute.threads), executor })
     }
 
-    /// Bytes of working memory.
+    /// Bytes of working memory; on a GPU also what it holds for the model once an image was scored.
     pub fn memory_bytes(&self) -> usize {
-        4 * self.memory.len()
+        4 * self.memory.len() + self.executor.as_ref().map_or(0, |e| e.device_bytes() as usize)
+    }
+
+    /// Bytes that the model takes on a GPU.
+    pub fn device_bytes(model: &OwnedModel, map: bool) -> Outcome<usize> {
+        let options = ScorerOptions { max_width: decode::MAX_SIDE, map };
+        let floats = Scorer::device_len(&model.model(), &options, adflow_vulkan::PREFERRED_BATCH);
+        Ok(4 * floats.context("cannot run this model")?)
     }
 
     /// The score alone; this is what a line needs for a verdict.
@@ -60,8 +79,21 @@ impl<'m> Inspector<'m> {
         Ok((score, map))
     }
 
+    /// Time of each op of the program that scores, by kind of op; an error on the CPU.
+    pub fn profile(&mut self) -> Result<Vec<(String, f64)>, String> {
+        let executor = self.executor.as_mut().ok_or("--profile needs --device vulkan")?;
+        let program = self.model.model().program("score").ok_or("the model has no program that scores")?;
+        let prepared = executor.prepare(program, 1).map_err(|e| e.to_string())?;
+        let times = executor.profile(prepared).map_err(|e| e.to_string())?;
+        Ok(times.into_iter().map(|t| (program.op(t.at).op.name().to_string(), t.ns)).collect())
+    }
+
     fn scorer(&mut self) -> Result<Scorer<'_, '_>, String> {
-        let cpu = Cpu::detect(&self.threads);
-        Scorer::new(self.model.model(), &self.options, cpu, &mut self.memory).map_err(|e| e.to_string())
+        let (model, options) = (self.model.model(), &self.options);
+        let scorer = match &mut self.executor {
+            Some(executor) => Scorer::on_device(model, options, executor, &mut self.memory),
+            None => Scorer::new(model, options, Cpu::detect(&self.threads), &mut self.memory),
+        };
+        scorer.map_err(|e| e.to_string())
     }
 }

@@ -225,8 +225,11 @@ pub struct Scorer<'m, 'e> {
     runner: Runner<'m, 'e>,
 }
 
-/// Views that a device scores at once, at most.
-const MAX_BATCH: u32 = 16;
+/// How many views a device scores at once: they are divided evenly.
+fn views_at_once(model: &Model<'_>, preferred_batch: usize) -> usize {
+    let views = model.detector().views as usize;
+    (1..=preferred_batch.max(1)).rev().find(|n| views.is_multiple_of(*n)).unwrap_or(1)
+}
 
 impl<'m, 'e> Scorer<'m, 'e> {
     /// Floats of memory that [`Scorer::new`] needs with `workers` threads.
@@ -241,6 +244,20 @@ impl<'m, 'e> Scorer<'m, 'e> {
     pub fn memory_len_on_device(model: &Model<'_>, options: &ScorerOptions) -> Result<usize, ScoreError> {
         let total = Layout::of(model, options).total();
         if total > isize::MAX as usize / 4 { Err(ScoreError::TooLarge) } else { Ok(total) }
+    }
+
+    /// Floats of a device's memory that [`Scorer::on_device`] needs where `preferred_batch` samples are best run at once:
+    /// parameters, the work of the larger program, inputs and outputs of each.
+    pub fn device_len(model: &Model<'_>, options: &ScorerOptions, preferred_batch: usize) -> Result<usize, ScoreError> {
+        let (score, localize) = programs(model, options)?;
+        let batch = views_at_once(model, preferred_batch);
+        let (mut work, mut rest) = (0, model.params().len());
+        for program in [Some(score), localize].into_iter().flatten() {
+            let s = Sizes::of(&program, batch, 1).map_err(|_| ScoreError::TooLarge)?;
+            work = work.max(s.work);
+            rest += s.io + s.fixed;
+        }
+        Ok(work + rest)
     }
 
     /// Binds a model to memory.
@@ -274,9 +291,7 @@ impl<'m, 'e> Scorer<'m, 'e> {
         if has < needs {
             return Err(ScoreError::Memory { needs, has });
         }
-        let views = model.detector().views;
-        let most = MAX_BATCH.min(executor.preferred_batch() as u32).max(1);
-        let batch = (1..=most).rev().find(|n| views.is_multiple_of(*n)).unwrap_or(1) as usize;
+        let batch = views_at_once(&model, executor.preferred_batch());
         let (score, localize) = programs(&model, options)?;
         let score = executor.prepare(score, batch)?;
         let localize = localize.map(|program| executor.prepare(program, batch)).transpose()?;

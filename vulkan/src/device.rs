@@ -79,8 +79,8 @@ pub enum Choice {
     /// The best: discrete before integrated before virtual before software.
     #[default]
     Best,
-    /// The best that is not software.
-    Hardware,
+    /// A graphics card: discrete, or handed to a virtual machine.
+    Card,
     /// By position in the list.
     Index(usize),
     /// By UUID, or by part of its name, in small letters.
@@ -103,9 +103,53 @@ impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Choice::Best => f.write_str("any"),
-            Choice::Hardware => f.write_str("any that is not software"),
+            Choice::Card => f.write_str("any graphics card"),
             Choice::Index(index) => write!(f, "{index}"),
             Choice::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Where to compute, as users write it: `auto`, `cpu`, `vulkan`, `vulkan:N` or `vulkan:NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Compute {
+    /// A graphics card if there is one, else the CPU. Integrated GPUs are not taken unless asked for.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A Vulkan device, software among them.
+    Vulkan(Choice),
+}
+
+impl FromStr for Compute {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Compute, String> {
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Compute::Auto),
+            None if text == "cpu" => Ok(Compute::Cpu),
+            None if text == "vulkan" => Ok(Compute::Vulkan(Choice::Best)),
+            Some(("vulkan", which)) if !which.is_empty() => {
+                Ok(Compute::Vulkan(which.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})))
+            }
+            _ => Err(format!("unknown device \"{text}\": auto, cpu, vulkan, vulkan:N or vulkan:NAME")),
+        }
+    }
+}
+
+impl Compute {
+    /// Opens the GPU; `None` stands for the CPU.
+    ///
+    /// # Errors
+    /// [`Compute::Vulkan`]: whatever keeps the device from opening. [`Compute::Auto`] never fails: without a usable
+    /// graphics card it is the CPU.
+    pub fn open(&self) -> Result<Option<VulkanDevice>, OpenError> {
+        let with = |choice: &Choice| VulkanOptions { choice: choice.clone(), ..VulkanOptions::default() };
+        match self {
+            Compute::Cpu => Ok(None),
+            Compute::Auto => Ok(VulkanDevice::open(&with(&Choice::Card)).ok()),
+            Compute::Vulkan(choice) => VulkanDevice::open(&with(choice)).map(Some),
         }
     }
 }
@@ -227,7 +271,7 @@ fn choose(
     let found = list.iter().map(|(_, info)| format!("{} {}", info.index, info.name)).collect();
     let fits = |info: &DeviceInfo| match choice {
         Choice::Best => true,
-        Choice::Hardware => info.kind != DeviceKind::Software,
+        Choice::Card => matches!(info.kind, DeviceKind::Discrete | DeviceKind::Virtual),
         Choice::Index(index) => info.index == *index,
         Choice::Name(name) => info.uuid == *name || info.name.to_lowercase().contains(name.as_str()),
     };
@@ -294,5 +338,23 @@ impl Device for VulkanDevice {
 
     fn describe(&self) -> String {
         format!("vulkan:{} ({}, {})", self.0.info.index, self.0.info.name, self.0.info.kind.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_words_are_understood() {
+        let vulkan = |choice| Ok(Compute::Vulkan(choice));
+        assert_eq!("auto".parse(), Ok(Compute::Auto));
+        assert_eq!("cpu".parse(), Ok(Compute::Cpu));
+        assert_eq!("vulkan".parse(), vulkan(Choice::Best));
+        assert_eq!("vulkan:2".parse(), vulkan(Choice::Index(2)));
+        assert_eq!("vulkan:H200".parse(), vulkan(Choice::Name("h200".to_string())));
+        for bad in ["", "gpu", "vulkan:", "cpu:1", "cuda:0"] {
+            assert!(bad.parse::<Compute>().is_err(), "{bad}");
+        }
     }
 }

@@ -20,6 +20,8 @@ use ash::vk;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+/// Samples that are run at once where there is a choice: enough to fill small GPUs with one part's views.
+pub const PREFERRED_BATCH: usize = 16;
 /// Values that travel through a copy at once.
 const PIECE: usize = 1 << 22;
 
@@ -508,6 +510,6 @@ impl Executor for VulkanExecutor {
     }
 
     fn preferred_batch(&self) -> usize {
-        16
+        PREFERRED_BATCH
     }
 }

@@ -26,7 +26,7 @@ mod instance;
 mod record;
 mod shader;
 
-pub use device::{Choice, DeviceInfo, DeviceKind, VulkanDevice, VulkanOptions, devices};
+pub use device::{Choice, Compute, DeviceInfo, DeviceKind, VulkanDevice, VulkanOptions, devices};
 pub use error::OpenError;
-pub use executor::{OpTime, VulkanExecutor};
+pub use executor::{OpTime, PREFERRED_BATCH, VulkanExecutor};
 pub use instance::validation_messages;

@@ -6,10 +6,12 @@
 use std::time::{Duration, Instant};
 
 use adflow::cpu::Isa;
+use adflow::model::OwnedModel;
 use adflow::rng::Rng;
 use serde::Serialize;
 
 use crate::args::Bench;
+use crate::compute::Compute;
 use crate::decode::{Decoded, Pixels};
 use crate::evaluate::Milliseconds;
 use crate::failure::{Failure, Outcome};
@@ -22,9 +24,19 @@ struct Report {
     backbone: String,
     input_size: u32,
     camera: (u32, u32),
+    device: String,
     isa: String,
     params_bytes: usize,
     cases: Vec<Case>,
+    /// Microseconds by kind of op, the longest first; empty unless asked for.
+    ops: Vec<OpKind>,
+}
+
+#[derive(Serialize)]
+struct OpKind {
+    op: String,
+    count: usize,
+    microseconds: f64,
 }
 
 #[derive(Serialize)]
@@ -47,32 +59,41 @@ pub fn run(args: &Bench) -> Outcome<u8> {
         backbone: model.backbone().to_string(),
         input_size: model.input_size(),
         camera,
+        device: String::new(),
         isa: Isa::detect().name().to_string(),
         params_bytes: model.params_bytes(),
         cases: Vec::new(),
+        ops: Vec::new(),
     };
-    let mut threads = vec![1, args.threads.count()];
+    let compute = args.compute.open()?;
+    report.device = compute.describe();
+    // A GPU does the work whatever the number of threads.
+    let mut threads = if compute.gpu.is_some() { vec![compute.threads] } else { vec![1, compute.threads] };
     threads.dedup();
     for threads in threads {
         for map in [false, true].into_iter().filter(|map| !map || model.map_size().0 > 0) {
-            let mut inspector = Inspector::new(&owned, threads, map)?;
+            let mut inspector = Inspector::new(&owned, &Compute { threads, ..compute.clone() }, map)?;
             let times = measure(&mut inspector, &image, map, args.seconds)?;
             let work_bytes = inspector.memory_bytes();
             let ms_per_image = Milliseconds::of(&times);
             report.cases.push(Case { threads, map, runs: times.len(), work_bytes, ms_per_image });
         }
     }
+    if args.profile {
+        report.ops = profile(&owned, &compute)?;
+    }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(|e| Failure::new(e.to_string()))?);
         return Ok(0);
     }
     println!(
-        "{} on {}, input {2}x{2}, camera {3}x{4}, {5}, parameters {6}",
+        "{} on {}, input {2}x{2}, camera {3}x{4}, {5} ({6}), parameters {7}",
         report.method,
         report.backbone,
         report.input_size,
         camera.0,
         camera.1,
+        report.device,
         report.isa,
         bytes(report.params_bytes)
     );
@@ -90,7 +111,37 @@ pub fn run(args: &Bench) -> Outcome<u8> {
             bytes(case.work_bytes)
         );
     }
+    if !report.ops.is_empty() {
+        let all: f64 = report.ops.iter().map(|o| o.microseconds).sum();
+        println!("\n{:<20} {:>6} {:>12} {:>7}", "op", "count", "us", "share");
+        for o in &report.ops {
+            println!("{:<20} {:>6} {:>12.1} {:>6.1}%", o.op, o.count, o.microseconds, 100.0 * o.microseconds / all);
+        }
+    }
     Ok(0)
+}
+
+/// Time by kind of op, the median of several runs of each op.
+fn profile(owned: &OwnedModel, compute: &Compute) -> Outcome<Vec<OpKind>> {
+    const RUNS: usize = 9;
+    let mut inspector = Inspector::new(owned, compute, false)?;
+    let runs: Vec<_> = (0..RUNS).map(|_| inspector.profile()).collect::<Result<_, _>>().map_err(Failure::new)?;
+    let mut kinds: Vec<OpKind> = Vec::new();
+    for (at, (op, _)) in runs[0].iter().enumerate() {
+        let mut times: Vec<f64> = runs.iter().map(|run| run[at].1).collect();
+        times.sort_by(f64::total_cmp);
+        let kind = match kinds.iter().position(|k| k.op == *op) {
+            Some(found) => found,
+            None => {
+                kinds.push(OpKind { op: op.clone(), count: 0, microseconds: 0.0 });
+                kinds.len() - 1
+            }
+        };
+        kinds[kind].count += 1;
+        kinds[kind].microseconds += times[RUNS / 2] / 1e3;
+    }
+    kinds.sort_by(|a, b| b.microseconds.total_cmp(&a.microseconds));
+    Ok(kinds)
 }
 
 fn measure(inspector: &mut Inspector<'_>, image: &Decoded, map: bool, seconds: f64) -> Outcome<Vec<f64>> {

@@ -16,7 +16,7 @@ use crate::{dataset, evaluate, interrupt, output};
 /// Runs the command.
 pub fn run(args: &Demo) -> Outcome<u8> {
     let started = Instant::now();
-    let threads = args.threads.count();
+    let compute = args.compute.open()?;
     output::make_folder(&args.out)?;
     if let Some(json) = &args.json {
         output::check_writable(json)?;
@@ -27,7 +27,7 @@ pub fn run(args: &Demo) -> Outcome<u8> {
     let sizes = Sizes::default();
     {
         let stage = Stage::new("drawing parts", synth::count(sizes));
-        synth::write(&data, args.seed, sizes, threads, &|done| stage.set(done))?;
+        synth::write(&data, args.seed, sizes, compute.threads, &|done| stage.set(done))?;
     }
     let model_path = args.out.join("flange.adflow");
     // A third of 180 parts set aside is what it takes to promise 5 % with 95 % confidence: 1 − 0.95⁵⁹ = 0.951.
@@ -38,12 +38,12 @@ pub fn run(args: &Demo) -> Outcome<u8> {
         false_reject: 0.05,
         ..TrainOptions::default()
     };
-    let (summary, model) = train::train(&data, &model_path, &backbone, &options, threads, false)?;
+    let (summary, model) = train::train(&data, &model_path, &backbone, &options, &compute, false)?;
     let quiet = args.json.as_deref() == Some(Path::new("-"));
     if !quiet {
         train::print_summary(&summary, &model);
     }
-    let mut evaluation = evaluate::run(&model, &model_path, &data, dataset::test(&data)?, threads)?;
+    let mut evaluation = evaluate::run(&model, &model_path, &data, dataset::test(&data)?, &compute)?;
     evaluation.figures.train_seconds = Some(summary.train_seconds);
     if !quiet {
         eval::print_figures(&evaluation);

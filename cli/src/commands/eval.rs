@@ -20,7 +20,8 @@ pub fn run(args: &Eval) -> Outcome<u8> {
     if let Some(json) = &args.json {
         output::check_writable(json)?;
     }
-    let evaluation = evaluate::run(&owned, &args.model, &args.data, listing, args.threads.count())?;
+    let compute = args.compute.open()?;
+    let evaluation = evaluate::run(&owned, &args.model, &args.data, listing, &compute)?;
     if let Some(json) = &args.json {
         output::write_json(json, &evaluation.figures)?;
     }
@@ -75,5 +76,5 @@ pub fn print_figures(evaluation: &Evaluation) {
         );
     }
     let ms = &f.ms_per_image;
-    println!("ms per image     p50 {:.2}, p99 {:.2}, max {:.2} ({} threads)", ms.p50, ms.p99, ms.max, f.threads);
+    println!("ms per image     p50 {:.2}, p99 {:.2}, max {:.2} ({}, {} threads)", ms.p50, ms.p99, ms.max, f.device, f.threads);
 }

@@ -1,6 +1,7 @@
 //! `adflow info MODEL`: what a model is and how it was made.
 
 use crate::args::Info;
+use crate::compute::Compute;
 use crate::failure::Outcome;
 use crate::inspector::{Inspector, open_model};
 use crate::progress::{bytes, short};
@@ -21,7 +22,8 @@ pub fn run(args: &Info) -> Outcome<u8> {
     row("map", if width > 0 { format!("{width}x{height}; good parts: {scale}") } else { "none".into() });
     row("threshold", super::threshold::describe(model.threshold()));
     row("parameters", bytes(model.params_bytes()));
-    row("working memory", format!("{} on one thread", bytes(Inspector::new(&owned, 1, width > 0)?.memory_bytes())));
+    row("working memory", format!("{} on one thread", bytes(Inspector::new(&owned, &Compute::cpu(1), width > 0)?.memory_bytes())));
+    row("GPU memory", bytes(Inspector::device_bytes(&owned, width > 0)?));
     for (key, value) in model.about().filter(|(key, _)| !["method", "backbone", "size"].contains(key)) {
         row(key, value.to_string());
     }

@@ -35,7 +35,7 @@ pub fn run(args: &Inspect) -> Outcome<u8> {
     }
     let mut run = Run {
         args,
-        inspector: Inspector::new(&owned, args.threads.count(), args.heatmaps.is_some())?,
+        inspector: Inspector::new(&owned, &args.compute.open()?, args.heatmaps.is_some())?,
         threshold: args.threshold.map(Threshold::manual).or(owned.model().threshold()),
         scale: Scale::of(&owned.model()),
         map_size: owned.model().map_size(),

@@ -2,6 +2,8 @@
 
 mod bench;
 mod demo;
+mod devices;
+mod diff;
 mod dump;
 mod eval;
 mod info;
@@ -24,6 +26,8 @@ pub fn run(command: Command) -> Outcome<u8> {
         Command::Info(args) => info::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Threshold(args) => threshold::run(&args),
     }
 }

@@ -10,13 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use adflow::backbones::Backbone;
-use adflow::cpu::Cpu;
 use adflow::detect::{self, Observer, Phase, Progress, TrainError, TrainOptions};
 use adflow::model::OwnedModel;
-use adflow::threads::Threads;
 use serde::Serialize;
 
 use crate::args::Train;
+use crate::compute::Compute;
 use crate::failure::{Context, Failure, Outcome};
 use crate::progress::{self, Stage, note};
 use crate::training_images::TrainingImages;
@@ -41,6 +40,8 @@ pub struct Summary {
     confidence: Option<f64>,
     held_out: usize,
     seed: u64,
+    /// Where the programs ran.
+    device: String,
     threads: usize,
     /// Wall time from reading the first image to the finished model, of this run only when resumed.
     pub train_seconds: f64,
@@ -66,7 +67,7 @@ pub fn run(args: &Train) -> Outcome<u8> {
         learning_rate: args.learning_rate,
         ..TrainOptions::default()
     };
-    let (summary, model) = train(&args.data, &args.model, &backbone, &options, args.threads.count(), args.resume)?;
+    let (summary, model) = train(&args.data, &args.model, &backbone, &options, &args.compute.open()?, args.resume)?;
     if args.json.as_deref() != Some(Path::new("-")) {
         print_summary(&summary, &model);
     }
@@ -87,7 +88,7 @@ pub fn train(
     path: &Path,
     backbone: &Backbone,
     options: &TrainOptions,
-    threads: usize,
+    compute: &Compute,
     resume: bool,
 ) -> Outcome<(Summary, OwnedModel)> {
     interrupt::listen();
@@ -98,12 +99,12 @@ pub fn train(
     let started = Instant::now();
     let images = {
         let stage = Stage::new("reading images", listing.items.len());
-        TrainingImages::load(listing.items, threads, &|done| stage.set(done))?
+        TrainingImages::load(listing.items, compute.threads, &|done| stage.set(done))?
     };
     images.notes.iter().for_each(|text| note(text));
     let mut watch = Watch::new(checkpoint.clone(), state.is_some());
-    let trained =
-        detect::train(&images, backbone, options, &Cpu::detect(&Threads::new(threads)), &mut watch, state.as_deref());
+    let trained = compute
+        .with_device(|device| detect::train(&images, backbone, options, device, &mut watch, state.as_deref()));
     watch.stage = None;
     let trained = trained.map_err(|error| explain(error, &watch))?;
     let train_seconds = started.elapsed().as_secs_f64();
@@ -129,7 +130,8 @@ pub fn train(
         confidence: threshold.map(|t| t.confidence),
         held_out: trained.held_out_scores.len(),
         seed: options.seed,
-        threads,
+        device: compute.describe(),
+        threads: compute.threads,
         train_seconds,
     };
     Ok((summary, owned))
