@@ -111,6 +111,10 @@ typedef enum adflow_status {
      * A mistake in adflow. The objects of the call are still valid.
      */
     ADFLOW_STATUS_INTERNAL = 17,
+    /**
+     * The GPU that was asked for is not there, cannot do it, or has failed for good.
+     */
+    ADFLOW_STATUS_DEVICE = 18,
 } adflow_status;
 
 /**
@@ -242,6 +246,32 @@ typedef enum adflow_phase {
 } adflow_phase;
 
 /**
+ * What kind of device it is.
+ */
+typedef enum adflow_device_kind {
+    /**
+     * A graphics card with memory of its own.
+     */
+    ADFLOW_DEVICE_KIND_DISCRETE = 0,
+    /**
+     * A GPU that shares the processor's memory.
+     */
+    ADFLOW_DEVICE_KIND_INTEGRATED = 1,
+    /**
+     * A GPU handed to a virtual machine.
+     */
+    ADFLOW_DEVICE_KIND_VIRTUAL = 2,
+    /**
+     * Software on the CPU.
+     */
+    ADFLOW_DEVICE_KIND_SOFTWARE = 3,
+    /**
+     * Anything else.
+     */
+    ADFLOW_DEVICE_KIND_OTHER = 4,
+} adflow_device_kind;
+
+/**
  * A trained detector: immutable but for its threshold, and shared by any number of sessions and threads.
  */
 typedef struct adflow_model adflow_model;
@@ -257,6 +287,32 @@ typedef struct adflow_session adflow_session;
  * Images of good parts, and what is to be made of them. One thread at a time may use a trainer.
  */
 typedef struct adflow_trainer adflow_trainer;
+
+/**
+ * A GPU that options can name. The caller sets `struct_size`.
+ */
+typedef struct adflow_device_description {
+    /**
+     * sizeof(adflow_device_description).
+     */
+    uint32_t struct_size;
+    /**
+     * One of `adflow_device_kind`.
+     */
+    uint32_t kind;
+    /**
+     * Bytes of device memory.
+     */
+    uint64_t memory;
+    /**
+     * Its name, cut where it is longer.
+     */
+    char name[256];
+    /**
+     * Identifies it across runs: 32 hexadecimal digits.
+     */
+    char uuid[40];
+} adflow_device_description;
 
 /**
  * Facts about a model. The caller sets `struct_size`; texts belong to the model and live as long as it.
@@ -366,6 +422,12 @@ typedef struct adflow_session_options {
      * Not 0: maps will not be asked for, which saves memory.
      */
     uint32_t no_map;
+    /**
+     * Where programs run: "auto" (a graphics card if there is one), "cpu", "vulkan", "vulkan:N" or "vulkan:NAME". NULL: the
+     * CPU. A GPU's score differs from the CPU's in the last digits. A GPU that is lost is opened again once, then the CPU
+     * takes over.
+     */
+    const char *device;
 } adflow_session_options;
 
 /**
@@ -541,6 +603,11 @@ typedef struct adflow_train_options {
      * Path of a file that keeps the state of training after each epoch; removed when training has ended well. NULL: none.
      */
     const char *checkpoint;
+    /**
+     * Where programs run: "auto" (a graphics card if there is one), "cpu", "vulkan", "vulkan:N" or "vulkan:NAME". NULL: the
+     * CPU. The model's bytes depend on it, in the last digits of its numbers.
+     */
+    const char *device;
 } adflow_train_options;
 
 /**
@@ -627,6 +694,20 @@ const char *adflow_last_error(void);
 enum adflow_status adflow_last_error_copy(char *buffer,
                                           size_t capacity,
                                           size_t *length);
+
+/**
+ * How many GPUs with a Vulkan driver there are; 0 without a driver.
+ *
+ * Errors: NULL. Thread class: reentrant.
+ */
+enum adflow_status adflow_device_count(uint32_t *count);
+
+/**
+ * The GPU that "vulkan:N" names, for N = `index` from 0.
+ *
+ * Errors: NULL, ARGUMENT, NOT_FOUND past the last. Thread class: reentrant.
+ */
+enum adflow_status adflow_device_info(uint32_t index, struct adflow_device_description *info);
 
 /**
  * Opens a model file and validates it.
@@ -728,7 +809,7 @@ void adflow_model_free(struct adflow_model *model);
  * Makes a session of a model, with threads and memory of its own. `options` may be NULL: all defaults.
  *
  * The session keeps what it needs of the model, with the threshold it has now; model and sessions may be freed in any
- * order. Free it with `adflow_session_free`. Errors: NULL, ARGUMENT, OUT_OF_MEMORY. Thread class: reentrant.
+ * order. Free it with `adflow_session_free`. Errors: NULL, ARGUMENT, OUT_OF_MEMORY, DEVICE. Thread class: reentrant.
  */
 enum adflow_status adflow_session_new(const struct adflow_model *model,
                                       const struct adflow_session_options *options,
@@ -737,8 +818,8 @@ enum adflow_status adflow_session_new(const struct adflow_model *model,
 /**
  * Scores an image, and if `map` is not NULL writes how strange each pixel is into the caller's memory.
  *
- * Allocates nothing. Score, map and verdict are those of the command line for the same pixels, bit for bit. On failure
- * map and result are untouched. Errors: NULL, ARGUMENT, IMAGE, NO_MAP, BUSY. Thread class: local to the session.
+ * Allocates nothing on the CPU. Score, map and verdict are those of the command line for the same pixels, bit for bit. On failure
+ * map and result are untouched. Errors: NULL, ARGUMENT, IMAGE, NO_MAP, BUSY, DEVICE. Thread class: local to the session.
  */
 enum adflow_status adflow_session_score(struct adflow_session *session,
                                         const struct adflow_image *image,

@@ -14,6 +14,7 @@
 
 #[macro_use]
 mod guard;
+mod device;
 mod image;
 mod model;
 mod session;

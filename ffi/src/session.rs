@@ -1,5 +1,6 @@
 //! Sessions: a model with threads and memory of its own, scoring one image at a time without allocating.
 
+use crate::device;
 use crate::guard::{Caller, Versioned};
 use crate::image::{MapTarget, adflow_image, adflow_map};
 use crate::model::{adflow_model, adflow_threshold};
@@ -10,6 +11,8 @@ use adflow_core::model::OwnedModel;
 use adflow_core::score::{ScoreError, Scorer, ScorerOptions};
 use adflow_core::threads::Threads;
 use adflow_core::threshold::{Threshold, Verdict};
+use adflow_vulkan::VulkanExecutor;
+use core::ffi::c_char;
 use core::mem::offset_of;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
@@ -39,6 +42,10 @@ pub struct adflow_session_options {
     pub max_width: u32,
     /// Not 0: maps will not be asked for, which saves memory.
     pub no_map: u32,
+    /// Where programs run: "auto" (a graphics card if there is one), "cpu", "vulkan", "vulkan:N" or "vulkan:NAME". NULL: the
+    /// CPU. A GPU's score differs from the CPU's in the last digits. A GPU that is lost is opened again once, then the CPU
+    /// takes over.
+    pub device: *const c_char,
 }
 
 // SAFETY: `repr(C)`, the size first, and every pattern of bits is a number.
@@ -82,27 +89,39 @@ struct State {
     options: ScorerOptions,
     memory: Vec<f32>,
     map: Vec<f32>,
+    executor: Option<VulkanExecutor>,
 }
 
 impl State {
-    fn new(model: Arc<OwnedModel>, options: &adflow_session_options) -> Result<State, Failure> {
+    fn new(c: &Caller, model: Arc<OwnedModel>, options: &adflow_session_options) -> Result<State, Failure> {
         let threads = crate::train::threads(options.threads)?;
         let isa = Cpu::detect(&threads).isa();
         let defaults = ScorerOptions::default();
         let max_width = if options.max_width == 0 { defaults.max_width } else { options.max_width };
         let scorer_options = ScorerOptions { max_width, map: options.no_map == 0 };
         let parsed = model.model();
-        let len = Scorer::memory_len(&parsed, &scorer_options, threads.count()).map_err(Failure::from)?;
+        let executor = match device::open(c, options.device)? {
+            Some(gpu) => Some(gpu.open_executor(parsed.params(), 0, 0).map_err(|e| fail!(Device, "{e}"))?),
+            None => None,
+        };
+        let len = match &executor {
+            Some(_) => Scorer::memory_len_on_device(&parsed, &scorer_options),
+            None => Scorer::memory_len(&parsed, &scorer_options, threads.count()),
+        };
+        let len = len.map_err(Failure::from)?;
         let memory = zeros(len)?;
         let (width, height) = if scorer_options.map { parsed.map_size() } else { (0, 0) };
         let map = zeros(width as usize * height as usize)?;
         let threshold = parsed.threshold();
-        Ok(State { threshold, model, threads, isa, options: scorer_options, memory, map })
+        Ok(State { threshold, model, threads, isa, options: scorer_options, memory, map, executor })
     }
 
     fn score(&mut self, image: &ImageView<'_>, map: bool) -> Result<f32, Failure> {
-        let cpu = Cpu::with_isa(self.isa, &self.threads);
-        let mut scorer = Scorer::new(self.model.model(), &self.options, cpu, &mut self.memory)?;
+        let (model, options) = (self.model.model(), &self.options);
+        let mut scorer = match &mut self.executor {
+            Some(executor) => Scorer::on_device(model, options, executor, &mut self.memory)?,
+            None => Scorer::new(model, options, Cpu::with_isa(self.isa, &self.threads), &mut self.memory)?,
+        };
         Ok(if map { scorer.score_with_map(image, &mut self.map)? } else { scorer.score(image)? })
     }
 
@@ -139,6 +158,7 @@ impl From<ScoreError> for Failure {
         match error {
             ScoreError::Image(_) | ScoreError::TooWide { .. } => fail!(Image, "{error}"),
             ScoreError::NoMap => fail!(NoMap, "{error}"),
+            ScoreError::Device(_) => fail!(Device, "{error}"),
             ScoreError::TooLarge => fail!(OutOfMemory, "{error}"),
             ScoreError::Memory { .. } | ScoreError::MapLength { .. } => fail!(Internal, "internal error: {error}"),
         }
@@ -148,7 +168,7 @@ impl From<ScoreError> for Failure {
 /// Makes a session of a model, with threads and memory of its own. `options` may be NULL: all defaults.
 ///
 /// The session keeps what it needs of the model, with the threshold it has now; model and sessions may be freed in any
-/// order. Free it with `adflow_session_free`. Errors: NULL, ARGUMENT, OUT_OF_MEMORY. Thread class: reentrant.
+/// order. Free it with `adflow_session_free`. Errors: NULL, ARGUMENT, OUT_OF_MEMORY, DEVICE. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_new(
     model: *const adflow_model,
@@ -159,7 +179,7 @@ pub unsafe extern "C" fn adflow_session_new(
         let model = c.get("model", model)?;
         let options = c.read_or_default("options", options)?;
         let out = c.out("session", session)?;
-        let state = State::new(model.shared(), &options)?;
+        let state = State::new(c, model.shared(), &options)?;
         out.write(Caller::lend(adflow_session { state: Mutex::new(state) }));
         Ok(())
     })
@@ -167,8 +187,8 @@ pub unsafe extern "C" fn adflow_session_new(
 
 /// Scores an image, and if `map` is not NULL writes how strange each pixel is into the caller's memory.
 ///
-/// Allocates nothing. Score, map and verdict are those of the command line for the same pixels, bit for bit. On failure
-/// map and result are untouched. Errors: NULL, ARGUMENT, IMAGE, NO_MAP, BUSY. Thread class: local to the session.
+/// Allocates nothing on the CPU. Score, map and verdict are those of the command line for the same pixels, bit for bit. On failure
+/// map and result are untouched. Errors: NULL, ARGUMENT, IMAGE, NO_MAP, BUSY, DEVICE. Thread class: local to the session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_score(
     session: *mut adflow_session,

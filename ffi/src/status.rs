@@ -48,6 +48,8 @@ pub enum adflow_status {
     OutOfMemory = 16,
     /// A mistake in adflow. The objects of the call are still valid.
     Internal = 17,
+    /// The GPU that was asked for is not there, cannot do it, or has failed for good.
+    Device = 18,
 }
 
 impl adflow_status {
@@ -71,6 +73,7 @@ impl adflow_status {
             15 => c"buffer too small",
             16 => c"out of memory",
             17 => c"internal error",
+            18 => c"no usable device",
             _ => c"unknown status",
         }
     }

@@ -3,16 +3,20 @@
 //! A trainer keeps copies of the images, because training reads each of them several times. The callback is the core's
 //! observer; a checkpoint is a file beside the model that is gone once training has ended well.
 
+use crate::device;
 use crate::guard::{Caller, Versioned};
 use crate::image::{adflow_image, adflow_samples};
 use crate::model::adflow_model;
 use crate::session::enter;
 use crate::status::{Failure, adflow_status, fail};
 use adflow_core::backbones::Backbone;
+use adflow_core::cpu::Cpu;
 use adflow_core::detect::{self, Images, Method, Observer, Phase, Preset, Progress, TrainError, TrainOptions};
+use adflow_core::executor::Device;
 use adflow_core::image::{ChannelOrder, ImageView, Samples};
 use adflow_core::model::OwnedModel;
 use adflow_core::threads::Threads;
+use adflow_vulkan::VulkanDevice;
 use core::ffi::{c_char, c_void};
 use core::mem::offset_of;
 use core::ops::ControlFlow;
@@ -99,6 +103,9 @@ pub struct adflow_train_options {
     pub backbone: *const c_char,
     /// Path of a file that keeps the state of training after each epoch; removed when training has ended well. NULL: none.
     pub checkpoint: *const c_char,
+    /// Where programs run: "auto" (a graphics card if there is one), "cpu", "vulkan", "vulkan:N" or "vulkan:NAME". NULL: the
+    /// CPU. The model's bytes depend on it, in the last digits of its numbers.
+    pub device: *const c_char,
 }
 
 // SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
@@ -166,6 +173,7 @@ struct State {
     threads: u32,
     checkpoint: Option<PathBuf>,
     resume: bool,
+    gpu: Option<VulkanDevice>,
     images: Vec<Image>,
 }
 
@@ -204,6 +212,7 @@ impl State {
             None => Backbone::builtin(),
             Some(path) => Backbone::open(path).map_err(|error| fail!(Weights, "{}: {error}", path.display()))?,
         };
+        let gpu = device::open(c, options.device)?;
         let (threads, resume) = (options.threads, options.resume != 0);
         let options = TrainOptions {
             method,
@@ -218,7 +227,7 @@ impl State {
             learning_rate: (options.learning_rate != 0.0).then_some(options.learning_rate),
             map: options.no_map == 0,
         };
-        Ok(State { options, backbone, threads, checkpoint, resume, images: Vec::new() })
+        Ok(State { options, backbone, threads, checkpoint, resume, gpu, images: Vec::new() })
     }
 
     fn run(&self, watch: &mut Watch<'_>) -> Result<OwnedModel, Failure> {
@@ -230,8 +239,9 @@ impl State {
         };
         let threads = threads(self.threads)?;
         let images = Stored(&self.images);
-        let trained =
-            detect::train(&images, &self.backbone, &self.options, &Cpu::detect(&threads), watch, resume.as_deref());
+        let cpu = Cpu::detect(&threads);
+        let device: &dyn Device = self.gpu.as_ref().map_or(&cpu, |gpu| gpu);
+        let trained = detect::train(&images, &self.backbone, &self.options, device, watch, resume.as_deref());
         let trained = match (trained, watch.broken.take()) {
             (_, Some(error)) => return Err(fail!(Io, "{error}")),
             (Err(error), None) => return Err(error.into()),
@@ -256,6 +266,7 @@ impl From<TrainError> for Failure {
             TrainError::NoVariation | TrainError::NotFinite { .. } => fail!(Training, "{error}"),
             TrainError::Options(_) => fail!(Argument, "{error}"),
             TrainError::Checkpoint(_) => fail!(Checkpoint, "{error}"),
+            TrainError::Device(_) => fail!(Device, "{error}"),
             TrainError::Internal(_) => fail!(Internal, "{error}"),
         }
     }

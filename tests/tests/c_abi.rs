@@ -27,7 +27,7 @@ fn repository() -> PathBuf {
 
 /// The source files of the ABI, in the order of the header.
 fn sources() -> Vec<PathBuf> {
-    ["status", "image", "model", "session", "train"]
+    ["status", "device", "image", "model", "session", "train"]
         .map(|name| repository().join(format!("ffi/src/{name}.rs")))
         .to_vec()
 }
@@ -261,6 +261,12 @@ fn contract() {
 fn threads() {
     let e = expected();
     run_both("tests/c/threads.c", "threads", &[&e.model, &hex(e.rgb)], "threads agree");
+}
+
+#[test]
+fn device() {
+    let e = expected();
+    run_both("tests/c/device.c", "device", &[&e.model, &hex(e.rgb)], "device holds");
 }
 
 #[test]
