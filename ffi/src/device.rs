@@ -61,7 +61,8 @@ pub(crate) fn open(c: &Caller, device: *const c_char) -> Result<Option<VulkanDev
     if device.is_null() {
         return Ok(None);
     }
-    let wanted: Compute = c.text("options.device", device)?.parse().map_err(|e| fail!(Argument, "options.device: {e}"))?;
+    let wanted: Compute =
+        c.text("options.device", device)?.parse().map_err(|e| fail!(Argument, "options.device: {e}"))?;
     wanted.open().map_err(|error| fail!(Device, "{error}"))
 }
 

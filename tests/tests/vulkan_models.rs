@@ -318,6 +318,41 @@ fn a_training_that_loses_its_device_ends_with_the_same_model() {
 }
 
 #[test]
+fn a_session_takes_the_memory_that_was_announced() {
+    let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
+    let (threads, good) = (Threads::new(2), shapes(1, 12, false));
+    for map in [false, true] {
+        let options = TrainOptions { views: Some(4), map, ..options(Method::Gauss) };
+        let trained = OwnedModel::from_bytes(&fit(&good, &options, &Cpu::detect(&threads)).model).unwrap();
+        let (model, scorer) = (trained.model(), ScorerOptions { map, max_width: SIDE });
+        let mut executor = device.open_executor(model.params(), 0, 0).unwrap();
+        let announced = 4 * Scorer::device_len(&model, &scorer, executor.preferred_batch()).unwrap();
+        let mut memory = vec![0.0; Scorer::memory_len_on_device(&model, &scorer).unwrap()];
+        Scorer::on_device(model, &scorer, &mut executor, &mut memory).expect("a scorer");
+        let taken = executor.device_bytes();
+        println!("map {map}: announced {announced}, taken {taken}");
+        assert!((taken as f64 / announced as f64 - 1.0).abs() < 0.1, "announced {announced}, taken {taken}");
+    }
+}
+
+#[test]
+fn lockstep_names_an_op_that_differs() {
+    let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
+    let [model, _] = small_models();
+    let (model, threads) = (model.model(), Threads::serial());
+    let program = model.program("score").expect("a program");
+    // One parameter of the op "white" is off by a thousandth on one side.
+    let (_, _, _, weight) = model.named_params().find(|p| p.0 == "whiten.w").expect("a weight");
+    let at = (weight.as_ptr() as usize - model.params().as_ptr() as usize) / 4;
+    let mut off = model.params().to_vec();
+    off[at] *= 1.001;
+    let mut lhs = CpuExecutor::new(Cpu::detect(&threads), model.params(), 0, 0);
+    let mut rhs = device.open_executor(&off, 0, 0).unwrap();
+    let found = lockstep(program, 1, &mut |_, values| values.fill(0.5), &mut lhs, &mut rhs).expect("both run");
+    assert_eq!(found.expect("a mismatch").tensor, "white");
+}
+
+#[test]
 fn no_memory_is_an_error_and_nothing_worse() {
     let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
     let [model, _] = small_models();

@@ -496,7 +496,9 @@ impl Executor for VulkanExecutor {
         if !self.reopened {
             self.reopened = true;
             let gpu = self.device.reopen(&old.gpu);
-            let side = gpu.and_then(|gpu| OnGpu::new(gpu, &self.params, self.grads, self.state)).map(|on| Side::Gpu(Box::new(on)));
+            let side = gpu
+                .and_then(|gpu| OnGpu::new(gpu, &self.params, self.grads, self.state))
+                .map(|on| Side::Gpu(Box::new(on)));
             if side.and_then(|side| self.move_to(side)).is_ok() {
                 return Ok(());
             }

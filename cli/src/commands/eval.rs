@@ -76,5 +76,8 @@ pub fn print_figures(evaluation: &Evaluation) {
         );
     }
     let ms = &f.ms_per_image;
-    println!("ms per image     p50 {:.2}, p99 {:.2}, max {:.2} ({}, {} threads)", ms.p50, ms.p99, ms.max, f.device, f.threads);
+    println!(
+        "ms per image     p50 {:.2}, p99 {:.2}, max {:.2} ({}, {} threads)",
+        ms.p50, ms.p99, ms.max, f.device, f.threads
+    );
 }

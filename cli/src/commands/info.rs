@@ -22,7 +22,10 @@ pub fn run(args: &Info) -> Outcome<u8> {
     row("map", if width > 0 { format!("{width}x{height}; good parts: {scale}") } else { "none".into() });
     row("threshold", super::threshold::describe(model.threshold()));
     row("parameters", bytes(model.params_bytes()));
-    row("working memory", format!("{} on one thread", bytes(Inspector::new(&owned, &Compute::cpu(1), width > 0)?.memory_bytes())));
+    row(
+        "working memory",
+        format!("{} on one thread", bytes(Inspector::new(&owned, &Compute::cpu(1), width > 0)?.memory_bytes())),
+    );
     row("GPU memory", bytes(Inspector::device_bytes(&owned, width > 0)?));
     for (key, value) in model.about().filter(|(key, _)| !["method", "backbone", "size"].contains(key)) {
         row(key, value.to_string());

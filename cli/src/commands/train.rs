@@ -103,8 +103,8 @@ pub fn train(
     };
     images.notes.iter().for_each(|text| note(text));
     let mut watch = Watch::new(checkpoint.clone(), state.is_some());
-    let trained = compute
-        .with_device(|device| detect::train(&images, backbone, options, device, &mut watch, state.as_deref()));
+    let trained =
+        compute.with_device(|device| detect::train(&images, backbone, options, device, &mut watch, state.as_deref()));
     watch.stage = None;
     let trained = trained.map_err(|error| explain(error, &watch))?;
     let train_seconds = started.elapsed().as_secs_f64();

@@ -30,7 +30,8 @@ fn compile(compiler: &Compiler, folder: &Path, path: &Path) -> Result<Vec<u8>, B
     let mut include = Folder(folder);
     let defines: Option<&[(&str, Option<&str>)]> = None;
     let explain = |e: GlslangError| format!("{}: {e}", path.display());
-    let input = ShaderInput::new(&source, ShaderStage::Compute, &options, defines, Some(&mut include)).map_err(explain)?;
+    let input =
+        ShaderInput::new(&source, ShaderStage::Compute, &options, defines, Some(&mut include)).map_err(explain)?;
     let words = compiler.create_shader(input).and_then(|shader| shader.compile()).map_err(explain)?;
     Ok(words.into_iter().flat_map(u32::to_le_bytes).collect())
 }
