@@ -341,11 +341,11 @@ fn lockstep_names_an_op_that_differs() {
     let [model, _] = small_models();
     let (model, threads) = (model.model(), Threads::serial());
     let program = model.program("score").expect("a program");
-    // One parameter of the op "white" is off by a thousandth on one side.
+    // The parameters of the op "white" are off by a thousandth on one side.
     let (_, _, _, weight) = model.named_params().find(|p| p.0 == "whiten.w").expect("a weight");
     let at = (weight.as_ptr() as usize - model.params().as_ptr() as usize) / 4;
     let mut off = model.params().to_vec();
-    off[at] *= 1.001;
+    off[at..][..weight.len()].iter_mut().for_each(|w| *w *= 1.001);
     let mut lhs = CpuExecutor::new(Cpu::detect(&threads), model.params(), 0, 0);
     let mut rhs = device.open_executor(&off, 0, 0).unwrap();
     let found = lockstep(program, 1, &mut |_, values| values.fill(0.5), &mut lhs, &mut rhs).expect("both run");
