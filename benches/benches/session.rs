@@ -1,21 +1,25 @@
-//! Whole programs through a session, for comparison with other engines (`side_by_side.py`).
+//! Whole programs through an executor, for comparison with other engines (`side_by_side.py`).
 //!
-//! `cargo bench -p adflow-benches --bench session -- WORK [--threads N] [--seconds S]` prints one JSON object with
-//! milliseconds of wall time. WORK is
-//! * `taps`: MobileNetV2 to `features.6` and `features.13`, one image of 3×320×320, random weights;
-//! * `flow`: a training step of a dense flow, 96 samples, D = H = 768, K = 3: forward, backward, Adam.
+//! `cargo bench -p adflow-benches --bench session -- WORK [--device cpu|vulkan[:N]] [--threads N] [--batch N] [--half] [--seconds S]`
+//! prints one JSON object with milliseconds of wall time, inputs in and outputs back included. WORK is
+//! * `taps`: MobileNetV2 to `features.6` and `features.13`, images of 3×320×320, random weights;
+//! * `score`: CDNF's score of images of 3×224×224: MobileNetV2 at three scales to 768 means, a dense flow with D = H = 768,
+//!   K = 3, the mean square of its latent;
+//! * `flow`: a training step of that flow, 96 samples: forward, backward, Adam.
 
 use adflow::backbones::{Backbone, Weights, WeightsError};
 use adflow::cpu::Cpu;
+use adflow::executor::Device;
 use adflow::flows::DenseFlow;
 use adflow::graph::Graph;
-use adflow::op::{Adam, BatchMean, FlowNll};
+use adflow::op::{Adam, BatchMean, FlowNll, SquareSum};
 use adflow::params::Params;
 use adflow::place::{OwnedProgram, Reuse, place};
+use adflow::plan::{BLOCK, Region};
 use adflow::rng::Rng;
-use adflow::session::{Memory, ParamsMemory, Session, Sizes};
 use adflow::shape::Shape;
 use adflow::threads::Threads;
+use adflow_vulkan::{Compute, Precision};
 use std::time::{Duration, Instant};
 
 struct Work {
@@ -59,6 +63,20 @@ fn taps() -> Work {
     Work { program, params: params.pack(), input: "image", batch: 1 }
 }
 
+fn score() -> Work {
+    let (mut g, mut params) = (Graph::new(), Params::new());
+    let (backbone, flow) = (mobilenet(), DenseFlow::paper(768));
+    flow.init(&mut params, 1).expect("the dimensions fit");
+    let image = g.input("image", Shape::chw(3, 224, 224));
+    let y = backbone.pooled(&mut g, &mut params, "", image, 3, backbone.pooled_taps()).expect("the taps exist");
+    let (z, _) = flow.forward(&mut g, &params, y).expect("the dimensions fit");
+    let mean = SquareSum { scale: 1.0 / 768.0, per_position: false, root: false };
+    let score = g.emit("score", mean, &[z]).expect("shapes fit");
+    g.output("score", score);
+    let program = place("score", &g, &params.layout(), Reuse::Share).expect("the graph can be placed");
+    Work { program, params: params.pack(), input: "image", batch: 1 }
+}
+
 fn flow() -> Work {
     let (mut g, mut params) = (Graph::new(), Params::new());
     let flow = DenseFlow::paper(768);
@@ -75,45 +93,35 @@ fn flow() -> Work {
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let option = |name: &str, default: usize| {
-        let at = args.iter().position(|a| a == name);
-        at.and_then(|i| args.get(i + 1)).and_then(|v| v.parse().ok()).unwrap_or(default)
-    };
-    let Some((name, mut work)) = ["taps", "flow"].into_iter().find(|name| args.iter().any(|a| a == name)).map(|name| {
-        let work = if name == "taps" { taps() } else { flow() };
-        (name, work)
-    }) else {
-        println!("name what to run: taps or flow");
+    let text = |name: &str| args.iter().position(|a| a == name).and_then(|at| args.get(at + 1));
+    let option = |name: &str, default: usize| text(name).and_then(|v| v.parse().ok()).unwrap_or(default);
+    let works: [(&str, fn() -> Work); 3] = [("taps", taps), ("score", score), ("flow", flow)];
+    let Some((name, make)) = works.into_iter().find(|(name, _)| args.iter().any(|a| a == name)) else {
+        println!("name what to run: taps, score or flow");
         return;
     };
     let threads = Threads::new(option("--threads", 2));
     let cpu = Cpu::detect(&threads);
-    let program = work.program.program();
-    let sizes = Sizes::of(&program, work.batch, threads.count()).expect("the batch can be run");
-    let buffer = |len: usize| vec![0.0f32; len];
-    let (mut grads, mut state, mut values) = (buffer(sizes.grads), buffer(sizes.state), buffer(sizes.work));
-    let (mut io, mut fixed, mut scratch) = (buffer(sizes.io), buffer(sizes.fixed), buffer(sizes.scratch));
-    let memory = Memory {
-        params: ParamsMemory::Exclusive(&mut work.params),
-        grads: &mut grads,
-        state: &mut state,
-        work: &mut values,
-        io: &mut io,
-        fixed: &mut fixed,
-        scratch: &mut scratch,
-    };
-    let mut session = Session::new(program, work.batch, cpu, memory).expect("the memory fits");
-    let x = session.input(work.input).expect("the program reads this");
-    let values = noise(&mut Rng::new(2, 0, 0), x.len(), 1.7);
+    let wanted: Compute = text("--device").map_or(Ok(Compute::Cpu), |d| d.parse()).expect("a device");
+    let precision = if args.iter().any(|a| a == "--half") { Precision::Half } else { Precision::Full };
+    let gpu = wanted.open(precision).expect("the device opens");
+    let device: &dyn Device = gpu.as_ref().map_or(&cpu, |gpu| gpu);
+    let work = make();
+    let (program, batch) = (work.program.program(), option("--batch", work.batch));
+    let floats = |region| program.blocks(region) as usize * BLOCK;
+    let mut executor =
+        device.executor(&work.params, floats(Region::Grads), floats(Region::State)).expect("the parameters fit");
+    let prepared = executor.prepare(program, batch).expect("the batch can be run");
+    let values = noise(&mut Rng::new(2, 0, 0), executor.input(prepared, work.input).len(), 1.7);
     let mut times: Vec<f64> = Vec::new();
     let mut step = 0u32;
     let mut run = || {
-        session.input(work.input).expect("the program reads this").copy_from_slice(&values);
+        executor.input(prepared, work.input).copy_from_slice(&values);
         step += 1;
-        if let Some(control) = session.input("control") {
-            control.copy_from_slice(&[2e-4, step as f32]);
+        if let [rate, at] = executor.input(prepared, "control") {
+            (*rate, *at) = (2e-4, step as f32);
         }
-        session.run();
+        executor.run(prepared).expect("the device works");
     };
     (0..3).for_each(|_| run());
     let end = Instant::now() + Duration::from_secs(option("--seconds", 5) as u64);
@@ -125,9 +133,8 @@ fn main() {
     times.sort_by(f64::total_cmp);
     let at = |q: f64| times[(times.len() as f64 * q) as usize];
     println!(
-        "{{\"work\": \"{name}\", \"isa\": \"{}\", \"threads\": {}, \"min\": {:.3}, \"p50\": {:.3}, \"p90\": {:.3}, \"n\": {}}}",
-        cpu.isa().name(),
-        threads.count(),
+        "{{\"work\": \"{name}\", \"device\": \"{}\", \"batch\": {batch}, \"min\": {:.3}, \"p50\": {:.3}, \"p90\": {:.3}, \"n\": {}}}",
+        device.describe(),
         times[0],
         at(0.5),
         at(0.9),

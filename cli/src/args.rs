@@ -258,6 +258,9 @@ pub struct ComputeArgs {
     /// Where programs run: auto (a graphics card if there is one), cpu, vulkan, vulkan:N or vulkan:NAME
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::from_str)]
     device: Device,
+    /// How exactly a GPU scores: full, or half (16-bit intermediate values; scores differ by a few hundredths). Training is exact
+    #[arg(long, value_enum, default_value_t = Precision::Full)]
+    precision: Precision,
     #[command(flatten)]
     threads: Threads,
 }
@@ -265,8 +268,26 @@ pub struct ComputeArgs {
 impl ComputeArgs {
     /// Opens the device.
     pub fn open(&self) -> Outcome<Compute> {
-        let gpu = self.device.open().map_err(|error| Failure::new(error.to_string()))?;
+        let gpu = self.device.open(self.precision.into()).map_err(|error| Failure::new(error.to_string()))?;
         Ok(Compute { threads: self.threads.count(), gpu })
+    }
+}
+
+/// The library's precisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 32 bits
+    Full,
+    /// 16 bits
+    Half,
+}
+
+impl From<Precision> for adflow_vulkan::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Full => Self::Full,
+            Precision::Half => Self::Half,
+        }
     }
 }
 

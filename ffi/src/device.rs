@@ -2,7 +2,7 @@
 
 use crate::guard::{Caller, Versioned};
 use crate::status::{Failure, adflow_status, fail};
-use adflow_vulkan::{Compute, DeviceInfo, DeviceKind, VulkanDevice};
+use adflow_vulkan::{Compute, DeviceInfo, DeviceKind, Precision, VulkanDevice};
 use core::ffi::c_char;
 use core::mem::offset_of;
 
@@ -57,13 +57,14 @@ unsafe impl Versioned for adflow_device_description {
 }
 
 /// The GPU of an options struct; `None` is the CPU, which NULL stands for.
-pub(crate) fn open(c: &Caller, device: *const c_char) -> Result<Option<VulkanDevice>, Failure> {
+pub(crate) fn open(c: &Caller, device: *const c_char, half: u32) -> Result<Option<VulkanDevice>, Failure> {
     if device.is_null() {
         return Ok(None);
     }
     let wanted: Compute =
         c.text("options.device", device)?.parse().map_err(|e| fail!(Argument, "options.device: {e}"))?;
-    wanted.open().map_err(|error| fail!(Device, "{error}"))
+    let precision = if half == 0 { Precision::Full } else { Precision::Half };
+    wanted.open(precision).map_err(|error| fail!(Device, "{error}"))
 }
 
 fn text<const N: usize>(from: &str) -> [c_char; N] {

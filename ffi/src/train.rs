@@ -212,7 +212,7 @@ impl State {
             None => Backbone::builtin(),
             Some(path) => Backbone::open(path).map_err(|error| fail!(Weights, "{}: {error}", path.display()))?,
         };
-        let gpu = device::open(c, options.device)?;
+        let gpu = device::open(c, options.device, 0)?;
         let (threads, resume) = (options.threads, options.resume != 0);
         let options = TrainOptions {
             method,

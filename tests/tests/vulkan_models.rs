@@ -23,7 +23,7 @@ use adflow_tests::flows::Flow;
 use adflow_tests::parts::{Frames, SIDE, shapes};
 use adflow_tests::{made_weights, models, vulkan};
 use adflow_vulkan::fault::{self, Site};
-use adflow_vulkan::{VulkanDevice, VulkanOptions};
+use adflow_vulkan::{Precision, VulkanDevice, VulkanOptions};
 use std::ops::ControlFlow;
 
 fn options(method: Method) -> TrainOptions {
@@ -235,6 +235,7 @@ fn scores_and_maps_agree_whatever_the_device_asks_for() {
     let plain = VulkanOptions::default();
     for options in [
         plain.clone(),
+        VulkanOptions { generic: true, ..plain.clone() },
         VulkanOptions { staging: true, ..plain.clone() },
         VulkanOptions { alignment: 256, ..plain.clone() },
         VulkanOptions { submission: 50, staging: true, ..plain },
@@ -246,6 +247,32 @@ fn scores_and_maps_agree_whatever_the_device_asks_for() {
                 assert_close(&score(&model, &mut executor, seed), &on_cpu(&model, seed));
             }
         }
+    }
+    vulkan::assert_silent();
+}
+
+#[test]
+fn half_precision_scores_within_a_twentieth_and_takes_less_memory() {
+    let [full, half] = [Precision::Full, Precision::Half]
+        .map(|precision| vulkan::device(VulkanOptions { precision, ..VulkanOptions::default() }));
+    let (Some(full), Some(half)) = (full, half) else { return };
+    if !half.info().fast {
+        println!("skipped: 16-bit storage (this device has none)");
+        return;
+    }
+    let (threads, good) = (Threads::new(2), shapes(1, 12, false));
+    let parts = shapes(2, 4, true);
+    for method in [Method::Gauss, Method::Padim, Method::Cdnf] {
+        let options = TrainOptions { epochs: Some(1), ..options(method) };
+        let trained = OwnedModel::from_bytes(&fit(&good, &options, &Cpu::detect(&threads)).model).unwrap();
+        let run = |device: &VulkanDevice| {
+            let mut executor = device.open_executor(trained.model().params(), 0, 0).unwrap();
+            (scores(&trained, &parts, &mut executor), executor.device_bytes())
+        };
+        let ((exact, most), (rounded, least)) = (run(&full), run(&half));
+        println!("{method}: {exact:?} in 32 bits, {rounded:?} in 16; {most} and {least} bytes");
+        assert!(exact.iter().zip(&rounded).all(|(e, r)| (e - r).abs() <= 0.05 * e.abs()) && exact != rounded);
+        assert!(least < most);
     }
     vulkan::assert_silent();
 }

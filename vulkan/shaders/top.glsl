@@ -1,6 +1,17 @@
 // The k-th largest of a sample, found bit by bit: counts how many values reach a candidate, 32 times.
 shared uint counts[WIDTH];
 
+#ifdef FAST
+uint count(uint value) {
+    value = subgroupAdd(value);
+    if (subgroupElect()) counts[gl_SubgroupID] = value;
+    barrier();
+    uint total = 0;
+    for (uint s = 0; s < gl_NumSubgroups; s++) total += counts[s];
+    barrier();
+    return total;
+}
+#else
 uint count(uint value) {
     counts[lane()] = value;
     barrier();
@@ -12,6 +23,7 @@ uint count(uint value) {
     barrier();
     return total;
 }
+#endif
 
 // Bits in an order that unsigned integers share.
 uint key(float value) {

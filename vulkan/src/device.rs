@@ -69,6 +69,10 @@ pub struct DeviceInfo {
     pub alignment: u64,
     /// Invocations that run in lock-step.
     pub subgroup: u32,
+    /// Whether shaders can store 16-bit floats and add over subgroups.
+    pub fast: bool,
+    /// Side of the cooperative matrices of 16-bit floats with 32-bit sums, where the device has them.
+    pub cooperative_matrix: Option<u32>,
     /// Whether queues can measure time, and the nanoseconds of a tick.
     pub timestamp_ns: Option<f32>,
 }
@@ -144,14 +148,25 @@ impl Compute {
     /// # Errors
     /// [`Compute::Vulkan`]: whatever keeps the device from opening. [`Compute::Auto`] never fails: without a usable
     /// graphics card it is the CPU.
-    pub fn open(&self) -> Result<Option<VulkanDevice>, OpenError> {
-        let with = |choice: &Choice| VulkanOptions { choice: choice.clone(), ..VulkanOptions::default() };
+    pub fn open(&self, precision: Precision) -> Result<Option<VulkanDevice>, OpenError> {
+        let with = |choice: &Choice| VulkanOptions { choice: choice.clone(), precision, ..VulkanOptions::default() };
         match self {
             Compute::Cpu => Ok(None),
             Compute::Auto => Ok(VulkanDevice::open(&with(&Choice::Card)).ok()),
             Compute::Vulkan(choice) => VulkanDevice::open(&with(choice)).map(Some),
         }
     }
+}
+
+/// How exactly programs that score compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Everything in 32 bits: scores as on the CPU, to about 1e-5.
+    #[default]
+    Full,
+    /// Intermediate values in 16 bits, sums in 32, cooperative matrices where there are any: half the traffic, scores to a few
+    /// hundredths. A device without 16-bit storage computes in full.
+    Half,
 }
 
 /// How to open a device.
@@ -161,6 +176,10 @@ pub struct VulkanOptions {
     pub choice: Choice,
     /// Whether the validation layers watch (slow; for tests). Also by `ADFLOW_VULKAN_VALIDATION=1`.
     pub validation: bool,
+    /// How exactly programs that score compute. Training is always exact.
+    pub precision: Precision,
+    /// Use nothing that Vulkan 1.1 leaves to the device, for tests. Also by `ADFLOW_VULKAN_GENERIC=1`.
+    pub generic: bool,
     /// Whether to copy inputs and outputs even where memory is shared. Also by `ADFLOW_VULKAN_STAGING=1`.
     pub staging: bool,
     /// Treat the device as if it asked for ranges aligned to at least this many bytes, for tests; a power of two up to 256.
@@ -177,6 +196,8 @@ impl Default for VulkanOptions {
         VulkanOptions {
             choice: Choice::Best,
             validation: set("ADFLOW_VULKAN_VALIDATION"),
+            precision: Precision::Full,
+            generic: set("ADFLOW_VULKAN_GENERIC"),
             staging: set("ADFLOW_VULKAN_STAGING"),
             alignment: 64,
             submission: 20_000_000_000,
@@ -228,8 +249,17 @@ fn describe(instance: &Instance, physical: vk::PhysicalDevice) -> Option<DeviceI
     if plain.api_version < vk::API_VERSION_1_1 {
         return None;
     }
-    // SAFETY: the device speaks 1.1, so this function exists.
-    unsafe { instance.raw.get_physical_device_properties2(physical, &mut properties) };
+    let mut storage = vk::PhysicalDevice16BitStorageFeatures::default();
+    let mut features = vk::PhysicalDeviceFeatures2::default().push_next(&mut storage);
+    // SAFETY: the device speaks 1.1, so these functions exist.
+    unsafe {
+        instance.raw.get_physical_device_properties2(physical, &mut properties);
+        instance.raw.get_physical_device_features2(physical, &mut features);
+    }
+    let subgroup_size = subgroup.subgroup_size;
+    let fast = storage.storage_buffer16_bit_access == vk::TRUE
+        && subgroup.supported_stages.contains(vk::ShaderStageFlags::COMPUTE)
+        && subgroup.supported_operations.contains(vk::SubgroupFeatureFlags::ARITHMETIC);
     let limits = plain.limits;
     let local = |heap: &&vk::MemoryHeap| heap.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL);
     let largest = memory.memory_heaps_as_slice().iter().filter(local).map(|h| h.size).max().unwrap_or(0);
@@ -259,9 +289,42 @@ fn describe(instance: &Instance, physical: vk::PhysicalDevice) -> Option<DeviceI
         max_invocations: limits.max_compute_work_group_invocations.min(limits.max_compute_work_group_size[0]),
         max_shared: limits.max_compute_shared_memory_size,
         alignment: limits.min_storage_buffer_offset_alignment,
-        subgroup: subgroup.subgroup_size,
+        subgroup: subgroup_size,
+        fast,
+        cooperative_matrix: if fast { matrix_edge(instance, physical, version) } else { None },
         timestamp_ns: (timestamp_bits > 0).then_some(limits.timestamp_period),
     })
+}
+
+/// Side of the cooperative matrices that products can use, if the device has all that goes with them.
+fn matrix_edge(instance: &Instance, physical: vk::PhysicalDevice, version: u32) -> Option<u32> {
+    if version < vk::API_VERSION_1_3 || !instance.is_1_3() {
+        return None;
+    }
+    // SAFETY: the physical device comes from this instance.
+    let extensions = unsafe { instance.raw.enumerate_device_extension_properties(physical) }.ok()?;
+    let name = ash::khr::cooperative_matrix::NAME;
+    if !extensions.iter().any(|e| e.extension_name_as_c_str() == Ok(name)) {
+        return None;
+    }
+    let mut matrix = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default();
+    let mut v12 = vk::PhysicalDeviceVulkan12Features::default();
+    let mut v13 = vk::PhysicalDeviceVulkan13Features::default();
+    let mut features =
+        vk::PhysicalDeviceFeatures2::default().push_next(&mut matrix).push_next(&mut v12).push_next(&mut v13);
+    // SAFETY: the device speaks 1.3 and knows the extension.
+    unsafe { instance.raw.get_physical_device_features2(physical, &mut features) };
+    let all = [
+        matrix.cooperative_matrix,
+        v12.shader_float16,
+        v12.vulkan_memory_model,
+        v13.subgroup_size_control,
+        v13.compute_full_subgroups,
+    ];
+    if all.contains(&vk::FALSE) {
+        return None;
+    }
+    [16, 8].into_iter().find(|edge| instance.has_cooperative_matrix(physical, *edge))
 }
 
 fn choose(

@@ -3,7 +3,7 @@
 //! The one table between plans and shaders. It matches over every op without a wildcard: an op without a shader does not
 //! compile.
 
-use crate::shader::Shader;
+use crate::shader::{Shader, Variant};
 use adflow::executor::{DeviceError, DeviceFault};
 use adflow::op::{Conv2dDw, Conv2dDx, Interpolation, Op, Types};
 use adflow::shape::{Shape, Type};
@@ -11,7 +11,9 @@ use adflow::shape::{Shape, Type};
 /// Workgroups in a row of a dispatch (`ROW` in `shaders/common.glsl`).
 pub(crate) const ROW: u32 = 32768;
 /// Specialisation constants of a shader, at most.
-pub(crate) const CONSTANTS: usize = 10;
+pub(crate) const CONSTANTS: usize = 12;
+/// The constant whose bits say which bindings hold 16-bit floats (`HALVES` in `shaders/common.glsl`).
+pub(crate) const HALVES: usize = 10;
 /// Words of push constants: 128 bytes, what every device has.
 pub(crate) const PUSH: usize = 32;
 
@@ -22,12 +24,37 @@ pub(crate) struct Tuning {
     pub width: u32,
     /// Most invocations of a workgroup.
     pub max_width: u32,
+    /// Whether shaders may use 16-bit storage and subgroups.
+    pub fast: bool,
+    /// Cooperative matrices, where operands may be rounded to 16 bits.
+    pub matrix: Option<Matrix>,
+}
+
+/// Cooperative matrices of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Matrix {
+    /// Side of the matrices.
+    pub edge: u32,
+    /// Invocations of a subgroup.
+    pub subgroup: u32,
+}
+
+impl Matrix {
+    /// Subgroups of a workgroup, a band of rows each.
+    const BANDS: u32 = 4;
+
+    /// Bytes of shared memory that a tile takes.
+    pub fn shared(self) -> u32 {
+        let tile = Self::BANDS * self.edge;
+        2 * 2 * tile * 32 + 4 * tile * tile
+    }
 }
 
 /// One dispatch.
 #[derive(Clone, Debug)]
 pub(crate) struct Dispatch {
     pub shader: Shader,
+    pub variant: Variant,
     /// Specialisation constants 0, 1, …; the first is the width of a workgroup.
     pub constants: [u32; CONSTANTS],
     /// Push constants; word 0 is filled when the places are known.
@@ -58,7 +85,8 @@ impl Builder {
     fn new(shader: Shader, tuning: &Tuning) -> Builder {
         let mut constants = [0; CONSTANTS];
         constants[0] = tuning.width;
-        let dispatch = Dispatch { shader, constants, push: [0; PUSH], push_len: 1, groups: 0, clear: false, work: 0 };
+        let variant = if tuning.fast { Variant::Fast } else { Variant::Generic };
+        let dispatch = Dispatch { shader, variant, constants, push: [0; PUSH], push_len: 1, groups: 0, clear: false, work: 0 };
         Builder { dispatch, width: tuning.width }
     }
 
@@ -94,6 +122,17 @@ impl Builder {
 
     /// `count` matrix products of m×n over k (`shaders/product.glsl`).
     fn products(mut self, tuning: &Tuning, count: u32, m: u32, n: u32, k: u32) -> Result<Dispatch, DeviceError> {
+        if let Some(matrix) = tuning.matrix
+            && self.dispatch.shader.has_matrix()
+            && m.min(n) >= matrix.edge
+        {
+            let tile = Matrix::BANDS * matrix.edge;
+            let width = Matrix::BANDS * matrix.subgroup;
+            self.dispatch.constants[..6].copy_from_slice(&[width, tile, tile, 32, Matrix::BANDS, 1]);
+            self.dispatch.constants[11] = matrix.edge;
+            self.dispatch.variant = Variant::Matrix;
+            return self.tiles(count, [m, n, k], [tile, tile]);
+        }
         // Tiles as tall and wide as the product has use for.
         let [tile_m, tile_n, part_m, part_n] = match (m, n) {
             (_, 0..=4) => [64, 4, 4, 1],
@@ -104,6 +143,10 @@ impl Builder {
         };
         let width = tile_m / part_m * (tile_n / part_n);
         self.dispatch.constants[..6].copy_from_slice(&[width, tile_m, tile_n, 16, part_m, part_n]);
+        self.tiles(count, [m, n, k], [tile_m, tile_n])
+    }
+
+    fn tiles(self, count: u32, [m, n, k]: [u32; 3], [tile_m, tile_n]: [u32; 2]) -> Result<Dispatch, DeviceError> {
         let groups = u64::from(m.div_ceil(tile_m)) * u64::from(n.div_ceil(tile_n)) * u64::from(count);
         let groups = u32::try_from(groups).map_err(|_| too_large())?;
         let work = [m, n, k].iter().fold(u64::from(count), |work, x| work.saturating_mul(u64::from(*x)));

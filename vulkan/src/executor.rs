@@ -17,6 +17,7 @@ use adflow::plan::{BLOCK, Program, REGIONS, Region};
 use adflow::session::SessionError;
 use adflow::threads::Threads;
 use ash::vk;
+use half::f16;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -81,6 +82,8 @@ struct OnGpu {
     work: Buffer,
     nothing: Buffer,
     stage: Buffer,
+    /// Whether intermediate values have 16 bits.
+    half: bool,
     programs: Vec<Ready>,
 }
 
@@ -128,7 +131,10 @@ impl OnGpu {
             // SAFETY: made above, used by no one.
             unsafe { gpu.raw.destroy_fence(fence, None) };
         })?;
-        let mut on = OnGpu { gpu, fence, params: p, grads: g, state: s, work, nothing, stage, programs: Vec::new() };
+        // What trains computes exactly.
+        let half = gpu.half && grads == 0;
+        let programs = Vec::new();
+        let mut on = OnGpu { gpu, fence, params: p, grads: g, state: s, work, nothing, stage, half, programs };
         on.transfer(Region::Params, Transfer::Write(params))?;
         on.transfer(Region::Grads, Transfer::Write(&vec![0.0; grads]))?;
         on.transfer(Region::State, Transfer::Write(&vec![0.0; state]))?;
@@ -197,12 +203,13 @@ impl OnGpu {
                 return Err(SessionError::Memory { region: name, needs: needs(region), has }.into());
             }
         }
-        if sizes.work as u64 * 4 > self.work.bytes {
+        let work = if self.half { sizes.work.div_ceil(2) } else { sizes.work };
+        if work as u64 * 4 > self.work.bytes {
             // Recordings name the old memory.
             self.programs.iter_mut().for_each(|r| r.recorded = None);
             // The old memory goes first, so that both need not fit.
             self.work = Buffer::new(&self.gpu, "work", 0, false)?;
-            self.work = Buffer::new(&self.gpu, "work", sizes.work, false)?;
+            self.work = Buffer::new(&self.gpu, "work", work, false)?;
         }
         let io = Exchange::new(&self.gpu, "io", sizes.io)?;
         let fixed = Exchange::new(&self.gpu, "fixed", sizes.fixed)?;
@@ -219,7 +226,7 @@ impl OnGpu {
             Region::Io => ready.io.on_device(),
             Region::Fixed => ready.fixed.on_device(),
         });
-        Places { regions, nothing: self.nothing.raw }
+        Places { regions, half: self.half, nothing: self.nothing.raw }
     }
 
     /// Copies of inputs and outputs, none where memory is shared.
@@ -274,11 +281,19 @@ impl OnGpu {
         let program = ready.program.program();
         for at in 0..program.len() {
             self.submit(&self.record(ready, at..at + 1, None)?.buffers)?;
-            let there = self.places(ready).span(&program, program.op(at).record.output, ready.batch);
-            let mut seen = Buffer::new(&self.gpu, "seen", there.len as usize / 4, true)?;
+            let (places, output) = (self.places(ready), program.op(at).record.output);
+            let there = places.span(&program, output, ready.batch);
+            let mut seen = Buffer::new(&self.gpu, "seen", (there.len as usize).div_ceil(4), true)?;
             let here = Span { buffer: seen.raw, from: 0, len: there.len };
             self.copy(&[Copy { from: there, to: here }])?;
-            probe(at, &mut seen.values_mut()[..there.len as usize / 4]);
+            if places.is_half(&program, output) {
+                let halves = &mut bytemuck::cast_slice_mut::<f32, f16>(seen.values_mut())[..there.len as usize / 2];
+                let mut values: Vec<f32> = halves.iter().map(|h| h.to_f32()).collect();
+                probe(at, &mut values);
+                halves.iter_mut().zip(values).for_each(|(h, v)| *h = f16::from_f32(v));
+            } else {
+                probe(at, &mut seen.values_mut()[..there.len as usize / 4]);
+            }
             self.copy(&[Copy { from: here, to: there }])?;
         }
         self.copy(&self.exchanges(ready, true))

@@ -2,12 +2,12 @@
 #![allow(unsafe_code)]
 
 use crate::cache;
-use crate::device::{DeviceInfo, VulkanOptions, compute_family};
-use crate::dispatch::{CONSTANTS, PUSH, Tuning};
+use crate::device::{DeviceInfo, Precision, VulkanOptions, compute_family};
+use crate::dispatch::{CONSTANTS, Dispatch, Matrix, PUSH, Tuning};
 use crate::error::{Doing, fault};
 use crate::fault::{self as injected, Site};
 use crate::instance::Instance;
-use crate::shader::Shader;
+use crate::shader::{Shader, Variant};
 use adflow::executor::{DeviceError, DeviceFault};
 use ash::{ext, vk};
 use gpu_allocator::vulkan::{Allocation, AllocationCreateDesc, Allocator, AllocatorCreateDesc};
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Bindings of every shader: six inputs and the output.
 pub(crate) const BINDINGS: usize = 7;
 
-type Key = (Shader, [u32; CONSTANTS]);
+type Key = (Shader, Variant, [u32; CONSTANTS]);
 
 /// A logical device with everything that sessions share.
 pub(crate) struct Gpu {
@@ -32,6 +32,8 @@ pub(crate) struct Gpu {
     /// Of the ranges that shaders are given, bytes.
     pub alignment: u64,
     pub staging: bool,
+    /// Whether programs that score keep intermediate values in 16 bits.
+    pub half: bool,
     pub family: u32,
     pub set_layout: vk::DescriptorSetLayout,
     pub pipeline_layout: vk::PipelineLayout,
@@ -64,7 +66,24 @@ impl Gpu {
             compute_family(&instance, physical).ok_or(fault(vk::Result::ERROR_FEATURE_NOT_PRESENT, DOING))?;
         let priorities = [1.0];
         let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&priorities)];
-        let create = vk::DeviceCreateInfo::default().queue_create_infos(&queues);
+        let fast = info.fast && !options.generic;
+        let half = fast && options.precision == Precision::Half;
+        let matrix = info.cooperative_matrix.filter(|_| half).map(|edge| Matrix { edge, subgroup: info.subgroup });
+        let matrix = matrix.filter(|m| m.shared() <= info.max_shared && 4 * m.subgroup <= info.max_invocations);
+        let mut storage = vk::PhysicalDevice16BitStorageFeatures::default().storage_buffer16_bit_access(fast);
+        let mut cooperative = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
+        let mut v12 = vk::PhysicalDeviceVulkan12Features::default().shader_float16(true).vulkan_memory_model(true);
+        let mut v13 =
+            vk::PhysicalDeviceVulkan13Features::default().subgroup_size_control(true).compute_full_subgroups(true);
+        let extensions = [ash::khr::cooperative_matrix::NAME.as_ptr()];
+        let mut create = vk::DeviceCreateInfo::default().queue_create_infos(&queues);
+        if fast {
+            create = create.push_next(&mut storage);
+        }
+        if matrix.is_some() {
+            create = create.enabled_extension_names(&extensions);
+            create = create.push_next(&mut cooperative).push_next(&mut v12).push_next(&mut v13);
+        }
         // SAFETY: the physical device belongs to the instance; `create` points to structures that outlive the call.
         let raw = unsafe { instance.raw.create_device(physical, &create, None) }.doing(DOING)?;
         // SAFETY: this family was asked for one queue.
@@ -74,11 +93,12 @@ impl Gpu {
         let cache_path = cache::path(&properties);
         let names = instance.has_debug().then(|| ext::debug_utils::Device::new(&instance.raw, &raw));
         let mut gpu = Gpu {
-            tuning: Tuning { width: 64, max_width: info.max_invocations },
+            tuning: Tuning { width: 64, max_width: info.max_invocations, fast, matrix },
             info: info.clone(),
             submission: options.submission.max(1),
             alignment: info.alignment.max(options.alignment.clamp(64, 256)),
             staging: options.staging || !info.unified,
+            half,
             family,
             set_layout: vk::DescriptorSetLayout::null(),
             pipeline_layout: vk::PipelineLayout::null(),
@@ -135,17 +155,19 @@ impl Gpu {
         Ok(())
     }
 
-    /// The pipeline of a shader with these constants, compiled at the first request.
-    pub fn pipeline(&self, shader: Shader, constants: &[u32; CONSTANTS]) -> Result<vk::Pipeline, DeviceError> {
+    /// The pipeline of a dispatch, compiled at the first request.
+    pub fn pipeline(&self, d: &Dispatch) -> Result<vk::Pipeline, DeviceError> {
         const DOING: &str = "compiling a shader";
+        let (shader, constants) = (d.shader, &d.constants);
         if constants[0] > self.info.max_invocations {
             return Err(DeviceError::new(DeviceFault::Unsupported, "workgroups of that many invocations"));
         }
+        let key = (shader, d.variant, *constants);
         let mut pipelines = lock(&self.pipelines);
-        if let Some(pipeline) = pipelines.get(&(shader, *constants)) {
+        if let Some(pipeline) = pipelines.get(&key) {
             return Ok(*pipeline);
         }
-        let words = shader.words();
+        let words = shader.words(d.variant);
         let info = vk::ShaderModuleCreateInfo::default().code(&words);
         // SAFETY: the words are SPIR-V that the compiler made and `spirv-val` has checked.
         let module = unsafe { self.raw.create_shader_module(&info, None) }.doing(DOING)?;
@@ -154,11 +176,17 @@ impl Gpu {
         });
         let data: Vec<u8> = constants.iter().flat_map(|c| c.to_ne_bytes()).collect();
         let special = vk::SpecializationInfo::default().map_entries(&entries).data(&data);
-        let stage = vk::PipelineShaderStageCreateInfo::default()
+        let mut subgroup = vk::PipelineShaderStageRequiredSubgroupSizeCreateInfo::default()
+            .required_subgroup_size(self.info.subgroup);
+        let mut stage = vk::PipelineShaderStageCreateInfo::default()
             .stage(vk::ShaderStageFlags::COMPUTE)
             .module(module)
             .name(c"main")
             .specialization_info(&special);
+        if d.variant == Variant::Matrix {
+            // A band of rows a subgroup: all of them must be there.
+            stage = stage.flags(vk::PipelineShaderStageCreateFlags::REQUIRE_FULL_SUBGROUPS).push_next(&mut subgroup);
+        }
         // Long dispatches are split by their first workgroup.
         let info = [vk::ComputePipelineCreateInfo::default()
             .flags(vk::PipelineCreateFlags::DISPATCH_BASE)
@@ -170,7 +198,7 @@ impl Gpu {
         unsafe { self.raw.destroy_shader_module(module, None) };
         let pipeline = made.map_err(|(_, result)| fault(result, DOING))?[0];
         self.name(pipeline, shader.name());
-        pipelines.insert((shader, *constants), pipeline);
+        pipelines.insert(key, pipeline);
         Ok(pipeline)
     }
 

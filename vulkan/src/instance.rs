@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::error::{Doing, OpenError};
-use ash::{Entry, ext, vk};
+use ash::{Entry, ext, khr, vk};
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,8 +38,9 @@ unsafe extern "system" fn on_message(
 pub(crate) struct Instance {
     pub raw: ash::Instance,
     debug: Option<(ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT)>,
+    version: u32,
     // Last: the instance lives in this library.
-    _entry: Entry,
+    entry: Entry,
 }
 
 impl Instance {
@@ -80,9 +81,9 @@ impl Instance {
             vk::Result::ERROR_INCOMPATIBLE_DRIVER => OpenError::NoDevice("no driver is installed".to_string()),
             other => OpenError::NoDevice(other.to_string()),
         })?;
-        let mut instance = Instance { raw, debug: None, _entry: entry };
+        let mut instance = Instance { raw, debug: None, version, entry };
         if validation {
-            let debug = ext::debug_utils::Instance::new(&instance._entry, &instance.raw);
+            let debug = ext::debug_utils::Instance::new(&instance.entry, &instance.raw);
             let info = vk::DebugUtilsMessengerCreateInfoEXT::default()
                 .message_severity(severity)
                 .message_type(kinds)
@@ -93,6 +94,25 @@ impl Instance {
             instance.debug = Some((debug, messenger));
         }
         Ok(instance)
+    }
+
+    /// Whether the loader speaks 1.3.
+    pub fn is_1_3(&self) -> bool {
+        self.version >= vk::API_VERSION_1_3
+    }
+
+    /// Whether a device that knows the extension multiplies matrices of 16-bit floats of this side into 32-bit sums, a subgroup
+    /// at a time.
+    pub fn has_cooperative_matrix(&self, physical: vk::PhysicalDevice, edge: u32) -> bool {
+        let extension = khr::cooperative_matrix::Instance::new(&self.entry, &self.raw);
+        // SAFETY: the physical device comes from this instance and knows the extension.
+        let shapes = unsafe { extension.get_physical_device_cooperative_matrix_properties(physical) };
+        shapes.unwrap_or_default().iter().any(|s| {
+            [s.m_size, s.n_size, s.k_size] == [edge; 3]
+                && [s.a_type, s.b_type] == [vk::ComponentTypeKHR::FLOAT16; 2]
+                && [s.c_type, s.result_type] == [vk::ComponentTypeKHR::FLOAT32; 2]
+                && s.scope == vk::ScopeKHR::SUBGROUP
+        })
     }
 
     /// Whether objects can be named.

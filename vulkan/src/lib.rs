@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Environment: `ADFLOW_VULKAN_VALIDATION=1` switches the validation layers on, `ADFLOW_VULKAN_STAGING=1` copies inputs
-//! and outputs even where memory is shared, `ADFLOW_CACHE_DIR` says where compiled pipelines are kept.
+//! and outputs even where memory is shared, `ADFLOW_VULKAN_GENERIC=1` leaves out what Vulkan 1.1 does not promise, `ADFLOW_CACHE_DIR` says where compiled pipelines are kept.
 
 mod buffer;
 mod cache;
@@ -26,7 +26,7 @@ mod instance;
 mod record;
 mod shader;
 
-pub use device::{Choice, Compute, DeviceInfo, DeviceKind, VulkanDevice, VulkanOptions, devices};
+pub use device::{Choice, Compute, DeviceInfo, DeviceKind, Precision, VulkanDevice, VulkanOptions, devices};
 pub use error::OpenError;
 pub use executor::{OpTime, PREFERRED_BATCH, VulkanExecutor};
 pub use instance::validation_messages;

@@ -1,12 +1,12 @@
 //! Records a program into command buffers: one dispatch an op, a barrier only where ranges meet.
 #![allow(unsafe_code)]
 
-use crate::dispatch::{Dispatch, ROW, dispatch};
+use crate::dispatch::{Dispatch, HALVES, ROW, Tuning, dispatch};
 use crate::error::Doing;
 use crate::gpu::{BINDINGS, Gpu};
 use adflow::executor::{DeviceError, DeviceFault};
 use adflow::op::MAX_INPUTS;
-use adflow::plan::{Program, REGIONS};
+use adflow::plan::{Program, REGIONS, Region};
 use ash::vk;
 use std::ops::Range;
 use std::sync::Arc;
@@ -51,8 +51,11 @@ impl Hazards {
 }
 
 /// Where a program's values lie: one buffer a region, in the order of `Region::ALL`.
+#[derive(Clone, Copy)]
 pub(crate) struct Places {
     pub regions: [vk::Buffer; REGIONS],
+    /// Whether intermediate values have 16 bits.
+    pub half: bool,
     /// Bound where a slot is left out; never written.
     pub nothing: vk::Buffer,
 }
@@ -60,8 +63,14 @@ pub(crate) struct Places {
 impl Places {
     pub fn span(&self, program: &Program<'_>, tensor: u32, batch: usize) -> Span {
         let t = program.tensor(tensor);
-        let range = t.range(batch);
-        Span { buffer: self.regions[t.region as usize], from: 4 * range.start as u64, len: 4 * range.len() as u64 }
+        let (range, bytes) = (t.range(batch), if self.is_half(program, tensor) { 2 } else { 4 });
+        let buffer = self.regions[t.region as usize];
+        Span { buffer, from: bytes * range.start as u64, len: bytes * range.len() as u64 }
+    }
+
+    /// Whether a tensor's values have 16 bits.
+    pub fn is_half(&self, program: &Program<'_>, tensor: u32) -> bool {
+        self.half && program.tensor(tensor).region == Region::Work as u32
     }
 }
 
@@ -217,7 +226,9 @@ impl Recorder<'_> {
         let planned = task.program.op(at);
         let (record, program) = (planned.record, &task.program);
         let output_type = program.tensor_type(record.output);
-        let d = dispatch(&planned.op, &planned.types, output_type, task.batch, &self.gpu().tuning)?;
+        // Cooperative matrices round their operands, so they go with 16-bit values only.
+        let tuning = Tuning { matrix: self.gpu().tuning.matrix.filter(|_| task.places.half), ..self.gpu().tuning };
+        let mut d = dispatch(&planned.op, &planned.types, output_type, task.batch, &tuning)?;
         if self.work > 0 && self.work.saturating_add(d.work) > self.gpu().submission {
             self.end(ON_DEVICE.0, ON_DEVICE.1)?;
             self.begin()?;
@@ -230,9 +241,11 @@ impl Recorder<'_> {
                 let span = task.places.span(program, tensor, task.batch);
                 spans[slot] = Some(span);
                 reads.push(span);
+                d.constants[HALVES] |= u32::from(task.places.is_half(program, tensor)) << slot;
             }
         }
         spans[BINDINGS - 1] = Some(output);
+        d.constants[HALVES] |= u32::from(task.places.is_half(program, record.output)) << (BINDINGS - 1);
         if let adflow::op::Op::Adam(_) = planned.op {
             // Parameters and moments change in place.
             reads.push(output);
@@ -240,14 +253,16 @@ impl Recorder<'_> {
         }
         self.access(&reads, &writes);
         if d.clear {
-            // SAFETY: the range lies in its buffer and is a multiple of four bytes.
-            unsafe { self.gpu().raw.cmd_fill_buffer(self.current(), output.buffer, output.from, output.len, 0) };
+            // To the end of the last block, because fills are whole words.
+            let len = output.len.next_multiple_of(32);
+            // SAFETY: blocks belong to one tensor, so the range lies in its buffer.
+            unsafe { self.gpu().raw.cmd_fill_buffer(self.current(), output.buffer, output.from, len, 0) };
             self.hazards = Hazards::default();
             self.hazards.writes.push(output);
             self.access(&reads, &writes);
         }
-        let (set, shifts) = self.bind(&spans, task.places.nothing)?;
-        let pipeline = self.gpu().pipeline(d.shader, &d.constants)?;
+        let (set, shifts) = self.bind(&spans, d.constants[HALVES], task.places.nothing)?;
+        let pipeline = self.gpu().pipeline(&d)?;
         let mut push = d.push;
         push[0] = shifts;
         let bytes: Vec<u8> = push[..d.push_len].iter().flat_map(|w| w.to_ne_bytes()).collect();
@@ -298,6 +313,7 @@ impl Recorder<'_> {
     fn bind(
         &mut self,
         spans: &[Option<Span>; BINDINGS],
+        halves: u32,
         nothing: vk::Buffer,
     ) -> Result<(vk::DescriptorSet, u32), DeviceError> {
         let gpu = &self.recorded.gpu;
@@ -311,7 +327,8 @@ impl Recorder<'_> {
             *info = match span {
                 Some(span) => {
                     let base = span.from / alignment * alignment;
-                    shifts |= (((span.from - base) / 64) as u32) << (3 * slot);
+                    let block = if halves >> slot & 1 == 1 { 32 } else { 64 };
+                    shifts |= (((span.from - base) / block) as u32) << (3 * slot);
                     let range = span.from + span.len - base;
                     if range > gpu.info.max_range {
                         let doing = "a tensor larger than the device can hand to a shader";

@@ -9,8 +9,11 @@ macro_rules! shaders {
         impl Shader {
             /// File name, for messages and object names.
             pub fn name(self) -> &'static str { match self { $(Shader::$variant => $file),* } }
-            fn bytes(self) -> &'static [u8] {
+            fn generic(self) -> &'static [u8] {
                 match self { $(Shader::$variant => include_bytes!(concat!("../spirv/", $file, ".spv"))),* }
+            }
+            fn fast(self) -> &'static [u8] {
+                match self { $(Shader::$variant => include_bytes!(concat!("../spirv/", $file, ".fast.spv"))),* }
             }
             #[cfg(test)]
             pub const ALL: &[Shader] = &[$(Shader::$variant),*];
@@ -68,10 +71,32 @@ shaders! {
     TopMeanDx = "top_mean_dx",
 }
 
+/// How a shader was compiled.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Variant {
+    /// For every device.
+    Generic,
+    /// With 16-bit storage and sums over subgroups.
+    Fast,
+    /// With cooperative matrices besides.
+    Matrix,
+}
+
 impl Shader {
+    /// Whether there is a variant for cooperative matrices.
+    pub fn has_matrix(self) -> bool {
+        matches!(self, Shader::Conv2d | Shader::Linear)
+    }
+
     /// SPIR-V words.
-    pub fn words(self) -> Vec<u32> {
-        self.bytes().as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).collect()
+    pub fn words(self, variant: Variant) -> Vec<u32> {
+        let bytes: &[u8] = match (variant, self) {
+            (Variant::Generic, _) => self.generic(),
+            (Variant::Matrix, Shader::Conv2d) => include_bytes!("../spirv/conv2d.matrix.spv"),
+            (Variant::Matrix, Shader::Linear) => include_bytes!("../spirv/linear.matrix.spv"),
+            (Variant::Fast | Variant::Matrix, _) => self.fast(),
+        };
+        bytes.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).collect()
     }
 }
 
@@ -82,7 +107,9 @@ mod tests {
     #[test]
     fn every_shader_is_spirv() {
         for shader in Shader::ALL {
-            assert_eq!(shader.words().first(), Some(&0x0723_0203), "{}", shader.name());
+            for variant in [Variant::Generic, Variant::Fast, Variant::Matrix] {
+                assert_eq!(shader.words(variant).first(), Some(&0x0723_0203), "{} {variant:?}", shader.name());
+            }
         }
     }
 }

@@ -45,6 +45,8 @@ fn to_json(d: &DeviceInfo) -> serde_json::Value {
         "max_shared_bytes": d.max_shared,
         "range_alignment": d.alignment,
         "subgroup": d.subgroup,
+        "fast_shaders": d.fast,
+        "cooperative_matrix": d.cooperative_matrix,
         "timestamp_ns": d.timestamp_ns,
     })
 }

@@ -8,6 +8,7 @@ use adflow::executor::Device;
 use adflow::lockstep::lockstep;
 use adflow::plan::{BLOCK, Region};
 use adflow::rng::Rng;
+use adflow_vulkan::Precision;
 
 use crate::args::Diff;
 use crate::compute::Compute;
@@ -20,7 +21,7 @@ pub fn run(args: &Diff) -> Outcome<u8> {
     let owned = open_model(&args.model)?;
     let image = decode::open(&args.image)?;
     let open = |device: &adflow_vulkan::Compute| -> Outcome<Compute> {
-        let gpu = device.open().map_err(|error| Failure::new(error.to_string()))?;
+        let gpu = device.open(Precision::Full).map_err(|error| Failure::new(error.to_string()))?;
         Ok(Compute { threads: 1, gpu })
     };
     let (lhs, rhs) = (open(&args.lhs)?, open(&args.rhs)?);

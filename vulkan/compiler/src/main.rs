@@ -1,5 +1,8 @@
 //! Compiles `vulkan/shaders/*.comp` to `vulkan/spirv/*.spv`, or with `--check` says which of them are not current.
 //!
+//! Each shader is compiled as it is, which every device runs, and as `NAME.fast.spv` for devices with 16-bit storage and
+//! subgroup sums; matrix products that scoring needs also as `NAME.matrix.spv` for devices with cooperative matrices.
+//!
 //! Run it after a change of a shader: `cargo run --release --manifest-path vulkan/compiler/Cargo.toml`. The output is
 //! the same on every machine, because the compiler is pinned.
 
@@ -21,17 +24,40 @@ impl IncludeHandler for Folder<'_> {
     }
 }
 
-fn compile(compiler: &Compiler, folder: &Path, path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+/// Shaders with a variant for cooperative matrices.
+const MATRIX: [&str; 2] = ["conv2d", "linear"];
+
+/// A way to compile a shader: what stands before `.spv`, and what is defined.
+struct Variant {
+    suffix: &'static str,
+    defines: &'static [(&'static str, Option<&'static str>)],
+    target: (VulkanVersion, SpirvVersion),
+}
+
+const VARIANTS: [Variant; 3] = [
+    Variant { suffix: "", defines: &[], target: (VulkanVersion::Vulkan1_1, SpirvVersion::SPIRV1_3) },
+    Variant {
+        suffix: ".fast",
+        defines: &[("FAST", Some("1"))],
+        target: (VulkanVersion::Vulkan1_1, SpirvVersion::SPIRV1_3),
+    },
+    Variant {
+        suffix: ".matrix",
+        defines: &[("FAST", Some("1")), ("MATRIX", Some("1"))],
+        target: (VulkanVersion::Vulkan1_3, SpirvVersion::SPIRV1_6),
+    },
+];
+
+fn compile(compiler: &Compiler, folder: &Path, path: &Path, variant: &Variant) -> Result<Vec<u8>, Box<dyn Error>> {
     let source = ShaderSource::from(fs::read_to_string(path)?);
     let options = CompilerOptions {
-        target: Target::Vulkan { version: VulkanVersion::Vulkan1_1, spirv_version: SpirvVersion::SPIRV1_3 },
+        target: Target::Vulkan { version: variant.target.0, spirv_version: variant.target.1 },
         ..CompilerOptions::default()
     };
     let mut include = Folder(folder);
-    let defines: Option<&[(&str, Option<&str>)]> = None;
     let explain = |e: GlslangError| format!("{}: {e}", path.display());
     let input =
-        ShaderInput::new(&source, ShaderStage::Compute, &options, defines, Some(&mut include)).map_err(explain)?;
+        ShaderInput::new(&source, ShaderStage::Compute, &options, Some(variant.defines), Some(&mut include)).map_err(explain)?;
     let words = compiler.create_shader(input).and_then(|shader| shader.compile()).map_err(explain)?;
     Ok(words.into_iter().flat_map(u32::to_le_bytes).collect())
 }
@@ -51,16 +77,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     shaders.retain(|p| p.extension().is_some_and(|e| e == "comp"));
     shaders.sort();
     for path in shaders {
-        let output = outputs.join(path.with_extension("spv").file_name().ok_or("a shader without a name")?);
-        let spirv = compile(compiler, &sources, &path)?;
-        names.insert(output.clone());
-        if fs::read(&output).is_ok_and(|old| old == spirv) {
-            continue;
-        }
-        stale.push(output.display().to_string());
-        if !check {
-            fs::create_dir_all(&outputs)?;
-            fs::write(&output, spirv)?;
+        let name = path.file_stem().and_then(|n| n.to_str()).ok_or("a shader without a name")?;
+        for variant in &VARIANTS {
+            if variant.suffix == ".matrix" && !MATRIX.contains(&name) {
+                continue;
+            }
+            let output = outputs.join(format!("{name}{}.spv", variant.suffix));
+            let spirv = compile(compiler, &sources, &path, variant)?;
+            names.insert(output.clone());
+            if fs::read(&output).is_ok_and(|old| old == spirv) {
+                continue;
+            }
+            stale.push(output.display().to_string());
+            if !check {
+                fs::create_dir_all(&outputs)?;
+                fs::write(&output, spirv)?;
+            }
         }
     }
     for entry in fs::read_dir(&outputs)? {
