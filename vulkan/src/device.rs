@@ -320,6 +320,7 @@ fn matrix_edge(instance: &Instance, physical: vk::PhysicalDevice, version: u32) 
         v12.vulkan_memory_model,
         v13.subgroup_size_control,
         v13.compute_full_subgroups,
+        v13.maintenance4,
     ];
     if all.contains(&vk::FALSE) {
         return None;

@@ -86,7 +86,8 @@ impl Builder {
         let mut constants = [0; CONSTANTS];
         constants[0] = tuning.width;
         let variant = if tuning.fast { Variant::Fast } else { Variant::Generic };
-        let dispatch = Dispatch { shader, variant, constants, push: [0; PUSH], push_len: 1, groups: 0, clear: false, work: 0 };
+        let dispatch =
+            Dispatch { shader, variant, constants, push: [0; PUSH], push_len: 1, groups: 0, clear: false, work: 0 };
         Builder { dispatch, width: tuning.width }
     }
 

@@ -73,8 +73,10 @@ impl Gpu {
         let mut storage = vk::PhysicalDevice16BitStorageFeatures::default().storage_buffer16_bit_access(fast);
         let mut cooperative = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
         let mut v12 = vk::PhysicalDeviceVulkan12Features::default().shader_float16(true).vulkan_memory_model(true);
-        let mut v13 =
-            vk::PhysicalDeviceVulkan13Features::default().subgroup_size_control(true).compute_full_subgroups(true);
+        let mut v13 = vk::PhysicalDeviceVulkan13Features::default()
+            .subgroup_size_control(true)
+            .compute_full_subgroups(true)
+            .maintenance4(true);
         let extensions = [ash::khr::cooperative_matrix::NAME.as_ptr()];
         let mut create = vk::DeviceCreateInfo::default().queue_create_infos(&queues);
         if fast {
@@ -176,8 +178,8 @@ impl Gpu {
         });
         let data: Vec<u8> = constants.iter().flat_map(|c| c.to_ne_bytes()).collect();
         let special = vk::SpecializationInfo::default().map_entries(&entries).data(&data);
-        let mut subgroup = vk::PipelineShaderStageRequiredSubgroupSizeCreateInfo::default()
-            .required_subgroup_size(self.info.subgroup);
+        let mut subgroup =
+            vk::PipelineShaderStageRequiredSubgroupSizeCreateInfo::default().required_subgroup_size(self.info.subgroup);
         let mut stage = vk::PipelineShaderStageCreateInfo::default()
             .stage(vk::ShaderStageFlags::COMPUTE)
             .module(module)
