@@ -143,7 +143,9 @@ impl Builder {
             _ => [64, 64, 4, 4],
         };
         let width = tile_m / part_m * (tile_n / part_n);
-        self.dispatch.constants[..6].copy_from_slice(&[width, tile_m, tile_n, 16, part_m, part_n]);
+        // Deeper tiles wait for memory less often; on short sums they would be padding.
+        let tile_k = if k >= 128 { 32 } else { 16 };
+        self.dispatch.constants[..6].copy_from_slice(&[width, tile_m, tile_n, tile_k, part_m, part_n]);
         self.tiles(count, [m, n, k], [tile_m, tile_n])
     }
 
