@@ -152,7 +152,7 @@ pub struct Inspect {
     #[arg(long)]
     pub fail_on_defect: bool,
     #[command(flatten)]
-    pub compute: ComputeArgs,
+    pub compute: ScoringArgs,
 }
 
 /// `adflow eval`
@@ -169,7 +169,7 @@ pub struct Eval {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     #[command(flatten)]
-    pub compute: ComputeArgs,
+    pub compute: ScoringArgs,
 }
 
 /// `adflow info`
@@ -204,7 +204,7 @@ pub struct Bench {
     #[arg(long)]
     pub profile: bool,
     #[command(flatten)]
-    pub compute: ComputeArgs,
+    pub compute: ScoringArgs,
 }
 
 /// `adflow devices`
@@ -258,18 +258,36 @@ pub struct ComputeArgs {
     /// Where programs run: auto (a graphics card if there is one), cpu, vulkan, vulkan:N or vulkan:NAME
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::from_str)]
     device: Device,
-    /// How exactly a GPU scores: full, or half (16-bit intermediate values; scores differ by a few hundredths). Training is exact
-    #[arg(long, value_enum, default_value_t = Precision::Full)]
-    precision: Precision,
     #[command(flatten)]
     threads: Threads,
 }
 
 impl ComputeArgs {
+    /// Opens the device for exact computing.
+    pub fn open(&self) -> Outcome<Compute> {
+        self.with(Precision::Full)
+    }
+
+    fn with(&self, precision: Precision) -> Outcome<Compute> {
+        let gpu = self.device.open(precision.into()).map_err(|error| Failure::new(error.to_string()))?;
+        Ok(Compute { threads: self.threads.count(), gpu })
+    }
+}
+
+/// The same for scoring, which may round.
+#[derive(Debug, Args)]
+pub struct ScoringArgs {
+    #[command(flatten)]
+    compute: ComputeArgs,
+    /// How exactly a GPU scores: half keeps intermediate values in 16 bits, scores differ by a few hundredths
+    #[arg(long, value_enum, default_value_t = Precision::Full)]
+    precision: Precision,
+}
+
+impl ScoringArgs {
     /// Opens the device.
     pub fn open(&self) -> Outcome<Compute> {
-        let gpu = self.device.open(self.precision.into()).map_err(|error| Failure::new(error.to_string()))?;
-        Ok(Compute { threads: self.threads.count(), gpu })
+        self.compute.with(self.precision)
     }
 }
 
