@@ -95,8 +95,7 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     let text = |name: &str| args.iter().position(|a| a == name).and_then(|at| args.get(at + 1));
     let option = |name: &str, default: usize| text(name).and_then(|v| v.parse().ok()).unwrap_or(default);
-    let works: [(&str, fn() -> Work); 3] = [("taps", taps), ("score", score), ("flow", flow)];
-    let Some((name, make)) = works.into_iter().find(|(name, _)| args.iter().any(|a| a == name)) else {
+    let Some(name) = ["taps", "score", "flow"].into_iter().find(|name| args.iter().any(|a| a == name)) else {
         println!("name what to run: taps, score or flow");
         return;
     };
@@ -106,7 +105,11 @@ fn main() {
     let precision = if args.iter().any(|a| a == "--half") { Precision::Half } else { Precision::Full };
     let gpu = wanted.open(precision).expect("the device opens");
     let device: &dyn Device = gpu.as_ref().map_or(&cpu, |gpu| gpu);
-    let work = make();
+    let work = match name {
+        "taps" => taps(),
+        "score" => score(),
+        _ => flow(),
+    };
     let (program, batch) = (work.program.program(), option("--batch", work.batch));
     let floats = |region| program.blocks(region) as usize * BLOCK;
     let mut executor =

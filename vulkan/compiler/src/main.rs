@@ -56,8 +56,8 @@ fn compile(compiler: &Compiler, folder: &Path, path: &Path, variant: &Variant) -
     };
     let mut include = Folder(folder);
     let explain = |e: GlslangError| format!("{}: {e}", path.display());
-    let input =
-        ShaderInput::new(&source, ShaderStage::Compute, &options, Some(variant.defines), Some(&mut include)).map_err(explain)?;
+    let input = ShaderInput::new(&source, ShaderStage::Compute, &options, Some(variant.defines), Some(&mut include))
+        .map_err(explain)?;
     let words = compiler.create_shader(input).and_then(|shader| shader.compile()).map_err(explain)?;
     Ok(words.into_iter().flat_map(u32::to_le_bytes).collect())
 }
