@@ -2,7 +2,7 @@
 
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
-use adflow::detect::{Images, Method, Observer, Phase, Progress, Silent, TrainOptions, Trained, train};
+use adflow::detect::{Images, Method, Observer, Phase, Progress, Silent, TrainError, TrainOptions, Trained, train};
 use adflow::executor::{CpuExecutor, Device, Executor};
 use adflow::flows::{DenseFlow, DifferNetFlow};
 use adflow::graph::Graph;
@@ -328,12 +328,39 @@ impl Observer for Losing {
     }
 }
 
+/// Cancels a training and keeps its state.
+struct Stopping {
+    steps: usize,
+    checkpoint: Vec<u8>,
+}
+
+impl Observer for Stopping {
+    fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
+        if progress.phase == Phase::Train && self.steps == 0 {
+            return ControlFlow::Break(());
+        }
+        self.steps -= usize::from(progress.phase == Phase::Train);
+        ControlFlow::Continue(())
+    }
+
+    fn checkpoint(&mut self, bytes: &[u8]) {
+        self.checkpoint = bytes.to_vec();
+    }
+}
+
 #[test]
-fn a_training_that_loses_its_device_ends_with_the_same_model() {
+fn a_training_that_is_interrupted_or_loses_its_device_ends_with_the_same_model() {
     let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
     let good = shapes(1, 12, false);
     let options = TrainOptions { epochs: Some(3), held_out: 0.0, map: false, ..options(Method::Cdnf) };
     let want = fit(&good, &options, &device).model;
+    // Interrupted at its second step, it goes on to the same bytes.
+    let mut stopping = Stopping { steps: 2, checkpoint: Vec::new() };
+    let stopped = train(&good, &Backbone::builtin(), &options, &device, &mut stopping, None);
+    assert_eq!(stopped.expect_err("it was cancelled"), TrainError::Cancelled);
+    let state = Some(stopping.checkpoint.as_slice());
+    let resumed = train(&good, &Backbone::builtin(), &options, &device, &mut Silent, state).expect("a model");
+    assert!(resumed.model == want, "another model after an interruption");
     // In the first epoch, and in the last.
     for (site, at) in [(Site::Submit, 1), (Site::Wait, 3)] {
         let mut losing = Losing { site, at, seen: 0, notes: 0 };

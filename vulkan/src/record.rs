@@ -102,6 +102,13 @@ pub(crate) struct Recorded {
     pub buffers: Vec<vk::CommandBuffer>,
 }
 
+/// A shader with its operands.
+struct Bound {
+    pipeline: vk::Pipeline,
+    set: vk::DescriptorSet,
+    push: Vec<u8>,
+}
+
 struct Recorder<'r> {
     recorded: &'r mut Recorded,
     hazards: Hazards,
@@ -265,48 +272,67 @@ impl Recorder<'_> {
         let pipeline = self.gpu().pipeline(&d)?;
         let mut push = d.push;
         push[0] = shifts;
-        let bytes: Vec<u8> = push[..d.push_len].iter().flat_map(|w| w.to_ne_bytes()).collect();
+        let push = push[..d.push_len].iter().flat_map(|w| w.to_ne_bytes()).collect();
+        let bound = Bound { pipeline, set, push };
+        self.apply(&bound);
+        self.stamp(task.timestamps, 2 * n);
+        if self.dispatch(&d, &bound)? {
+            // Later ops must see what this one wrote, also in the command buffer that was begun on the way.
+            self.access(&reads, &writes);
+        }
+        self.stamp(task.timestamps, 2 * n + 1);
+        Ok(())
+    }
+
+    /// Makes a shader with its operands current.
+    fn apply(&self, bound: &Bound) {
         let (gpu, buffer) = (self.gpu(), self.current());
         let (layout, bind_point) = (gpu.pipeline_layout, vk::PipelineBindPoint::COMPUTE);
         // SAFETY: all objects belong to this device; the push constants fit the layout's 128 bytes.
         unsafe {
-            gpu.raw.cmd_bind_pipeline(buffer, bind_point, pipeline);
-            gpu.raw.cmd_bind_descriptor_sets(buffer, bind_point, layout, 0, &[set], &[]);
-            gpu.raw.cmd_push_constants(buffer, layout, vk::ShaderStageFlags::COMPUTE, 0, &bytes);
-            if let Some(pool) = task.timestamps {
-                gpu.raw.cmd_write_timestamp(buffer, vk::PipelineStageFlags::COMPUTE_SHADER, pool, 2 * n);
-            }
+            gpu.raw.cmd_bind_pipeline(buffer, bind_point, bound.pipeline);
+            gpu.raw.cmd_bind_descriptor_sets(buffer, bind_point, layout, 0, &[bound.set], &[]);
+            gpu.raw.cmd_push_constants(buffer, layout, vk::ShaderStageFlags::COMPUTE, 0, &bound.push);
         }
-        self.dispatch(&d)?;
-        if let Some(pool) = task.timestamps {
-            let stage = vk::PipelineStageFlags::COMPUTE_SHADER;
-            // SAFETY: as above.
-            unsafe { self.gpu().raw.cmd_write_timestamp(self.current(), stage, pool, 2 * n + 1) };
-        }
-        Ok(())
     }
 
-    /// Dispatches the workgroups, in pieces where they are more than one submission should take.
-    fn dispatch(&mut self, d: &Dispatch) -> Result<(), DeviceError> {
+    fn stamp(&self, pool: Option<vk::QueryPool>, query: u32) {
+        if let Some(pool) = pool {
+            // SAFETY: the pool holds two queries an op.
+            unsafe {
+                let stage = vk::PipelineStageFlags::COMPUTE_SHADER;
+                self.gpu().raw.cmd_write_timestamp(self.current(), stage, pool, query);
+            }
+        }
+    }
+
+    /// Dispatches the workgroups, in pieces of their own submissions where they are more than one should take; says whether
+    /// another command buffer was begun.
+    fn dispatch(&mut self, d: &Dispatch, bound: &Bound) -> Result<bool, DeviceError> {
         let submission = self.gpu().submission;
         let pieces = d.work.div_ceil(submission).min(u64::from(d.groups)).max(1) as u32;
         if pieces == 1 {
             self.work += d.work;
             // SAFETY: rows and columns lie below what every device allows.
             unsafe { self.gpu().raw.cmd_dispatch(self.current(), d.groups.min(ROW), d.groups.div_ceil(ROW), 1) };
-            return Ok(());
+            return Ok(false);
         }
         let share = d.groups.div_ceil(pieces);
         let mut done = 0;
         while done < d.groups {
+            if done > 0 {
+                self.end(ON_DEVICE.0, ON_DEVICE.1)?;
+                self.begin()?;
+                self.apply(bound);
+            }
             let (row, column) = (done / ROW, done % ROW);
             let count = share.min(d.groups - done).min(ROW - column);
             // SAFETY: the pipeline was made for a base; its workgroups lie inside those of the whole dispatch.
             unsafe { self.gpu().raw.cmd_dispatch_base(self.current(), column, row, 0, count, 1, 1) };
             done += count;
-            self.work = self.work.saturating_add(submission);
+            self.work = submission;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A descriptor set for an op, and how many blocks behind its range each tensor begins.
