@@ -66,7 +66,13 @@ fn a_model_trains_scores_and_agrees_on_vulkan() {
         let run = adflow(["inspect", arg(&model), arg(&image), "--json", "--device", device]).ok();
         serde_json::from_str::<Value>(&run.stdout).expect("JSON")["score"].as_f64().expect("a score")
     };
-    let (cpu, vulkan) = (score("cpu"), score("vulkan"));
+    let listed: Value = serde_json::from_str(&adflow(["devices", "--json"]).ok().stdout).expect("JSON");
+    let first = &listed["devices"][0];
+    let (uuid, name) = (first["uuid"].as_str().expect("a UUID"), first["name"].as_str().expect("a name"));
+    let (cpu, vulkan) = (score("cpu"), score("vulkan:0"));
+    for same in [format!("vulkan:{uuid}"), format!("vulkan:{}", &name[..4])] {
+        assert!(score(&same) == vulkan, "{same} is vulkan:0");
+    }
     assert!((cpu - vulkan).abs() <= 1e-4 * cpu.abs(), "{cpu} and {vulkan}");
     let said = adflow(["diff", arg(&model), arg(&image)]).ok().stdout;
     assert!(said.contains("score") && said.contains("ops agree"), "{said}");

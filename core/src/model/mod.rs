@@ -126,6 +126,8 @@ pub struct Model<'a> {
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Gate {
     Check,
+    /// For the bytes that an `OwnedModel` keeps.
+    #[cfg_attr(not(feature = "alloc"), allow(dead_code))]
     Trust,
 }
 
