@@ -48,7 +48,7 @@ fn assert_lockstep(device: &VulkanDevice, cpu: Cpu<'_>, program: Program<'_>, pa
             values.iter_mut().for_each(|v| *v = rng.range(-0.03..0.03));
         }
     };
-    let mismatch = lockstep(program, batch, &mut fill, &mut lhs, &mut rhs).expect("both run");
+    let mismatch = lockstep(program, batch, params, &mut fill, &mut lhs, &mut rhs).expect("both run");
     if let Some(mismatch) = mismatch {
         panic!("{}: {mismatch}", program.name());
     }
@@ -402,7 +402,8 @@ fn lockstep_names_an_op_that_differs() {
     off[at..][..weight.len()].iter_mut().for_each(|w| *w *= 1.001);
     let mut lhs = CpuExecutor::new(Cpu::detect(&threads), model.params(), 0, 0);
     let mut rhs = device.open_executor(&off, 0, 0).unwrap();
-    let found = lockstep(program, 1, &mut |_, values| values.fill(0.5), &mut lhs, &mut rhs).expect("both run");
+    let found =
+        lockstep(program, 1, model.params(), &mut |_, values| values.fill(0.5), &mut lhs, &mut rhs).expect("both run");
     assert_eq!(found.expect("a mismatch").tensor, "white");
 }
 

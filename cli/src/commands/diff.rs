@@ -51,7 +51,7 @@ fn compare(owned: &adflow::model::OwnedModel, pixels: &[f32], lhs: &dyn Device, 
                 values.iter_mut().for_each(|v| *v = rng.range(-0.03..0.03));
             }
         };
-        let result = lockstep(program, 1, &mut fill, &mut *left, &mut *right);
+        let result = lockstep(program, 1, params, &mut fill, &mut *left, &mut *right);
         match result.map_err(|e| Failure::new(e.to_string()))? {
             None => println!("{:<10} {:>5} ops agree", program.name(), program.len()),
             Some(mismatch) => {
