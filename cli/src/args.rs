@@ -34,6 +34,8 @@ pub enum Command {
     Inspect(Inspect),
     /// Measure a model on test images with known defects
     Eval(Eval),
+    /// Train and measure several methods on one data set, side by side
+    Compare(Compare),
     /// Say what a model is and how it was made
     Info(Info),
     /// Print a model's programs as text
@@ -87,15 +89,8 @@ pub struct Train {
     pub model: PathBuf,
     #[command(flatten)]
     pub method: MethodArgs,
-    /// Images are resized to N x N pixels [default: the method's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=2048))]
-    pub size: Option<u32>,
-    /// Passes over the training images [default: chosen on held-out good parts]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub epochs: Option<u32>,
-    /// Views of each image when scoring: up to 8 are flips and right angles, more are rotations [default: the preset's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub views: Option<u32>,
+    #[command(flatten)]
+    pub training: TrainingArgs,
     /// Learning rate [default: the preset's]
     #[arg(long, value_name = "X")]
     pub learning_rate: Option<f32>,
@@ -118,6 +113,20 @@ pub struct Train {
     /// Also write the figures as JSON ("-": standard output)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// What a training may be told where the method's own choice does not suit.
+#[derive(Debug, Args)]
+pub struct TrainingArgs {
+    /// Images are resized to N x N pixels [default: the method's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=2048))]
+    pub size: Option<u32>,
+    /// Passes over the training images [default: chosen on held-out good parts]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Views of each image when scoring: up to 8 are flips and right angles, more are rotations [default: the preset's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub views: Option<u32>,
 }
 
 /// How the threshold is chosen from held-out good parts.
@@ -170,6 +179,60 @@ pub struct Eval {
     pub json: Option<PathBuf>,
     #[command(flatten)]
     pub compute: ScoringArgs,
+}
+
+/// `adflow compare`
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// Data set in the MVTec AD layout
+    pub data: PathBuf,
+    /// Methods separated by commas, or all
+    #[arg(long, value_name = "METHODS", default_value = "all", value_parser = Methods::from_str)]
+    pub methods: Methods,
+    /// Features: the embedded network, or a safetensors file
+    #[arg(long, value_name = "builtin|FILE", default_value = "builtin")]
+    pub backbone: String,
+    /// Seeds separated by commas; each method is trained once with each
+    #[arg(long, value_name = "SEEDS", default_value = "0", value_delimiter = ',')]
+    pub seeds: Vec<u64>,
+    #[command(flatten)]
+    pub training: TrainingArgs,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+    /// Also write the figures as JSON ("-": standard output)
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write DIR/report.html and a page for each method
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Keep the models in this folder
+    #[arg(long, value_name = "DIR")]
+    pub models: Option<PathBuf>,
+}
+
+/// Methods to compare, each once, in the order given.
+#[derive(Debug, Clone)]
+pub struct Methods(pub Vec<adflow::detect::Method>);
+
+impl FromStr for Methods {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = adflow::detect::Method::ALL;
+        let mut methods = Vec::new();
+        for name in text.split(',').map(str::trim) {
+            let named: Vec<_> = all.into_iter().filter(|m| name == "all" || m.as_str() == name).collect();
+            if named.is_empty() {
+                return Err(format!("\"{name}\" is not a method: {} or all", all.map(|m| m.as_str()).join(", ")));
+            }
+            for method in named {
+                if !methods.contains(&method) {
+                    methods.push(method);
+                }
+            }
+        }
+        Ok(Self(methods))
+    }
 }
 
 /// `adflow info`

@@ -21,6 +21,7 @@ use crate::decode::{self, Decoded};
 use crate::failure::{Context, Failure, Outcome};
 use crate::heatmap::Scale;
 use crate::inspector::Inspector;
+use crate::interrupt;
 use crate::progress::{Stage, note};
 
 /// Most images that are clocked.
@@ -61,9 +62,10 @@ pub struct Evaluation {
 }
 
 /// The figures of an evaluation. Undefined ones (no defective images, no masks) are `null`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Figures {
-    pub model: PathBuf,
+    /// The model file; none where the model was not kept.
+    pub model: Option<PathBuf>,
     pub data: PathBuf,
     pub method: String,
     pub backbone: String,
@@ -162,7 +164,7 @@ const PIXEL_PROTOCOL: &str = "256x256: maps bilinear, masks by area without losi
 /// Evaluates `model` on the images of `listing`.
 pub fn run(
     owned: &OwnedModel,
-    model_path: &Path,
+    model_path: Option<&Path>,
     data: &Path,
     listing: Listing<TestImage>,
     compute: &Compute,
@@ -177,18 +179,17 @@ pub fn run(
     let mut notes = listing.notes;
     let measured = Measured::new(&shots, model.map_size(), &mut notes)?;
     let (scores, labels) = (measured.scores, measured.labels);
-    let interval = metrics::bootstrap(&scores, &labels, 1000, 0.95, 1, metrics::image_auroc);
     let (f1_max, f1_threshold) = metrics::f1_max(&scores, &labels);
     let good = labels.iter().filter(|&&l| !l).count();
     let figures = Figures {
-        model: model_path.to_path_buf(),
+        model: model_path.map(Path::to_path_buf),
         data: data.to_path_buf(),
         method: model.method().to_string(),
         backbone: model.backbone().to_string(),
         input_size: model.input_size(),
         images: Counts { good, defective: labels.len() - good },
         image_auroc: defined(metrics::image_auroc(&scores, &labels)),
-        image_auroc_interval: interval.map(|i| [i.low, i.high]),
+        image_auroc_interval: auroc_interval(&[&scores], &labels),
         image_ap: defined(metrics::average_precision(&scores, &labels)),
         pixel_auroc: measured.all.pixel_auroc,
         pixel_ap: measured.all.pixel_ap,
@@ -219,6 +220,21 @@ pub fn run(
     })
 }
 
+/// 95 % interval of the image AUROC, bootstrap over images. Of several models' scores for the same images it is that of
+/// their mean AUROC: each draw takes the same images for all of them.
+pub fn auroc_interval(scores: &[&[f32]], labels: &[bool]) -> Option<[f64; 2]> {
+    // Image numbers are drawn in place of scores; f32 holds them exactly up to 2²⁴.
+    let images: Vec<f32> = (0..labels.len()).map(|i| i as f32).collect();
+    let mean = |drawn: &[f32], labels: &[bool]| {
+        let of = |scores: &&[f32]| {
+            let scores: Vec<f32> = drawn.iter().map(|&i| scores[i as usize]).collect();
+            metrics::image_auroc(&scores, labels)
+        };
+        scores.iter().map(of).sum::<f64>() / scores.len() as f64
+    };
+    metrics::bootstrap(&images, labels, 1000, 0.95, 1, mean).map(|i| [i.low, i.high])
+}
+
 fn defined(x: f64) -> Option<f64> {
     Some(x).filter(|x| x.is_finite())
 }
@@ -235,6 +251,7 @@ fn clock(owned: &OwnedModel, images: &[TestImage], compute: &Compute) -> Outcome
     let stage = Stage::new("clocking", count);
     let (mut times, mut scores) = (Vec::new(), Vec::new());
     for n in 0..count {
+        interrupt::check()?;
         let i = n * images.len() / count;
         let named = |why: String| Failure::new(format!("{}: {why}", images[i].path.display()));
         let image = decode::open(&images[i].path)?;
@@ -265,6 +282,7 @@ fn score_all(
         let maps = owned.model().map_size().0 > 0;
         let mut inspector = Inspector::new(owned, &Compute { threads: 1, ..compute.clone() }, maps)?;
         while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < images.len()) {
+            interrupt::check()?;
             let path = &images[i].path;
             let scored = decode::open(path).and_then(|image| {
                 let scored = match maps {

@@ -3,7 +3,7 @@
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::failure::INTERRUPTED;
+use crate::failure::{Failure, INTERRUPTED, Outcome};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 static INSTALL: Once = Once::new();
@@ -25,4 +25,9 @@ pub fn listen() {
 /// True once Ctrl-C was pressed.
 pub fn asked() -> bool {
     ASKED.load(Ordering::SeqCst)
+}
+
+/// Fails once Ctrl-C was pressed, for work that keeps no state.
+pub fn check() -> Outcome<()> {
+    if asked() { Err(Failure::interrupted("interrupted")) } else { Ok(()) }
 }

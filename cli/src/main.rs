@@ -1,11 +1,12 @@
 //! `adflow`: train from good parts, inspect images, measure, report.
 //!
 //! A thin shell around the library: `args` is what can be asked for, `commands` has one file for each answer, and the
-//! rest is what they share. `decode` and `dataset` bring images in; `evaluate` measures; `heatmap` and `report` show;
+//! rest is what they share. `decode` and `dataset` bring images in; `evaluate` measures, `comparison` several methods; `heatmap` and `report` show;
 //! `synth` draws the product line of `adflow demo`.
 
 mod args;
 mod commands;
+mod comparison;
 mod compute;
 mod dataset;
 mod decode;

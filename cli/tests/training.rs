@@ -3,12 +3,11 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use common::{Fixture, Run, adflow, arg, command, finished};
+#[cfg(unix)]
+use common::interrupted;
+use common::{Fixture, Run, adflow, arg};
 
 /// A flow that trains for a few seconds, so that there is time to interrupt it.
 const FLOW: [&str; 8] = ["--method", "cdnf", "--size", "64", "--held-out", "0.25", "--epochs", "40"];
@@ -59,22 +58,9 @@ fn ctrl_c_leaves_a_checkpoint_and_resuming_gives_the_same_model() {
     assert!(!dir.path().join("whole.adflow.ckpt").exists());
 
     let data = Fixture::get().data();
-    let mut child = command([&["train", arg(data), "-o", arg(&broken)], &FLOW[..]].concat())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("training:") {
-        assert!(stderr.read_line(&mut said).unwrap() > 0, "ended before training began: {said}");
-    }
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    stderr.read_to_string(&mut said).unwrap();
-    let run = finished(child.wait_with_output().unwrap());
-    assert_eq!(run.code, 130, "{said}");
-    assert!(said.contains("--resume") && said.contains("broken.adflow.ckpt"), "{said}");
+    let args = [&["train", arg(data), "-o", arg(&broken)], &FLOW[..]].concat();
+    let run = interrupted(&args, |said| said.contains("training:"));
+    run.fails_with(130, &["--resume", "broken.adflow.ckpt"]);
     assert!(checkpoint.exists() && !broken.exists());
 
     // Other options do not fit the checkpoint, and do not destroy it.

@@ -43,12 +43,12 @@ pub fn run(args: &Demo) -> Outcome<u8> {
     if !quiet {
         train::print_summary(&summary, &model);
     }
-    let mut evaluation = evaluate::run(&model, &model_path, &data, dataset::test(&data)?, &compute)?;
+    let mut evaluation = evaluate::run(&model, Some(&model_path), &data, dataset::test(&data)?, &compute)?;
     evaluation.figures.train_seconds = Some(summary.train_seconds);
     if !quiet {
         eval::print_figures(&evaluation);
     }
-    eval::write_report(&evaluation, &args.out)?;
+    eval::write_report(&evaluation, &args.out.join("report.html"))?;
     if let Some(json) = &args.json {
         output::write_json(json, &evaluation.figures)?;
     }

@@ -21,7 +21,7 @@ pub fn run(args: &Eval) -> Outcome<u8> {
         output::check_writable(json)?;
     }
     let compute = args.compute.open()?;
-    let evaluation = evaluate::run(&owned, &args.model, &args.data, listing, &compute)?;
+    let evaluation = evaluate::run(&owned, Some(&args.model), &args.data, listing, &compute)?;
     if let Some(json) = &args.json {
         output::write_json(json, &evaluation.figures)?;
     }
@@ -29,15 +29,14 @@ pub fn run(args: &Eval) -> Outcome<u8> {
         print_figures(&evaluation);
     }
     if let Some(folder) = &args.report {
-        write_report(&evaluation, folder)?;
+        write_report(&evaluation, &folder.join("report.html"))?;
     }
     Ok(0)
 }
 
-/// Writes `folder/report.html` and says so.
-pub fn write_report(evaluation: &Evaluation, folder: &Path) -> Outcome<()> {
-    let page = folder.join("report.html");
-    output::write(&page, report::page(evaluation)?.as_bytes())?;
+/// Writes the page and says so.
+pub fn write_report(evaluation: &Evaluation, page: &Path) -> Outcome<()> {
+    output::write(page, report::page(evaluation)?.as_bytes())?;
     eprintln!("report: {}", page.display());
     Ok(())
 }

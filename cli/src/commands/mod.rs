@@ -1,6 +1,7 @@
 //! One file a command; each takes its arguments and returns the exit code.
 
 mod bench;
+mod compare;
 mod demo;
 mod devices;
 mod diff;
@@ -9,7 +10,7 @@ mod eval;
 mod info;
 mod inspect;
 mod threshold;
-mod train;
+pub mod train;
 
 pub use threshold::describe as describe_threshold;
 
@@ -23,6 +24,7 @@ pub fn run(command: Command) -> Outcome<u8> {
         Command::Train(args) => train::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use adflow::backbones::Backbone;
-use adflow::detect::{self, Observer, Phase, Progress, TrainError, TrainOptions};
+use adflow::detect::{self, Observer, Phase, Progress, TrainError, TrainOptions, Trained};
 use adflow::model::OwnedModel;
 use serde::Serialize;
 
 use crate::args::Train;
 use crate::compute::Compute;
+use crate::dataset::Listing;
 use crate::failure::{Context, Failure, Outcome};
 use crate::progress::{self, Stage, note};
 use crate::training_images::TrainingImages;
@@ -57,9 +58,9 @@ pub fn run(args: &Train) -> Outcome<u8> {
     let options = TrainOptions {
         method: args.method.method.into(),
         preset: args.preset.into(),
-        size: args.size,
-        epochs: args.epochs,
-        views: args.views,
+        size: args.training.size,
+        epochs: args.training.epochs,
+        views: args.training.views,
         false_reject: args.calibration.false_reject,
         confidence: args.calibration.confidence,
         held_out: args.held_out,
@@ -93,20 +94,12 @@ pub fn train(
 ) -> Outcome<(Summary, OwnedModel)> {
     interrupt::listen();
     let listing = dataset::training(data)?;
-    listing.notes.iter().for_each(|text| note(text));
     let checkpoint = checkpoint_path(path);
     let state = read_checkpoint(&checkpoint, resume)?;
     let started = Instant::now();
-    let images = {
-        let stage = Stage::new("reading images", listing.items.len());
-        TrainingImages::load(listing.items, compute.threads, &|done| stage.set(done))?
-    };
-    images.notes.iter().for_each(|text| note(text));
-    let mut watch = Watch::new(checkpoint.clone(), state.is_some());
-    let trained =
-        compute.with_device(|device| detect::train(&images, backbone, options, device, &mut watch, state.as_deref()));
-    watch.stage = None;
-    let trained = trained.map_err(|error| explain(error, &watch))?;
+    let images = load(listing, compute)?;
+    let mut watch = Watch::new(Some(checkpoint.clone()), state.is_some());
+    let trained = fit(&images, backbone, options, compute, &mut watch, state.as_deref())?;
     let train_seconds = started.elapsed().as_secs_f64();
     output::write(path, &trained.model)?;
     if watch.usable {
@@ -135,6 +128,31 @@ pub fn train(
         train_seconds,
     };
     Ok((summary, owned))
+}
+
+/// Decodes the training images and says what is odd about them.
+pub fn load(listing: Listing<PathBuf>, compute: &Compute) -> Outcome<TrainingImages> {
+    listing.notes.iter().for_each(|text| note(text));
+    let images = {
+        let stage = Stage::new("reading images", listing.items.len());
+        TrainingImages::load(listing.items, compute.threads, &|done| stage.set(done))?
+    };
+    images.notes.iter().for_each(|text| note(text));
+    Ok(images)
+}
+
+/// Trains from images in memory, with progress; writes nothing but what `watch` keeps.
+pub fn fit(
+    images: &TrainingImages,
+    backbone: &Backbone,
+    options: &TrainOptions,
+    compute: &Compute,
+    watch: &mut Watch,
+    state: Option<&[u8]>,
+) -> Outcome<Trained> {
+    let trained = compute.with_device(|device| detect::train(images, backbone, options, device, watch, state));
+    watch.stage = None;
+    trained.map_err(|error| explain(error, watch))
 }
 
 /// Says what was made, on standard output.
@@ -178,19 +196,19 @@ fn read_checkpoint(path: &Path, resume: bool) -> Outcome<Option<Vec<u8>>> {
 
 fn explain(error: TrainError, watch: &Watch) -> Failure {
     match error {
-        TrainError::Cancelled if watch.usable => Failure::interrupted(format!(
-            "interrupted; the state is in {}: give the same command with --resume to continue",
-            watch.checkpoint.display()
-        )),
+        TrainError::Cancelled if let (true, Some(path)) = (watch.usable, &watch.checkpoint) => Failure::interrupted(
+            format!("interrupted; the state is in {}: give the same command with --resume to continue", path.display()),
+        ),
         TrainError::Cancelled => Failure::interrupted("interrupted; nothing was written"),
         other => Failure::new(other.to_string()),
     }
 }
 
 /// Shows progress, keeps the checkpoint, passes Ctrl-C on.
-struct Watch {
+pub struct Watch {
     stage: Option<(Phase, Stage)>,
-    checkpoint: PathBuf,
+    /// Where the state is kept, if it is.
+    checkpoint: Option<PathBuf>,
     last_write: Instant,
     /// Whether the checkpoint file belongs to this training.
     usable: bool,
@@ -199,7 +217,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(checkpoint: PathBuf, resumed: bool) -> Self {
+    /// `resumed`: the file at `checkpoint` already belongs to this training.
+    pub fn new(checkpoint: Option<PathBuf>, resumed: bool) -> Self {
         Self { stage: None, checkpoint, last_write: Instant::now(), usable: resumed, told: false }
     }
 
@@ -236,12 +255,13 @@ impl Observer for Watch {
     }
 
     fn wants_checkpoint(&mut self) -> bool {
-        interrupt::asked() || self.last_write.elapsed() >= CHECKPOINT_EVERY
+        self.checkpoint.is_some() && (interrupt::asked() || self.last_write.elapsed() >= CHECKPOINT_EVERY)
     }
 
     fn checkpoint(&mut self, bytes: &[u8]) {
+        let Some(path) = &self.checkpoint else { return };
         self.last_write = Instant::now();
-        match output::write(&self.checkpoint, bytes) {
+        match output::write(path, bytes) {
             Ok(()) => self.usable = true,
             Err(error) if self.told => drop(error),
             Err(error) => {

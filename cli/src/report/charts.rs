@@ -1,4 +1,4 @@
-//! The two charts of the report as inline SVG: score histogram and ROC curve. Colours come from the page's style sheet,
+//! The charts of the reports as inline SVG: score histogram, ROC curve, methods side by side. Colours come from the page's style sheet,
 //! so that they follow its light and dark theme.
 
 use std::fmt::Write;
@@ -223,6 +223,54 @@ pub fn roc(points: &[RocPoint], at: Option<(f64, f64)>, auroc: Option<f64>) -> S
             svg,
             "<circle class=\"point\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"><title>the model's threshold</title></circle>"
         );
+    }
+    svg + "</svg>\n"
+}
+
+/// One line a method: its figure as a point with its interval, up to 1.
+pub fn intervals(rows: &[(&str, f64, Option<[f64; 2]>)]) -> String {
+    const ROW: f64 = 26.0;
+    const NAMES: f64 = 110.0;
+    let lowest = rows.iter().map(|(_, x, interval)| interval.map_or(*x, |[low, _]| low.min(*x))).fold(1.0, f64::min);
+    let from = (((lowest - 0.005) * 20.0).floor() / 20.0).clamp(0.0, 0.95);
+    let plot = WIDTH - NAMES - 60.0;
+    let place = |x: f64| NAMES + (x - from) / (1.0 - from) * plot;
+    let bottom = ROW * rows.len() as f64 + 6.0;
+    let mut svg = format!(
+        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"Methods side by side\">\n",
+        bottom + 22.0
+    );
+    for tick in 0..=4 {
+        let value = from + (1.0 - from) * f64::from(tick) / 4.0;
+        let x = place(value);
+        let _ = writeln!(
+            svg,
+            "<line class=\"chance\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"0\" y2=\"{bottom}\"/>\
+             <text class=\"label\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            bottom + 15.0,
+            tick_label(value)
+        );
+    }
+    for (i, (name, x, interval)) in rows.iter().enumerate() {
+        let y = ROW * (i as f64 + 0.5) + 3.0;
+        let _ = writeln!(
+            svg,
+            "<text class=\"mark\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>\
+             <text class=\"label\" x=\"{}\" y=\"{:.1}\">{x:.3}</text>",
+            NAMES - 10.0,
+            y + 4.0,
+            WIDTH - 48.0,
+            y + 4.0
+        );
+        if let Some([low, high]) = interval {
+            let _ = writeln!(
+                svg,
+                "<line class=\"curve\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>",
+                place(*low),
+                place(*high)
+            );
+        }
+        let _ = writeln!(svg, "<circle class=\"point\" cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\"/>", place(*x));
     }
     svg + "</svg>\n"
 }

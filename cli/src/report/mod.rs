@@ -4,7 +4,10 @@
 //! classes, pictures (mistakes first), how the model was made, how the figures were measured.
 
 mod charts;
+mod compare;
 mod gallery;
+
+pub use compare::page as comparison_page;
 
 use std::fmt::Write;
 
@@ -21,22 +24,25 @@ use crate::progress::{self, short};
 pub fn page(e: &Evaluation) -> Outcome<String> {
     let f = &e.figures;
     let name = f.data.file_name().map_or_else(|| f.data.display().to_string(), |n| n.to_string_lossy().into_owned());
-    let mut html = format!(
+    let mut body = header(e);
+    body += &tiles(f);
+    body += &chart_section(e);
+    body += &class_section(f);
+    body += &gallery_section(e)?;
+    body += &facts_section(e);
+    Ok(document(&format!("adflow report: {name}"), &body))
+}
+
+/// A page around a body of HTML.
+fn document(title: &str, body: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>adflow report: {}</title>\n<style>\n{}</style>\n\
-         </head>\n<body>\n<main>\n",
-        escape(&name),
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{}</style>\n\
+         </head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
+        escape(title),
         include_str!("style.css")
-    );
-    html += &header(e);
-    html += &tiles(f);
-    html += &chart_section(e);
-    html += &class_section(f);
-    html += &gallery_section(e)?;
-    html += &facts_section(e);
-    html += "</main>\n</body>\n</html>\n";
-    Ok(html)
+    )
 }
 
 fn header(e: &Evaluation) -> String {
@@ -311,7 +317,7 @@ fn facts_section(e: &Evaluation) -> String {
     let mut row = |key: &str, value: &str| {
         let _ = writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", escape(key), escape(value));
     };
-    row("model", &f.model.display().to_string());
+    row("model", &f.model.as_ref().map_or("not kept".into(), |path| path.display().to_string()));
     row("method", &f.method);
     row("backbone", &f.backbone);
     row("input", &format!("{0} x {0}, map {1} x {2}", f.input_size, e.map_size.0, e.map_size.1));

@@ -2,9 +2,11 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use adflow::rng::Rng;
 use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgb, RgbImage};
@@ -38,6 +40,21 @@ pub fn finished(output: Output) -> Run {
         stdout: String::from_utf8(output.stdout).expect("UTF-8"),
         stderr: String::from_utf8(output.stderr).expect("UTF-8"),
     }
+}
+
+/// Starts the command, presses Ctrl-C once `when` holds for what it has said on standard error, and waits for its end.
+#[cfg(unix)]
+pub fn interrupted(args: &[&str], when: impl Fn(&str) -> bool) -> Run {
+    let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !when(&said) {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "ended too early: {said}");
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    stderr.read_to_string(&mut said).unwrap();
+    Run { stderr: said, ..finished(child.wait_with_output().unwrap()) }
 }
 
 impl Run {

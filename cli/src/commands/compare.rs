@@ -1,0 +1,98 @@
+//! `adflow compare DATA --methods a,b,c`: which method suits these parts.
+//!
+//! All are trained and measured under one protocol (`comparison`). A method that fails has a row that says why; the exit
+//! code is then 1. Ctrl-C prints the rows that were finished.
+
+use std::path::Path;
+
+use adflow::detect::TrainOptions;
+
+use crate::args::Compare;
+use crate::comparison::{Comparison, Protocol, Spread};
+use crate::failure::{ERROR, Failure, Outcome};
+use crate::progress::{bytes, note, seconds, short};
+use crate::{dataset, interrupt, output, report};
+
+use super::{eval, train};
+
+/// Runs the command.
+pub fn run(args: &Compare) -> Outcome<u8> {
+    let training = dataset::training(&args.data)?;
+    let test = dataset::test(&args.data)?;
+    for folder in [&args.report, &args.models].into_iter().flatten() {
+        output::make_folder(folder)?;
+    }
+    if let Some(json) = &args.json {
+        output::check_writable(json)?;
+    }
+    let backbone = train::open_backbone(&args.backbone)?;
+    let compute = args.compute.open()?;
+    interrupt::listen();
+    test.notes.iter().for_each(|text| note(text));
+    let images = train::load(training, &compute)?;
+    let (size, epochs, views) = (args.training.size, args.training.epochs, args.training.views);
+    let protocol = Protocol {
+        data: &args.data,
+        images: &images,
+        test: &test,
+        backbone: &backbone,
+        options: TrainOptions { size, epochs, views, ..TrainOptions::default() },
+        compute: &compute,
+        models: args.models.as_deref(),
+    };
+    let mut seeds: Vec<u64> = Vec::new();
+    args.seeds.iter().for_each(|seed| {
+        if !seeds.contains(seed) {
+            seeds.push(*seed)
+        }
+    });
+    let (comparison, interrupted) =
+        protocol.run(&args.methods.0, &seeds, &mut |method, evaluation| match &args.report {
+            Some(folder) => eval::write_report(evaluation, &folder.join(format!("{method}.html"))),
+            None => Ok(()),
+        })?;
+    if args.json.as_deref() != Some(Path::new("-")) || interrupted {
+        print_table(&comparison);
+    }
+    if interrupted {
+        return Err(Failure::interrupted("interrupted; the table has the methods that were finished"));
+    }
+    if let Some(json) = &args.json {
+        output::write_json(json, &comparison)?;
+    }
+    if let Some(folder) = &args.report {
+        let page = folder.join("report.html");
+        output::write(&page, report::comparison_page(&comparison).as_bytes())?;
+        eprintln!("report: {}", page.display());
+    }
+    Ok(if comparison.methods.iter().any(|row| row.error.is_some()) { ERROR } else { 0 })
+}
+
+/// One line a method on standard output.
+fn print_table(comparison: &Comparison) {
+    let cell = |x: Option<Spread>| x.map_or("-".into(), |x| format!("{:.4}", x.mean));
+    println!(
+        "{:<14} {:>7} {:>14} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>9}",
+        "method", "AUROC", "95 %", "sd", "AP", "F1-max", "pixel", "AUPRO", "ms/image", "model", "training"
+    );
+    for row in &comparison.methods {
+        if let Some(error) = &row.error {
+            println!("{:<14} failed: {error}", row.method);
+            continue;
+        }
+        let interval = row.image_auroc_interval.map_or("-".into(), |[low, high]| format!("{low:.3} to {high:.3}"));
+        println!(
+            "{:<14} {:>7} {interval:>14} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>9}",
+            row.method,
+            cell(row.image_auroc),
+            row.image_auroc.and_then(|x| x.sd).map_or("-".into(), |sd| format!("{sd:.4}")),
+            cell(row.image_ap),
+            cell(row.f1_max),
+            cell(row.pixel_auroc),
+            cell(row.aupro),
+            row.ms_per_image.map_or("-".into(), |x| short(x.mean)),
+            row.model_bytes.map_or("-".into(), bytes),
+            row.train_seconds.map_or("-".into(), |x| seconds(x.mean)),
+        );
+    }
+}

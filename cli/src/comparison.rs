@@ -1,0 +1,228 @@
+//! Several methods under one protocol: the same images, seeds, figures and clock for each.
+//!
+//! Every method is trained once a seed and measured by `evaluate`. Figures are means over seeds; the interval of the image
+//! AUROC is that of the mean and covers the choice of test images, the standard deviation covers the seeds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use adflow::backbones::Backbone;
+use adflow::detect::{Method, TrainOptions};
+use adflow::model::OwnedModel;
+use serde::Serialize;
+
+use crate::commands::train::{self, Watch};
+use crate::compute::Compute;
+use crate::dataset::{Listing, TestImage};
+use crate::evaluate::{self, Counts, Evaluation, Figures};
+use crate::failure::{Context, INTERRUPTED, Outcome};
+use crate::output;
+use crate::progress::note;
+use crate::training_images::TrainingImages;
+
+/// Mean and standard deviation over seeds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    pub mean: f64,
+    /// Of the sample (n − 1); none for one seed.
+    pub sd: Option<f64>,
+}
+
+impl Spread {
+    /// None if a value is undefined or there are none.
+    fn of(values: impl Iterator<Item = Option<f64>>) -> Option<Self> {
+        let values: Vec<f64> = values.collect::<Option<_>>()?;
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        (n > 0.0).then(|| Self { mean, sd: (n > 1.0).then(|| (squares / (n - 1.0)).sqrt()) })
+    }
+}
+
+/// Everything that was compared.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    pub data: PathBuf,
+    pub backbone: String,
+    pub seeds: Vec<u64>,
+    pub images: Counts,
+    pub device: String,
+    pub threads: usize,
+    pub methods: Vec<Row>,
+}
+
+/// One method.
+#[derive(Debug, Default, Serialize)]
+pub struct Row {
+    pub method: String,
+    /// Why there are no figures.
+    pub error: Option<String>,
+    pub image_auroc: Option<Spread>,
+    /// Of the mean over seeds; bootstrap over images, 95 %.
+    pub image_auroc_interval: Option<[f64; 2]>,
+    pub image_ap: Option<Spread>,
+    pub f1_max: Option<Spread>,
+    pub pixel_auroc: Option<Spread>,
+    pub pixel_ap: Option<Spread>,
+    pub aupro: Option<Spread>,
+    /// Median time of one image, batch 1.
+    pub ms_per_image: Option<Spread>,
+    pub model_bytes: Option<usize>,
+    /// Without reading the images, which is done once for all methods.
+    pub train_seconds: Option<Spread>,
+    pub classes: BTreeMap<String, ClassRow>,
+    pub runs: Vec<Run>,
+}
+
+/// One method on one folder of test images.
+#[derive(Debug, Serialize)]
+pub struct ClassRow {
+    pub images: usize,
+    pub image_auroc: Option<Spread>,
+    pub pixel_auroc: Option<Spread>,
+    pub aupro: Option<Spread>,
+}
+
+/// One training.
+#[derive(Debug, Serialize)]
+pub struct Run {
+    pub seed: u64,
+    pub model_bytes: usize,
+    pub epochs: usize,
+    #[serde(flatten)]
+    pub figures: Figures,
+    #[serde(skip)]
+    scores: Vec<f32>,
+}
+
+impl Row {
+    fn new(method: Method, runs: Vec<Run>, labels: &[bool], error: Option<String>) -> Self {
+        let mut row = Self { method: method.to_string(), ..Self::default() };
+        if let (Some(first), None) = (runs.first(), &error) {
+            let over = |f: &dyn Fn(&Figures) -> Option<f64>| Spread::of(runs.iter().map(|run| f(&run.figures)));
+            let scores: Vec<&[f32]> = runs.iter().map(|run| &run.scores[..]).collect();
+            row.image_auroc = over(&|f| f.image_auroc);
+            row.image_auroc_interval = evaluate::auroc_interval(&scores, labels);
+            row.image_ap = over(&|f| f.image_ap);
+            row.f1_max = over(&|f| f.f1_max);
+            row.pixel_auroc = over(&|f| f.pixel_auroc);
+            row.pixel_ap = over(&|f| f.pixel_ap);
+            row.aupro = over(&|f| f.aupro);
+            row.ms_per_image = over(&|f| Some(f.ms_per_image.p50));
+            row.model_bytes = runs.iter().map(|run| run.model_bytes).max();
+            row.train_seconds = over(&|f| f.train_seconds);
+            for (name, class) in &first.figures.classes {
+                let class = ClassRow {
+                    images: class.images,
+                    image_auroc: over(&|f| f.classes.get(name)?.image_auroc),
+                    pixel_auroc: over(&|f| f.classes.get(name)?.pixel_auroc),
+                    aupro: over(&|f| f.classes.get(name)?.aupro),
+                };
+                row.classes.insert(name.clone(), class);
+            }
+        }
+        Self { error, runs, ..row }
+    }
+}
+
+/// What all trainings share.
+pub struct Protocol<'a> {
+    pub data: &'a Path,
+    pub images: &'a TrainingImages,
+    pub test: &'a Listing<TestImage>,
+    pub backbone: &'a Backbone,
+    /// Method and seed are replaced.
+    pub options: TrainOptions,
+    pub compute: &'a Compute,
+    /// Folder for the models.
+    pub models: Option<&'a Path>,
+}
+
+impl Protocol<'_> {
+    /// Trains and measures each method with each seed; the second value is true when Ctrl-C ended it early. `show` is
+    /// given the evaluation of each method's first seed.
+    pub fn run(
+        &self,
+        methods: &[Method],
+        seeds: &[u64],
+        show: &mut dyn FnMut(Method, &Evaluation) -> Outcome<()>,
+    ) -> Outcome<(Comparison, bool)> {
+        let labels: Vec<bool> = self.test.items.iter().map(|image| image.defective).collect();
+        let good = labels.iter().filter(|&&l| !l).count();
+        let mut comparison = Comparison {
+            data: self.data.to_path_buf(),
+            backbone: self.backbone.name().to_string(),
+            seeds: seeds.to_vec(),
+            images: Counts { good, defective: labels.len() - good },
+            device: self.compute.describe(),
+            threads: self.compute.threads,
+            methods: Vec::new(),
+        };
+        for (at, &method) in methods.iter().enumerate() {
+            let (mut runs, mut error) = (Vec::new(), None);
+            for &seed in seeds {
+                eprintln!("{method}, seed {seed} (method {} of {})", at + 1, methods.len());
+                let path = self.models.map(|folder| folder.join(model_name(method, seed, seeds)));
+                match self.train_and_measure(method, seed, path.as_deref()) {
+                    Ok((run, evaluation)) => {
+                        if runs.is_empty() {
+                            show(method, &evaluation)?;
+                        }
+                        runs.push(run);
+                    }
+                    Err(failure) if failure.code == INTERRUPTED => return Ok((comparison, true)),
+                    Err(failure) => {
+                        note(&format!("{method}, seed {seed}: {}", failure.message));
+                        error = Some(failure.message);
+                        break;
+                    }
+                }
+            }
+            comparison.methods.push(Row::new(method, runs, &labels, error));
+        }
+        Ok((comparison, false))
+    }
+
+    fn train_and_measure(&self, method: Method, seed: u64, path: Option<&Path>) -> Outcome<(Run, Evaluation)> {
+        let options = TrainOptions { method, seed, ..self.options.clone() };
+        let started = Instant::now();
+        let mut watch = Watch::new(None, false);
+        let trained = train::fit(self.images, self.backbone, &options, self.compute, &mut watch, None)?;
+        let train_seconds = started.elapsed().as_secs_f64();
+        if let Some(path) = path {
+            output::write(path, &trained.model)?;
+        }
+        let model = OwnedModel::from_bytes(&trained.model).context("the trained model does not load")?;
+        // What was odd about the data was said once.
+        let test = Listing { items: self.test.items.clone(), notes: Vec::new() };
+        let mut evaluation = evaluate::run(&model, path, self.data, test, self.compute)?;
+        evaluation.figures.train_seconds = Some(train_seconds);
+        let run = Run {
+            seed,
+            model_bytes: trained.model.len(),
+            epochs: trained.epochs,
+            figures: evaluation.figures.clone(),
+            scores: evaluation.shots.iter().map(|shot| shot.score).collect(),
+        };
+        Ok((run, evaluation))
+    }
+}
+
+fn model_name(method: Method, seed: u64, seeds: &[u64]) -> String {
+    if seeds.len() > 1 { format!("{method}-seed{seed}.adflow") } else { format!("{method}.adflow") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreads() {
+        let of = |values: &[Option<f64>]| Spread::of(values.iter().copied());
+        assert_eq!(of(&[Some(1.0), Some(2.0), Some(3.0)]), Some(Spread { mean: 2.0, sd: Some(1.0) }));
+        assert_eq!(of(&[Some(4.0)]), Some(Spread { mean: 4.0, sd: None }));
+        assert_eq!(of(&[Some(4.0), None]), None);
+        assert_eq!(of(&[]), None);
+    }
+}
