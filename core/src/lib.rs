@@ -43,6 +43,8 @@ pub mod session;
 pub mod shape;
 #[doc(hidden)]
 pub mod simd;
+#[cfg(feature = "alloc")]
+pub mod synth;
 pub mod threads;
 pub mod threshold;
 #[cfg(feature = "alloc")]
