@@ -86,7 +86,8 @@ fn flow() -> Work {
     let nll = g.emit("nll", FlowNll {}, &[z, j]).expect("shapes fit");
     let loss = g.emit("loss", BatchMean {}, &[nll]).expect("shapes fit");
     g.output("loss", loss);
-    g.train(loss, &params, Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5 }).expect("gradients exist");
+    g.train(loss, &params, Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5, clip: 0.0 })
+        .expect("gradients exist");
     let program = place("train", &g, &params.layout(), Reuse::Share).expect("the graph can be placed");
     Work { program, params: params.pack(), input: "features", batch: 96 }
 }

@@ -203,7 +203,12 @@ impl Graph {
         let all_grads = self.tensor("grads", Type::single(Shape::vector(len)), Source::AllGrads);
         let state = self.tensor("state", Type::single(Shape::vector(2 * len)), Source::State);
         let control = self.control("control", Shape::vector(2));
-        let updated = self.emit("params", adam, &[all_grads, state, control])?;
+        let mut inputs = [None; MAX_INPUTS];
+        inputs[..3].copy_from_slice(&[Some(all_grads), Some(state), Some(control)]);
+        if adam.clip > 0.0 {
+            inputs[3] = Some(self.emit("squares", crate::op::SquareParts {}, &[all_grads])?);
+        }
+        let updated = self.emit_slots("params", adam.into(), inputs)?;
         self.tensors[updated.0 as usize].source = Source::AllParams;
         Ok(())
     }

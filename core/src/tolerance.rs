@@ -50,6 +50,7 @@ pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
         | Op::Slice(_)
         | Op::Embed(_)
         | Op::Permute(_)
+        | Op::Repeat(_)
         | Op::BatchMeanDx(_) => Exact,
         Op::Resize(a) => match a.mode {
             Interpolation::Nearest => Exact,
@@ -72,7 +73,7 @@ pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
         Op::LinearDw(_) => sum(batch),
         Op::ScaleShiftDscale(_) | Op::ChannelSum(_) => sum(positions(0)),
         Op::GlobalMean(_) => sum(shape(0).positions()),
-        Op::FlowNll(_) | Op::SquareSum(_) => sum(shape(0).len()),
+        Op::FlowNll(_) | Op::SquareSum(_) | Op::SquareParts(_) => sum(shape(0).len()),
         // Exponential and arc tangent of the engine's own.
         Op::Coupling(_) | Op::CouplingDx(_) | Op::CouplingDst(_) | Op::LogDet(_) | Op::LogDetDst(_) => Scaled(1e-6),
         Op::Adam(_) => Scaled(1e-6),

@@ -84,7 +84,7 @@ impl Flow {
     /// The forward program and one step of Adam with the method's constants.
     pub fn train_program(&self, params: &Params) -> OwnedProgram {
         let (mut g, _, loss) = self.loss_graph(params);
-        let adam = Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5 };
+        let adam = Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5, clip: 0.0 };
         g.train(loss, params, adam).expect("differentiable");
         place("train", &g, &params.layout(), Reuse::Share).expect("a valid plan")
     }

@@ -179,7 +179,7 @@ pub fn random_with(seed: u64, trains: bool) -> RandomGraph {
     if trains {
         let loss = b.emit(BatchMean {}, &[sum]);
         b.graph.output("loss", loss);
-        let adam = Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5 };
+        let adam = Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5, clip: 0.0 };
         b.graph.train(loss, &b.params, adam).expect("the op set above is differentiable");
     }
     RandomGraph { graph: b.graph, params: b.params, trains }

@@ -74,6 +74,8 @@ fn slots(op: &Op) -> &'static [usize] {
         | Op::PositionLinearDx(_)
         | Op::MagnitudeDx(_)
         | Op::RootDx(_)
+        | Op::Repeat(_)
+        | Op::SquareParts(_)
         | Op::Adam(_) => &[],
     }
 }

@@ -333,6 +333,10 @@ pub(crate) fn dispatch(
             let (s, plane) = (shape(0), (shape(0).len() / shape(0).c() as usize) as u32);
             new(Shader::Permute).words(&[out, s.c(), plane, u32::from(a.inverse)]).elements(out)
         }
+        Op::Repeat(_) => new(Shader::Repeat).words(&[out, shape(0).len() as u32]).elements(out),
+        Op::SquareParts(_) => {
+            new(Shader::SquareParts).words(&[shape(0).len() as u32, out]).groups(out, u64::from(input(0)?))
+        }
         Op::Coupling(a) => {
             let x = shape(0);
             new(Shader::Coupling)
@@ -399,7 +403,7 @@ pub(crate) fn dispatch(
             let log = |beta: f32| f64::from(beta).ln().max(-1e6) as f32;
             new(Shader::Adam)
                 .words(&[out])
-                .floats(&[a.beta1, a.beta2, log(a.beta1), log(a.beta2), a.eps, a.weight_decay])
+                .floats(&[a.beta1, a.beta2, log(a.beta1), log(a.beta2), a.eps, a.weight_decay, a.clip])
                 .elements(out)
         }
     })

@@ -166,7 +166,7 @@ pub(super) fn fit(
     let loss = g.emit("loss", BatchMean {}, &[nll])?;
     g.output("loss", loss);
     // DifferNet's optimiser; its ε is as large as many gradients and acts as a regulariser (cdnf §10).
-    g.train(loss, &params, Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5 })?;
+    g.train(loss, &params, Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5, clip: 0.0 })?;
     let train = place("train", &g, &layout, Reuse::Share)?;
 
     let mut g = Graph::new();

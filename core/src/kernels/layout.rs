@@ -89,6 +89,15 @@ pub fn permute_inverse(cpu: Cpu<'_>, n: usize, c: usize, hw: usize, idx: &[f32],
     });
 }
 
+/// `y[n] = x` for each sample n. x `[len]`, y `[n, len]`.
+pub fn repeat(cpu: Cpu<'_>, x: &[f32], y: &mut [f32]) {
+    if y.is_empty() {
+        return;
+    }
+    assert_eq!(y.len() % x.len(), 0, "length of y");
+    cpu.threads().chunks_mut(y, x.len(), &|_, _, y| y.copy_from_slice(x));
+}
+
 #[cfg(all(test, feature = "std"))]
 mod tests {
     use super::super::check::{each_cpu, numbers};

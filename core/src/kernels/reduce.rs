@@ -91,19 +91,18 @@ pub fn batch_mean(loss: &[f32]) -> f32 {
     if loss.is_empty() { 0.0 } else { (sum / loss.len() as f64) as f32 }
 }
 
-/// Parts of [`global_norm`]; a constant, so that the order of its sum is one too.
-const PARTS: usize = 64;
+/// Parts of [`square_parts`]; a constant, so that the order of the sums is one too.
+pub const PARTS: usize = 64;
 
-/// Euclidean norm of a whole slice, gradients for example.
-pub fn global_norm(cpu: Cpu<'_>, x: &[f32]) -> f32 {
-    let mut parts = [0.0f32; PARTS];
+/// `y[k] = Σ x²` over part k of x, in [`PARTS`] parts of one length (the last ones shorter or empty).
+pub fn square_parts(cpu: Cpu<'_>, x: &[f32], y: &mut [f32]) {
+    assert_eq!(y.len(), PARTS, "length of y");
     let len = x.len().div_ceil(PARTS).max(1);
-    cpu.threads().chunks_mut(&mut parts, 1, &|part, _, out| {
+    cpu.threads().chunks_mut(y, 1, &|part, _, out| {
         let first = (part * len).min(x.len());
         let x = &x[first..(first + len).min(x.len())];
         out[0] = x.chunks(4096).map(|x| f64::from(cpu.isa().run(Squares(x)))).sum::<f64>() as f32;
     });
-    libm::sqrt(parts.iter().map(|&p| f64::from(p)).sum()) as f32
 }
 
 /// Mean of the k largest of each sample, k clamped to 1..=len. x `[n, len]`, y `[n]`. Positive NaNs count as largest.
@@ -339,7 +338,14 @@ mod tests {
         for len in SIZES.into_iter().chain([0, 4097, 300_001]) {
             let x = numbers(1, len);
             let want = wide(&x).iter().map(|x| x * x).sum::<f64>().sqrt();
-            each_cpu(|cpu| vec![global_norm(cpu, &x)], |got| close("norm", got, &[want], 1e-6));
+            each_cpu(
+                |cpu| {
+                    let mut parts = vec![f32::NAN; PARTS];
+                    square_parts(cpu, &x, &mut parts);
+                    vec![libm::sqrt(parts.iter().map(|&p| f64::from(p)).sum()) as f32]
+                },
+                |got| close("norm", got, &[want], 1e-6),
+            );
         }
     }
 

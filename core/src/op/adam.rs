@@ -2,9 +2,10 @@
 //!
 //! `g ← g + λθ; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ)`. Trainable
 //! parameters come first and contiguous, so this is one op over one range. `state` holds m and then v and is updated
-//! in place; `control` holds the learning rate and the step t (from 1) of this run.
+//! in place; `control` holds the learning rate and the step t (from 1) of this run. With clipping, `g ← g·min(1, clip/‖g‖)`
+//! comes first, over all gradients together; `squares` is their [`SquareParts`].
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, SquareParts, Types};
 use crate::kernels::adam::{self, AdamParams};
 use crate::shape::{Shape, ShapeError, Type};
 
@@ -19,12 +20,14 @@ record! {
         eps: f32,
         /// λ.
         weight_decay: f32,
+        /// Largest norm of all gradients together; larger ones are scaled down to it. 0 leaves them.
+        clip: f32,
     }
 }
 
 impl Operation for Adam {
     const NAME: &'static str = "adam";
-    const INPUTS: &'static [&'static str] = &["grads", "state", "control"];
+    const INPUTS: &'static [&'static str] = &["grads", "state", "control", "?squares"];
 
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         let check = Check(Self::NAME);
@@ -36,6 +39,15 @@ impl Operation for Adam {
         check.that(grads.c() <= 1 << 30, "too many parameters")?;
         check.same("state holds two moments", Shape::vector(2 * grads.c()), check.single(inputs, 1)?)?;
         check.same("control holds learning rate and step", Shape::vector(2), check.single(inputs, 2)?)?;
+        check.that(self.clip >= 0.0, "the largest norm must not be negative")?;
+        check.that((self.clip > 0.0) == inputs[3].is_some(), "squares are given for clipping and only then")?;
+        if inputs[3].is_some() {
+            check.same(
+                "squares holds the sums of parts",
+                Shape::vector(SquareParts::PARTS),
+                check.single(inputs, 3)?,
+            )?;
+        }
         Ok(Type::single(grads))
     }
 
@@ -48,10 +60,14 @@ impl Operation for Adam {
             eps: self.eps,
             weight_decay: self.weight_decay,
         };
+        let squares: f64 = run.inputs[3].iter().map(|&s| f64::from(s)).sum();
+        let norm = libm::sqrt(squares);
+        let grad_scale =
+            if self.clip > 0.0 && norm > f64::from(self.clip) { (f64::from(self.clip) / norm) as f32 } else { 1.0 };
         // Steps are whole numbers below 2²⁴, exact in f32; a step below one would divide by zero.
         let step = (control[1] as u64).max(1);
         let (m, v) = run.state.split_at_mut(run.state.len() / 2);
-        adam::adam(run.cpu, &p, step, 1.0, run.output, run.inputs[0], m, v);
+        adam::adam(run.cpu, &p, step, grad_scale, run.output, run.inputs[0], m, v);
     }
 
     #[cfg(feature = "alloc")]

@@ -27,9 +27,11 @@ mod magnitude;
 mod max_pool;
 mod permute;
 mod position_linear;
+mod repeat;
 mod resize;
 mod root;
 mod scale_shift;
+mod square_parts;
 mod square_sum;
 mod top_mean;
 
@@ -49,9 +51,11 @@ pub use max_pool::{MaxPool, MaxPoolDx};
 pub use permute::Permute;
 pub use position_linear::{PositionLinear, PositionLinearDx};
 pub use record::{Attr, Record};
+pub use repeat::Repeat;
 pub use resize::{Interpolation, Resize, ResizeDx};
 pub use root::{Root, RootDx};
 pub use scale_shift::{ChannelSum, ScaleShift, ScaleShiftDscale, ScaleShiftDx};
+pub use square_parts::SquareParts;
 pub use square_sum::{SquareSum, SquareSumDx};
 pub use top_mean::{TopMean, TopMeanDx};
 
@@ -255,6 +259,10 @@ ops! {
     Root = 43,
     /// Its gradient.
     RootDx = 44,
+    /// One block for every sample.
+    Repeat = 65,
+    /// Sums of squares of parts, for clipping gradients.
+    SquareParts = 66,
 }
 
 impl Op {

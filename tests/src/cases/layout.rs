@@ -1,7 +1,7 @@
 //! Concatenation, ranges, permutations.
 
 use super::{Case, Fill, SIZES, batched, single};
-use adflow::op::{Concat, Embed, Permute, Slice};
+use adflow::op::{Concat, Embed, Permute, Repeat, Slice};
 use adflow::shape::Shape;
 
 pub fn cases() -> Vec<Case> {
@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
         [batched(Shape::vector(96)), batched(Shape::vector(160)), batched(Shape::vector(1))],
     ));
     for n in SIZES {
+        out.push(Case::new(Repeat {}, [single(Shape::chw(n, 3, 2))]));
         for (first, count) in [(0, n), (1, n), (5, n)] {
             let total = first + count + 2;
             out.push(Case::new(Slice { first, count }, [batched(Shape::vector(total))]));

@@ -4,7 +4,7 @@ use super::{Case, Fill, Input, SIZES, batched, single};
 use adflow::kernels::activation::Activation;
 use adflow::op::{
     Activate, ActivateDx, Adam, Add, ChannelSum, Magnitude, MagnitudeDx, Root, RootDx, ScaleShift, ScaleShiftDscale,
-    ScaleShiftDx,
+    ScaleShiftDx, SquareParts,
 };
 use adflow::shape::{Shape, Type};
 
@@ -55,14 +55,24 @@ pub fn cases() -> Vec<Case> {
     out.push(Case::new(Magnitude {}, [batched(Shape::chw(4, 3, 3)).fill(Fill::Levels(&[0.0]))]));
     out.extend(SIZES.into_iter().chain([40_000]).map(|len| adam(len, 1.0)));
     out.extend([2.0, 3.0, 1000.0, 1e7].map(|step| adam(65, step)));
+    out.extend([0.05, 1e6].map(clipped));
+    out.extend([1, 63, 64, 65, 130, 300_000].map(|len| Case::new(SquareParts {}, [single(Shape::vector(len))])));
     out
 }
 
 /// A step on a range of `len`; the rate is large, so that an error in the step is seen next to the parameter.
 fn adam(len: u32, step: f32) -> Case {
-    let op = Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5 };
+    let op = Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5, clip: 0.0 };
     let state = single(Shape::vector(2 * len)).fill(Fill::Uniform(0.01, 1.0));
     let control = Input { ty: Type::single(Shape::vector(2)), fill: Fill::Exactly(vec![0.25, step]) };
     let case = Case::new(op, [single(Shape::vector(len)), state, control]);
     Case { before: Some(single(Shape::vector(len))), ..case }
+}
+
+/// A step whose gradients are scaled down to a norm, or are smaller.
+fn clipped(clip: f32) -> Case {
+    let mut case = adam(65, 3.0);
+    case.op = Adam { beta1: 0.8, beta2: 0.8, eps: 1e-4, weight_decay: 1e-5, clip }.into();
+    case.inputs[3] = Some(single(Shape::vector(SquareParts::PARTS)).fill(Fill::Uniform(0.1, 1.0)));
+    case
 }

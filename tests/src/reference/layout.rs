@@ -37,3 +37,7 @@ pub fn permute(a: Permute, step: &Step<'_>) -> Vec<f64> {
         y
     })
 }
+
+pub fn repeat(step: &Step<'_>) -> Vec<f64> {
+    step.per_sample(|_| step.input(0).data.to_vec())
+}

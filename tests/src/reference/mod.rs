@@ -116,6 +116,8 @@ pub fn execute(op: &Op, step: &mut Step<'_>) -> Vec<f64> {
         Op::Slice(a) => layout::slice(a, step),
         Op::Embed(a) => layout::embed(a, step),
         Op::Permute(a) => layout::permute(a, step),
+        Op::Repeat(_) => layout::repeat(step),
+        Op::SquareParts(_) => reduce::square_parts(step),
         Op::Coupling(a) => coupling::forward(a, step),
         Op::CouplingDx(a) => coupling::dx(a, step),
         Op::CouplingDst(a) => coupling::dst(a, step),

@@ -90,15 +90,18 @@ pub fn root_dx(step: &Step<'_>) -> Vec<f64> {
     (0..x.len()).map(|i| if x[i] > 0.0 { gy[i] / (2.0 * y[i]) } else { 0.0 }).collect()
 }
 
-/// `g ← g + λθ; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; θ ← θ − lr·m̂/(√v̂ + ε)`.
+/// `g ← g·min(1, clip/‖g‖) + λθ; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; θ ← θ − lr·m̂/(√v̂ + ε)`.
 pub fn adam(a: Adam, step: &mut Step<'_>) -> Vec<f64> {
     let (grads, control) = (step.inputs[0].expect("grads").data, step.inputs[2].expect("control").data);
     let (rate, t) = (control[0], control[1].max(1.0));
     let [beta1, beta2, eps, decay] = [a.beta1, a.beta2, a.eps, a.weight_decay].map(f64::from);
     let len = step.before.len();
+    let norm = step.inputs[3].map_or(0.0, |squares| squares.data.iter().sum::<f64>().sqrt());
+    let clip = f64::from(a.clip);
+    let grad_scale = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
     let mut params = step.before.to_vec();
     for (i, p) in params.iter_mut().enumerate() {
-        let g = grads[i] + decay * *p;
+        let g = grad_scale * grads[i] + decay * *p;
         let m = beta1 * step.state[i] + (1.0 - beta1) * g;
         let v = beta2 * step.state[len + i] + (1.0 - beta2) * g * g;
         step.state[i] = m;

@@ -87,3 +87,10 @@ pub fn top_mean_dx(a: TopMeanDx, step: &Step<'_>) -> Vec<f64> {
         gx
     })
 }
+
+/// Parts of one length, the last ones shorter or empty.
+pub fn square_parts(step: &Step<'_>) -> Vec<f64> {
+    let (x, parts) = (step.input(0).data, step.output_type.shape.len());
+    let len = x.len().div_ceil(parts);
+    (0..parts).map(|k| x.iter().skip(k * len).take(len).map(|v| v * v).sum()).collect()
+}
