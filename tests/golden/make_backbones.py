@@ -1,10 +1,10 @@
-"""Writes backbones.txt: what torch makes of AlexNet and MobileNetV2 with weights from a formula.
+"""Writes backbones.txt: what torch makes of every backbone with weights from a formula.
 
 Run with numpy, torch and torchvision installed:  python make_backbones.py
 Each line is `network quantity arguments shape every | numbers`: the whole tensor has `shape`, the numbers are each
 `every`-th of its values. Weights and images are the formula of `values` below, which the test computes as well, so no file
-of weights is needed. torch runs in f64. AlexNet is torchvision's own; MobileNetV2 is written out here with TensorFlow's
-padding and without batch normalisation.
+of weights is needed. torch runs in f64. Networks are torchvision's own, but MobileNetV2 is written out here with
+TensorFlow's padding and without batch normalisation.
 """
 import math
 import pathlib
@@ -32,10 +32,19 @@ def tensor(name, shape, bound):
     return torch.from_numpy(v.astype(np.float64)).reshape(shape)
 
 
+def affine(name, shape, middle, bound):
+    v = (middle + bound * values(name, math.prod(shape))).astype(np.float32)
+    return torch.from_numpy(v.astype(np.float64)).reshape(shape)
+
+
 def weight(name, shape):
     """Uniform with the variance that keeps that of the maps: 2/fan-in where relu follows, 1/fan-in where not."""
+    if name.endswith("running_var"):
+        return affine(name, shape, 1.0, 0.5)
+    if name.endswith("weight") and len(shape) == 1:
+        return affine(name, shape, 1.0, 0.2)
     gain = 3.0 if "project" in name else 6.0
-    bound = 0.1 if name.endswith("bias") else math.sqrt(gain / math.prod(shape[1:]))
+    bound = 0.1 if len(shape) == 1 else math.sqrt(gain / math.prod(shape[1:]))
     return tensor(name, shape, bound)
 
 
@@ -95,6 +104,30 @@ def mobilenet_v2():
     return forward
 
 
+def fill(model):
+    """Every tensor from the formula, batch normalisation with its statistics."""
+    state = model.state_dict()
+    new = {k: v if k.endswith("num_batches_tracked") else weight(k, tuple(v.shape)) for k, v in state.items()}
+    model.load_state_dict(new)
+    return model.double().eval()
+
+
+def resnet(make, count):
+    model = make(weights=None)
+    del model.layer4, model.fc
+    assert sum(p.numel() for p in model.parameters()) == count
+    fill(model)
+
+    def forward(x):
+        x = model.maxpool(model.relu(model.bn1(model.conv1(x))))
+        maps = {}
+        for name in ["layer1", "layer2", "layer3"]:
+            x = maps[name] = getattr(model, name)(x)
+        return maps
+
+    return forward
+
+
 lines = []
 
 
@@ -108,10 +141,15 @@ def write(network, quantity, arguments, tensor, count):
     lines.append(f"{network} {quantity} {arguments} {shape} {every} | {numbers}")
 
 
-def cases(network, forward, sizes, pooled_taps, pooled):
+def transforms(network, weights):
+    for name in ["mean", "std"]:
+        write(network, name, "0 0", torch.tensor([getattr(weights.transforms(), name)]), 3)
+
+
+def cases(network, forward, sizes, pooled_taps, pooled, count=60):
     for h, w in sizes:
         for tap, map in forward(image(h, w)).items():
-            write(network, tap, f"{h} {w}", map, 60)
+            write(network, tap, f"{h} {w}", map, count)
     for h, w, scales in pooled:
         x = image(h, w).requires_grad_()
         means = []
@@ -125,9 +163,13 @@ def cases(network, forward, sizes, pooled_taps, pooled):
         write(network, "gradient", f"{h} {w} {scales}", x.grad, 300)
 
 
-mean, std = (getattr(torchvision.models.AlexNet_Weights.IMAGENET1K_V1.transforms(), n) for n in ("mean", "std"))
-write("alexnet", "mean", "0 0", torch.tensor([mean]), 3)
-write("alexnet", "std", "0 0", torch.tensor([std]), 3)
+models = torchvision.models
+transforms("alexnet", models.AlexNet_Weights.IMAGENET1K_V1)
 cases("alexnet", alexnet(), [(63, 63), (100, 131)], ["pool5"], [(128, 128, 2), (127, 139, 2)])
 cases("mobilenet_v2", mobilenet_v2(), [(75, 96), (32, 33), (1, 2)], ["features.13", "features.16"], [(64, 64, 3), (45, 37, 3)])
+transforms("resnet18", models.ResNet18_Weights.IMAGENET1K_V1)
+cases("resnet18", resnet(models.resnet18, 2_782_784), [(75, 96), (33, 32)], ["layer3"], [(64, 64, 2), (45, 37, 1)])
+transforms("wide_resnet50_2", models.Wide_ResNet50_2_Weights.IMAGENET1K_V1)
+wide = resnet(models.wide_resnet50_2, 24_862_528)
+cases("wide_resnet50_2", wide, [(75, 96), (33, 32)], ["layer3"], [(45, 37, 1)])
 (pathlib.Path(__file__).parent / "backbones.txt").write_text("\n".join(lines) + "\n")

@@ -16,9 +16,18 @@ pub fn values(name: &str, count: usize) -> impl Iterator<Item = f64> {
 
 /// Values of a tensor, of a size that keeps activations neither vanishing nor exploding.
 pub fn formula(name: &str, shape: &[usize]) -> Vec<f32> {
+    // Batch normalisation: variances and factors near 1.
+    let near_one = match (name.ends_with(".running_var"), shape.len()) {
+        (true, _) => Some(0.5),
+        (_, 1) if name.ends_with(".weight") => Some(0.2),
+        _ => None,
+    };
+    if let Some(bound) = near_one {
+        return values(name, shape.iter().product()).map(|v| (1.0 + v * bound) as f32).collect();
+    }
     let gain = if name.contains("project") { 3.0 } else { 6.0 };
     let fan_in: usize = shape[1..].iter().product();
-    let bound = if name.ends_with("bias") { 0.1 } else { (gain / fan_in as f64).sqrt() };
+    let bound = if shape.len() == 1 { 0.1 } else { (gain / fan_in as f64).sqrt() };
     values(name, shape.iter().product()).map(|v| (v * bound) as f32).collect()
 }
 
@@ -56,9 +65,53 @@ pub fn mobilenet_v2_tensors() -> Tensors {
     tensors
 }
 
-/// Tensors of `alexnet` or `mobilenet_v2`.
+/// A convolution without bias and the batch normalisation behind it.
+fn normed(tensors: &mut Tensors, conv: &str, norm: &str, shape: [usize; 4]) {
+    tensors.push((format!("{conv}.weight"), shape.to_vec()));
+    for what in ["weight", "bias", "running_mean", "running_var"] {
+        tensors.push((format!("{norm}.{what}"), vec![shape[0]]));
+    }
+}
+
+/// Names and shapes of the tensors of ResNet-18, or of WideResNet-50-2, up to the last tap.
+pub fn resnet_tensors(wide: bool) -> Tensors {
+    let mut tensors = Vec::new();
+    normed(&mut tensors, "conv1", "bn1", [64, 3, 7, 7]);
+    let mut cin = 64;
+    let layers = if wide { [(3, 256), (4, 512), (6, 1024)] } else { [(2, 64), (2, 128), (2, 256)] };
+    for (layer, (blocks, c)) in (1..).zip(layers) {
+        for i in 0..blocks {
+            let name = format!("layer{layer}.{i}");
+            let shapes = if wide {
+                vec![[c / 2, cin, 1, 1], [c / 2, c / 2, 3, 3], [c, c / 2, 1, 1]]
+            } else {
+                vec![[c, cin, 3, 3], [c, c, 3, 3]]
+            };
+            for (at, shape) in (1..).zip(shapes) {
+                normed(&mut tensors, &format!("{name}.conv{at}"), &format!("{name}.bn{at}"), shape);
+            }
+            if i == 0 && (wide || layer > 1) {
+                let shortcut = |at| format!("{name}.downsample.{at}");
+                normed(&mut tensors, &shortcut(0), &shortcut(1), [c, cin, 1, 1]);
+            }
+            cin = c;
+        }
+    }
+    tensors
+}
+
+/// Networks that are read from a file.
+pub const NAMES: [&str; 4] = ["alexnet", "mobilenet_v2", "resnet18", "wide_resnet50_2"];
+
+/// Tensors of one of [`NAMES`].
 pub fn tensors_of(name: &str) -> Tensors {
-    if name == "alexnet" { alexnet_tensors() } else { mobilenet_v2_tensors() }
+    match name {
+        "alexnet" => alexnet_tensors(),
+        "mobilenet_v2" => mobilenet_v2_tensors(),
+        "resnet18" => resnet_tensors(false),
+        "wide_resnet50_2" => resnet_tensors(true),
+        _ => panic!("no tensors for {name}"),
+    }
 }
 
 /// Those tensors, filled.
@@ -70,7 +123,7 @@ pub fn weights(tensors: &[(String, Vec<usize>)]) -> Weights {
     weights
 }
 
-/// `alexnet` or `mobilenet_v2` with made weights.
+/// One of [`NAMES`] with made weights.
 pub fn backbone(name: &str) -> Backbone {
     Backbone::from_weights(weights(&tensors_of(name))).unwrap()
 }

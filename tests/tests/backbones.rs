@@ -10,7 +10,9 @@ use adflow::place::{Reuse, place};
 use adflow::session::{Memory, Session, Sizes};
 use adflow::shape::Shape;
 use adflow::threads::Threads;
-use adflow_tests::made_weights::{Tensors, alexnet_tensors, backbone, formula, tensors_of, values, weights};
+use adflow_tests::made_weights::{
+    NAMES, Tensors, alexnet_tensors, backbone, formula, resnet_tensors, tensors_of, values, weights,
+};
 use adflow_tests::shared_backbone;
 use std::fmt::Write as _;
 
@@ -84,7 +86,7 @@ fn compare(want: &Golden, got: &(Shape, Vec<f32>), tolerance: f64) {
 #[test]
 fn taps_agree_with_torch() {
     let lines = golden();
-    for name in ["alexnet", "mobilenet_v2"] {
+    for name in NAMES {
         let backbone = backbone(name);
         let taps: Vec<&str> = backbone.taps().iter().map(|t| t.name).collect();
         let of_tap = |l: &&Golden| l.network == name && taps.contains(&l.quantity);
@@ -115,7 +117,8 @@ fn pooled_features_and_their_gradient_agree_with_torch() {
         let x = g.input("image", Shape::chw(3, h, w));
         let taps = backbone.pooled_taps();
         let pooled = backbone.pooled(&mut g, &mut params, "", x, scales, taps).unwrap();
-        assert_eq!(g.shape(pooled), Shape::vector(256 * scales));
+        let channels: u32 = taps.iter().map(|t| backbone.tap(t).unwrap().channels).sum();
+        assert_eq!(g.shape(pooled), Shape::vector(channels * scales));
         let sum = g.emit("sum", SquareSum { scale: 0.5, per_position: false, root: false }, &[pooled]).unwrap();
         let loss = g.emit("loss", BatchMean {}, &[sum]).unwrap();
         let gradient = g.backward(loss, &[x]).unwrap()[0].unwrap();
@@ -124,20 +127,26 @@ fn pooled_features_and_their_gradient_agree_with_torch() {
         compare(&pair[1], &got[1], 1e-4);
         cases += 1;
     }
-    assert_eq!(cases, 4);
+    assert_eq!(cases, 7);
 }
 
 #[test]
-fn alexnet_is_torchvisions() {
-    let backbone = backbone("alexnet");
-    assert_eq!((backbone.name(), backbone.param_count()), ("alexnet", 2_469_696));
-    let lines = golden();
-    let find = |quantity| &lines.iter().find(|l| l.quantity == quantity).unwrap().numbers;
-    let (scale, shift) = backbone.normalisation();
-    for c in 0..3 {
-        let (mean, std) = (find("mean")[c], find("std")[c]);
-        assert!((f64::from(scale[c]) - 1.0 / std).abs() < 1e-6);
-        assert!((f64::from(shift[c]) + mean / std).abs() < 1e-6);
+fn networks_are_torchvisions() {
+    // Batch normalisation has two parameters a channel, of which one is left when it is folded.
+    let resnet = [64 + 64 * 4 + 128 * 5 + 256 * 5, 64 + 256 * 4 + 512 * 5 + 1024 * 7 + 128 * 6 + 256 * 8 + 512 * 12];
+    for (name, params) in
+        [("alexnet", 2_469_696), ("resnet18", 2_782_784 - resnet[0]), ("wide_resnet50_2", 24_862_528 - resnet[1])]
+    {
+        let backbone = backbone(name);
+        assert_eq!((backbone.name(), backbone.param_count()), (name, params));
+        let lines = golden();
+        let find = |quantity| &lines.iter().find(|l| (l.network, l.quantity) == (name, quantity)).unwrap().numbers;
+        let (scale, shift) = backbone.normalisation();
+        for c in 0..3 {
+            let (mean, std) = (find("mean")[c], find("std")[c]);
+            assert!((f64::from(scale[c]) - 1.0 / std).abs() < 1e-6);
+            assert!((f64::from(shift[c]) + mean / std).abs() < 1e-6);
+        }
     }
 }
 
@@ -261,7 +270,8 @@ fn wrong_weights_are_refused_with_tensor_expected_and_found() {
     assert_eq!(
         with(&|t| t.iter_mut().for_each(|t| t.0.insert_str(0, "model."))),
         "no known network has these tensors; expected one of \"features.0.conv.weight\" (mobilenet_v2) \
-         \"features.0.weight\" (alexnet) \"builtin.bank.weight\" (builtin), found for example \"model.features.0.bias\""
+         \"features.0.weight\" (alexnet) \"layer1.0.conv3.weight\" (wide_resnet50_2) \"layer1.0.conv1.weight\" (resnet18) \
+         \"builtin.bank.weight\" (builtin), found for example \"model.features.0.bias\""
     );
     let mut w = weights(&tensors);
     let mut bias = formula("features.8.bias", &[256]);
@@ -274,6 +284,39 @@ fn wrong_weights_are_refused_with_tensor_expected_and_found() {
     vgg.insert("features.0.weight", &[64, 3, 3, 3], vec![0.0; 1728]).unwrap();
     let error = Backbone::from_weights(vgg).unwrap_err().to_string();
     assert_eq!(error, "tensor \"features.0.weight\": expected shape 64×3×11×11, found 64×3×3×3");
+}
+
+#[test]
+fn resnets_of_another_size_are_refused() {
+    let with = |wide: bool, change: &dyn Fn(&mut Tensors)| {
+        let mut t = resnet_tensors(wide);
+        change(&mut t);
+        let mut ones = Weights::new();
+        t.iter().for_each(|(name, shape)| ones.insert(name, shape, vec![1.0; shape.iter().product()]).unwrap());
+        Backbone::from_weights(ones).map(|b| b.name()).map_err(|e| e.to_string())
+    };
+    let add = |name: &str, shape: &[usize]| {
+        let tensor = (name.to_string(), shape.to_vec());
+        move |t: &mut Tensors| t.push(tensor.clone())
+    };
+    assert_eq!(with(false, &add("layer4.0.conv1.weight", &[512, 256, 3, 3])), Ok("resnet18"));
+    assert_eq!(with(true, &add("layer1.0.bn1.num_batches_tracked", &[1])), Ok("wide_resnet50_2"));
+    let refused = |r: Result<&str, String>, message: &str| assert_eq!(r.unwrap_err(), message);
+    refused(
+        with(false, &add("layer1.2.conv1.weight", &[64, 64, 3, 3])),
+        "tensor \"layer1.2.conv1.weight\" is not one of resnet18's: expected none of that name, found one",
+    );
+    refused(
+        with(true, &add("layer3.6.bn1.bias", &[512])),
+        "tensor \"layer3.6.bn1.bias\" is not one of wide_resnet50_2's: expected none of that name, found one",
+    );
+    // ResNet-50 is half as wide inside.
+    refused(
+        with(true, &|t| t[5].1 = vec![64, 64, 1, 1]),
+        "tensor \"layer1.0.conv1.weight\": expected shape 128×64, found 64×64×1×1",
+    );
+    refused(with(false, &|t| t[4].1 = vec![32]), "tensor \"bn1.running_var\": expected shape 64, found 32");
+    refused(with(false, &|t| drop(t.remove(3))), "tensor \"bn1.running_mean\" is missing; expected shape 64");
 }
 
 #[test]
@@ -533,6 +576,7 @@ fn taps_lie_where_they_say() {
     for (name, tap, side, step) in [
         ("alexnet", "conv1", 224, 20),
         ("alexnet", "conv5", 288, 8),
+        ("resnet18", "layer2", 128, 8),
         ("mobilenet_v2", "features.6", 160, 10),
         ("mobilenet_v2", "features.6", 157, 10),
         ("mobilenet_v2", "features.13", 288, 8),

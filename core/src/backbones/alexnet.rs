@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "alexnet",
     marker: "features.0.weight",
+    closed: &[],
     scale: [1.0 / 0.229, 1.0 / 0.224, 1.0 / 0.225],
     shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
     taps: &TAPS,
@@ -23,6 +24,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     centre,
     standardise_pooled: false,
     tensors,
+    fold: |_| Ok(()),
     emit,
 };
 

@@ -36,6 +36,7 @@ use core::f64::consts::{FRAC_PI_2, PI};
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "builtin",
     marker: "builtin.bank.weight",
+    closed: &[],
     scale: [1.0; 3],
     shift: [0.0; 3],
     taps: &TAPS,
@@ -44,6 +45,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     centre: |_, _, _| Ok(0.0),
     standardise_pooled: true,
     tensors,
+    fold: |_| Ok(()),
     emit,
 };
 

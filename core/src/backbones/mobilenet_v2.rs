@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "mobilenet_v2",
     marker: "features.0.conv.weight",
+    closed: &[],
     scale: [2.0; 3],
     shift: [-1.0; 3],
     taps: &TAPS,
@@ -25,6 +26,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     centre,
     standardise_pooled: false,
     tensors,
+    fold: |_| Ok(()),
     emit,
 };
 

@@ -4,11 +4,13 @@
 //! deepest tap asked for into a graph, with its weights as frozen parameters. Emitting twice with the same prefix shares
 //! the weights, so one backbone can see an image at several scales ([`Backbone::pooled`]). Each architecture is one file
 //! and one line in the list `ARCHITECTURES`; a weights file is recognised by the name of a tensor that only that one has.
-//! Sides of images are free, odd ones too. Next: `mobilenet_v2.rs`, `alexnet.rs`, `builtin.rs`; `weights.rs`.
+//! Sides of images are free, odd ones too. Next: `mobilenet_v2.rs`, `resnet.rs`, `builtin.rs`; `weights.rs`.
 
 mod alexnet;
+mod batch_norm;
 mod builtin;
 mod mobilenet_v2;
+mod resnet;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
 mod weights;
@@ -19,6 +21,7 @@ use crate::graph::{Graph, GraphError, TensorId};
 use crate::op::{Concat, Conv2d, GlobalMean, Interpolation, MAX_INPUTS, Op, Resize};
 use crate::params::{ParamError, Params};
 use crate::shape::Shape;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -40,8 +43,10 @@ pub struct TapInfo {
 struct Architecture {
     /// Name in messages and model files.
     name: &'static str,
-    /// A tensor that no other architecture has.
+    /// A tensor that no architecture after it in the list has.
     marker: &'static str,
+    /// Where tensors have names that begin so, all of them must be the network's: larger ones of its family have more.
+    closed: &'static [&'static str],
     /// Factor for samples in 0..1, per channel.
     scale: [f32; 3],
     /// Added after the factor.
@@ -56,12 +61,20 @@ struct Architecture {
     standardise_pooled: bool,
     /// Names and shapes of the tensors that the network needs.
     tensors: fn() -> Vec<(String, Shape)>,
+    /// Turns those tensors, which have been checked, into the ones that are emitted.
+    fold: fn(&mut Weights) -> Result<(), WeightsError>,
     /// Emits ops until the emitter has seen all taps.
     emit: fn(&mut Emitter<'_>, TensorId) -> Result<(), BuildError>,
 }
 
 /// The architectures that weights can be for.
-const ARCHITECTURES: &[Architecture] = &[mobilenet_v2::ARCHITECTURE, alexnet::ARCHITECTURE, builtin::ARCHITECTURE];
+const ARCHITECTURES: &[Architecture] = &[
+    mobilenet_v2::ARCHITECTURE,
+    alexnet::ARCHITECTURE,
+    resnet::WIDE_RESNET50_2,
+    resnet::RESNET18,
+    builtin::ARCHITECTURE,
+];
 
 /// Why a backbone cannot be emitted.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,17 +162,25 @@ impl Backbone {
     }
 
     /// The network that these tensors are for, recognised by their names. Every tensor that the network needs is checked
-    /// here: name, shape, finite values; others are dropped.
+    /// here: name, shape, finite values; others are dropped, unless they say that this is another network. Batch
+    /// normalisation is folded into the convolutions.
     pub fn from_weights(mut weights: Weights) -> Result<Backbone, WeightsError> {
         let Some(architecture) = ARCHITECTURES.iter().find(|a| weights.contains(a.marker)) else {
-            return Err(WeightsError::Unknown { found: weights.example().map(ToString::to_string) });
+            return Err(WeightsError::Unknown { found: weights.names().next().map(ToString::to_string) });
         };
         let needed = (architecture.tensors)();
         for (name, shape) in &needed {
             weights.get(name, *shape)?;
         }
+        let needed: BTreeSet<&str> = needed.iter().map(|n| n.0.as_str()).collect();
+        let closed = |name: &&str| architecture.closed.iter().any(|prefix| name.starts_with(prefix));
+        let counter = |name: &str| name.ends_with(".num_batches_tracked");
+        if let Some(name) = weights.names().filter(closed).find(|name| !needed.contains(name) && !counter(name)) {
+            return Err(WeightsError::Unexpected { name: name.to_string(), backbone: architecture.name });
+        }
         let digest = weights.digest();
-        weights.retain(|name| needed.iter().any(|n| n.0 == name));
+        weights.retain(|name| needed.contains(name));
+        (architecture.fold)(&mut weights)?;
         Ok(Backbone { architecture, weights, digest })
     }
 
@@ -169,7 +190,7 @@ impl Backbone {
         Backbone::from_weights(safetensors::open(path.as_ref())?)
     }
 
-    /// `builtin`, `mobilenet_v2` or `alexnet`.
+    /// `builtin`, `mobilenet_v2`, `alexnet`, `resnet18` or `wide_resnet50_2`.
     pub fn name(&self) -> &'static str {
         self.architecture.name
     }

@@ -61,6 +61,20 @@ pub enum WeightsError {
         /// Position of the value, row-major.
         at: usize,
     },
+    /// A variance is negative.
+    Negative {
+        /// Which tensor.
+        name: String,
+        /// Position of the value.
+        at: usize,
+    },
+    /// The file is for a larger network of the same family.
+    Unexpected {
+        /// A tensor that the network has not.
+        name: String,
+        /// The network.
+        backbone: &'static str,
+    },
     /// No known network has these tensors.
     Unknown {
         /// Name of one of the tensors, or nothing.
@@ -102,6 +116,12 @@ impl fmt::Display for WeightsError {
             }
             WeightsError::NotFinite { name, at } => {
                 write!(f, "tensor \"{name}\": value {at} is not a finite number")
+            }
+            WeightsError::Negative { name, at } => {
+                write!(f, "tensor \"{name}\": value {at} is negative, and a variance is not")
+            }
+            WeightsError::Unexpected { name, backbone } => {
+                write!(f, "tensor \"{name}\" is not one of {backbone}'s: expected none of that name, found one")
             }
             WeightsError::Unknown { found } => {
                 f.write_str("no known network has these tensors; expected one of")?;
@@ -199,9 +219,14 @@ impl Weights {
         self.tensors.iter().map(|(name, weight)| (name.as_str(), weight))
     }
 
-    /// Name of the first tensor, by name, for messages.
-    pub(super) fn example(&self) -> Option<&str> {
-        self.tensors.keys().chain(self.unread.keys()).next().map(String::as_str)
+    /// Names of all tensors, of whatever shape and type.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().chain(self.unread.keys()).map(String::as_str)
+    }
+
+    /// Drops a tensor.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.tensors.remove(name);
     }
 
     /// Keeps only the tensors that `keep` wants. The digest stays that of the file, where there was one.

@@ -4,8 +4,9 @@
 //! `Σ̂_p = (1 − s)·Σ_p + s·Σ̄ + ρ·(tr Σ̄/D)·I`, where Σ̄ is the mean over positions: with few images the shared part says
 //! more than the own. The map is the Mahalanobis distance `‖L_p⁻¹(x_p − μ_p)‖`, enlarged to the pixels that the backbone
 //! looked at, and blurred; the score is the mean of the largest distances of the grid. Taps, s and the share of the grid
-//! are chosen for each backbone: for `builtin` and MobileNetV2 by measurement on magnetic tiles (`benches/RESULTS.md`), for
-//! AlexNet by analogy.
+//! are chosen for each backbone: for `builtin` and MobileNetV2 by measurement on magnetic tiles (`benches/RESULTS.md`); for the
+//! others by analogy, not measured. Where taps have many channels, some are drawn once, as the paper does (§III-B), because
+//! memory grows with their square.
 
 use super::calibrate::MapPlan;
 use super::data::{self, Extractor};
@@ -17,9 +18,10 @@ use crate::executor::Device;
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
 use crate::linalg::Moments;
-use crate::op::{Concat, Interpolation, PositionLinear, Resize, SquareSum, TopMean};
+use crate::op::{Concat, Interpolation, Permute, PositionLinear, Resize, Slice, SquareSum, TopMean};
 use crate::params::Params;
 use crate::place::{Reuse, place};
+use crate::rng::Rng;
 use crate::shape::Shape;
 use alloc::format;
 use alloc::vec;
@@ -38,18 +40,29 @@ struct Recipe {
     /// Share of the grid whose mean distance is the score; 0 is the maximum.
     top: f64,
     size: u32,
+    /// Channels that are drawn from those of all taps; all where there are no more.
+    draw: u32,
 }
 
 fn recipe(backbone: &Backbone) -> Recipe {
+    let common =
+        Recipe { taps: backbone.pooled_taps(), colour_taps: &[], shared: 0.5, top: 0.05, size: 224, draw: 300 };
+    let layers = &["layer1", "layer2", "layer3"];
     match backbone.name() {
-        "builtin" => {
-            Recipe { taps: &["builtin.coarse"], colour_taps: &["builtin.colour"], shared: 0.0, top: 0.0, size: 448 }
-        }
-        "mobilenet_v2" => {
-            Recipe { taps: &["features.6", "features.13"], shared: 0.5, top: 0.05, size: 224, colour_taps: &[] }
-        }
-        "alexnet" => Recipe { taps: &["conv5"], shared: 0.5, top: 0.05, size: 224, colour_taps: &[] },
-        _ => Recipe { taps: backbone.pooled_taps(), shared: 0.5, top: 0.05, size: 224, colour_taps: &[] },
+        "builtin" => Recipe {
+            taps: &["builtin.coarse"],
+            colour_taps: &["builtin.colour"],
+            shared: 0.0,
+            top: 0.0,
+            size: 448,
+            ..common
+        },
+        "mobilenet_v2" => Recipe { taps: &["features.6", "features.13"], ..common },
+        "alexnet" => Recipe { taps: &["conv5"], ..common },
+        // The paper's numbers of channels, but for the second: 550 would be a model of 340 MB.
+        "resnet18" => Recipe { taps: layers, draw: 100, ..common },
+        "wide_resnet50_2" => Recipe { taps: layers, draw: 300, ..common },
+        _ => common,
     }
 }
 
@@ -94,8 +107,24 @@ fn grid(
             Some(other) => g.emit(&format!("grid.join{i}"), Concat {}, &[other, map])?,
         });
     }
-    let place = GridPlace { first, stride: stride as f32 };
-    joined.map(|x| (x, place)).ok_or_else(no_taps)
+    let x = draw(g, params, joined.ok_or_else(no_taps)?, recipe.draw)?;
+    Ok((x, GridPlace { first, stride: stride as f32 }))
+}
+
+/// `count` of the channels of x, the same ones for every model.
+fn draw(g: &mut Graph, params: &mut Params, x: TensorId, count: u32) -> Result<TensorId, TrainError> {
+    let channels = g.shape(x).c();
+    if count >= channels {
+        return Ok(x);
+    }
+    if params.find("padim.drawn").is_none() {
+        let mut order = vec![0; channels as usize];
+        Rng::new(0, 0, 0).permutation(&mut order);
+        params.add_index("padim.drawn", &order)?;
+    }
+    let order = g.param(params, "padim.drawn")?;
+    let shuffled = g.emit("grid.shuffled", Permute { inverse: false }, &[x, order])?;
+    Ok(g.emit("grid.drawn", Slice { first: 0, count }, &[shuffled])?)
 }
 
 /// PaDiM is fitted from the features of one view.
