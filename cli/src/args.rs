@@ -395,6 +395,8 @@ pub enum Method {
     Cdnf,
     /// The flow of Rudolph et al. 2021
     Differnet,
+    /// A flow over feature maps that knows positions
+    Posflow,
     /// A Gaussian for each position of the feature maps
     Padim,
     /// One Gaussian over pooled features
@@ -406,6 +408,7 @@ impl From<Method> for adflow::detect::Method {
         match method {
             Method::Cdnf => Self::Cdnf,
             Method::Differnet => Self::DifferNet,
+            Method::Posflow => Self::PosFlow,
             Method::Padim => Self::Padim,
             Method::Gauss => Self::Gauss,
         }

@@ -38,11 +38,13 @@ pub enum adflow_method {
     Padim = 3,
     /// One Gaussian over pooled features: trains in seconds.
     Gauss = 4,
+    /// A flow over feature maps, conditioned on the position.
+    Posflow = 5,
 }
 
 impl adflow_method {
     fn new(number: u32) -> Result<adflow_method, Failure> {
-        let all = [Self::Default, Self::Cdnf, Self::Differnet, Self::Padim, Self::Gauss];
+        let all = [Self::Default, Self::Cdnf, Self::Differnet, Self::Padim, Self::Gauss, Self::Posflow];
         let known = all.get(number as usize).copied();
         known.ok_or_else(|| fail!(Argument, "options.method is {number}, which is not one of adflow_method"))
     }
@@ -196,6 +198,7 @@ impl State {
             adflow_method::Default => defaults.method,
             adflow_method::Cdnf => Method::Cdnf,
             adflow_method::Differnet => Method::DifferNet,
+            adflow_method::Posflow => Method::PosFlow,
             adflow_method::Padim => Method::Padim,
             adflow_method::Gauss => Method::Gauss,
         };

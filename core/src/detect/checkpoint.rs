@@ -13,7 +13,7 @@ use core::mem::size_of;
 
 const MAGIC: [u8; 8] = *b"\x89ADFCKP\n";
 
-/// Where a training is: 72 bytes.
+/// Where a training is: 96 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Position {
@@ -32,13 +32,19 @@ pub(super) struct Position {
     pub loss_count: u64,
     /// Mean loss of the last finished epoch.
     pub last_loss: f64,
+    /// Best held-out likelihood so far, where that decides when to stop.
+    pub best: f64,
+    /// Epochs since then.
+    pub stale: u64,
+    /// 1 once held-out parts have said to stop.
+    pub stopped: u64,
     floats: u64,
 }
 
 impl Position {
     /// The beginning.
     pub fn start(digest: u64) -> Position {
-        Position { magic: MAGIC, digest, last_loss: f64::NAN, ..Position::zeroed() }
+        Position { magic: MAGIC, digest, last_loss: f64::NAN, best: f64::INFINITY, ..Position::zeroed() }
     }
 }
 

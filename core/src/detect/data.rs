@@ -15,7 +15,7 @@ use crate::place::OwnedProgram;
 use crate::rng::Rng;
 use crate::score::Views;
 use alloc::boxed::Box;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use bytemuck::Zeroable;
@@ -25,6 +25,7 @@ pub(super) mod stream {
     pub const HELD_OUT: u32 = 0xF000_0001;
     pub const SHUFFLE: u32 = 0xF000_0002;
     pub const ROTATION: u32 = 0xF000_0003;
+    pub const NOISE: u32 = 0xF000_0004;
 }
 
 /// How images become inputs.
@@ -98,6 +99,8 @@ pub(super) struct Extractor<'e> {
     scratch: Vec<f32>,
     base: Vec<f32>,
     thumbnail: Vec<f32>,
+    /// Outputs of the program with their lengths: together they are the features.
+    outputs: Vec<(String, usize)>,
     /// Features of one view.
     pub len: usize,
 }
@@ -112,7 +115,9 @@ impl<'e> Extractor<'e> {
         let p = program.program();
         let mut executor = device.executor(params, 0, 0)?;
         let prepared = executor.prepare(p, 1)?;
-        let len = p.find("features").map_or(0, |t| p.tensor_type(t).shape.len());
+        let outputs = p.bindings().filter(|b| b.2);
+        let outputs: Vec<(String, usize)> = outputs.map(|(name, ty, _)| (name.to_string(), ty.shape.len())).collect();
+        let len = outputs.iter().map(|o| o.1).sum();
         Ok(Extractor {
             executor,
             program: prepared,
@@ -120,6 +125,7 @@ impl<'e> Extractor<'e> {
             scratch: Vec::new(),
             base: vec![0.0; how.output_len()],
             thumbnail: vec![0.0; duplicates::LEN],
+            outputs,
             len,
         })
     }
@@ -139,7 +145,12 @@ impl<'e> Extractor<'e> {
     pub fn features(&mut self, write: &mut dyn FnMut(&[f32], &mut [f32]), out: &mut [f32]) -> Result<(), TrainError> {
         write(&self.base, self.executor.input(self.program, "image"));
         self.executor.run(self.program)?;
-        out.copy_from_slice(self.executor.output(self.program, "features"));
+        let mut rest = out;
+        for (name, len) in &self.outputs {
+            let (head, tail) = rest.split_at_mut(*len);
+            head.copy_from_slice(self.executor.output(self.program, name));
+            rest = tail;
+        }
         Ok(())
     }
 }

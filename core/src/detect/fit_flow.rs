@@ -1,8 +1,7 @@
-//! Trains a flow on features: shuffled batches, Adam, held-out scores after each epoch.
+//! Trains a flow on features: shuffled batches, Adam, held-out parts after each epoch.
 //!
-//! Batches are drawn from a counter (seed, epoch), so any step can be repeated. Without a fixed number of epochs
-//! training stops once the median score of held-out parts exceeds 1.3 times that of training parts (cdnf §10): from
-//! there on the flow memorises. It stops at the last epoch, never at one that some test liked best.
+//! Batches and noise are drawn from a counter (seed, epoch), so any step can be repeated. Without a fixed number of epochs
+//! held-out parts say when to stop ([`Stop`]). The model is that of the last epoch, never of one that some test liked best.
 
 use super::checkpoint::{self, Position};
 use super::data::{Data, Extractor, stream};
@@ -17,12 +16,11 @@ use crate::plan::{BLOCK, Region};
 use crate::rng::Rng;
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-/// Views in a batch: 24 images of 4 views in the paper.
-const BATCH: usize = 96;
 /// Most epochs where held-out parts decide.
 const MAX_EPOCHS: usize = 60;
 /// Epochs where there are neither held-out parts nor a fixed number.
@@ -32,13 +30,41 @@ const OVERFIT: f64 = 1.3;
 /// Training parts whose median is compared.
 const WATCHED: usize = 256;
 
-/// The programs that training needs.
+/// Epochs without a better likelihood after which training stops.
+const PATIENCE: u64 = 2;
+
+/// When held-out parts end a training.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stop {
+    /// Once their median score exceeds 1.3 times that of training parts (cdnf §10): from there on the flow memorises. The
+    /// program `latent` has an output `score`.
+    ScoreRatio,
+    /// Once their likelihood has not been better for two epochs. The program `latent` has an output `nll`.
+    Likelihood,
+}
+
+/// A part of the features that is an input of the programs.
+#[derive(Clone, Debug)]
+pub(super) struct FlowInput {
+    pub name: String,
+    /// First value in a row of features.
+    pub first: usize,
+    pub len: usize,
+    /// Deviation of the noise that training adds through an input `noise.` + name; without such an input where it is 0.
+    pub noise: f32,
+}
+
+/// The programs that training needs, and how it runs them.
 #[derive(Clone, Copy)]
 pub(super) struct FlowPrograms<'p> {
     /// Features to loss, and a step.
     pub train: &'p OwnedProgram,
-    /// Features to score.
+    /// Features to score or likelihood.
     pub latent: &'p OwnedProgram,
+    pub inputs: &'p [FlowInput],
+    /// Views in a batch.
+    pub batch: usize,
+    pub stop: Stop,
 }
 
 /// What came out.
@@ -104,23 +130,33 @@ impl RandomViews<'_, '_> {
     }
 }
 
-/// Median score of images, each the mean over its views.
-fn median_score(run: &mut Run<'_>, data: &Data, images: &[usize]) -> Result<f64, TrainError> {
-    let mut scores = Vec::new();
-    for chunk in images.chunks((BATCH / data.views).max(1)) {
-        let latent = run.executor.prepare(run.programs.latent.program(), chunk.len() * data.views)?;
-        let rows = run.executor.input(latent, "features").chunks_exact_mut(data.len);
-        for (row, (image, view)) in rows.zip(chunk.iter().flat_map(|&i| (0..data.views).map(move |v| (i, v)))) {
-            row.copy_from_slice(data.row(image, view));
+impl Run<'_> {
+    /// Means over the views of each image of an output of program `latent`.
+    fn evaluate(&mut self, data: &Data, images: &[usize], output: &str) -> Result<Vec<f64>, TrainError> {
+        let mut values = Vec::new();
+        for chunk in images.chunks((self.programs.batch / data.views).max(1)) {
+            let latent = self.executor.prepare(self.programs.latent.program(), chunk.len() * data.views)?;
+            for input in self.programs.inputs {
+                let rows = self.executor.input(latent, &input.name).chunks_exact_mut(input.len);
+                for (row, (image, view)) in rows.zip(chunk.iter().flat_map(|&i| (0..data.views).map(move |v| (i, v)))) {
+                    row.copy_from_slice(&data.row(image, view)[input.first..][..input.len]);
+                }
+            }
+            self.executor.run(latent)?;
+            let out = self.executor.output(latent, output);
+            values.extend(
+                out.chunks_exact(data.views).map(|v| v.iter().map(|&s| f64::from(s)).sum::<f64>() / v.len() as f64),
+            );
         }
-        run.executor.run(latent)?;
-        let out = run.executor.output(latent, "score");
-        scores.extend(
-            out.chunks_exact(data.views).map(|v| v.iter().map(|&s| f64::from(s)).sum::<f64>() / v.len() as f64),
-        );
+        Ok(values)
     }
-    scores.sort_unstable_by(f64::total_cmp);
-    Ok(scores.get(scores.len() / 2).copied().unwrap_or(f64::NAN))
+
+    /// Median score of images.
+    fn median_score(&mut self, data: &Data, images: &[usize]) -> Result<f64, TrainError> {
+        let mut scores = self.evaluate(data, images, "score")?;
+        scores.sort_unstable_by(f64::total_cmp);
+        Ok(scores.get(scores.len() / 2).copied().unwrap_or(f64::NAN))
+    }
 }
 
 pub(super) fn fit(
@@ -136,7 +172,7 @@ pub(super) fn fit(
     resume: Option<&[u8]>,
 ) -> Result<Fitted, TrainError> {
     let views = data.views;
-    let per_batch = (BATCH / views).max(1).min(data.train.len());
+    let per_batch = (programs.batch / views).max(1).min(data.train.len());
     let train = programs.train.program();
     let floats = |region| train.blocks(region) as usize * BLOCK;
     let (trainable, state) = (floats(Region::Grads), floats(Region::State));
@@ -174,25 +210,12 @@ pub(super) fn fit(
     });
     let watched: Vec<usize> = data.train.iter().copied().take(WATCHED).collect();
     let mut fit = Fit { setup, data, run, random, watched, per_batch, batches, progress, observer };
-    if watch && at.epoch > 0 && at.batch == 0 && fit.overfits()? {
-        // The checkpoint was made after the last epoch.
-        at.epoch = epochs as u64;
-    }
     // What a lost device takes with it is one epoch at most.
     let mut last = if fit.run.executor.is_volatile() { Some(fit.run.snapshot(&at)?) } else { None };
-    while (at.epoch as usize) < epochs {
+    while (at.epoch as usize) < epochs && !(watch && at.stopped != 0) {
         let mut after = at;
         match fit.epoch(&mut after, &mut last) {
-            Ok(overfits) => {
-                at = after;
-                if watch && overfits {
-                    fit.observer.note(&format!(
-                        "stopped after epoch {}: held-out parts score {OVERFIT} times higher than training parts",
-                        at.epoch
-                    ));
-                    break;
-                }
-            }
+            Ok(()) => at = after,
             Err(TrainError::Device(error)) if error.fault == DeviceFault::Lost => {
                 let Some(last) = &last else { return Err(error.into()) };
                 fit.run.executor.recover()?;
@@ -202,6 +225,13 @@ pub(super) fn fit(
             }
             Err(error) => return Err(error),
         }
+    }
+    if watch && at.stopped != 0 {
+        let why = match programs.stop {
+            Stop::ScoreRatio => format!("held-out parts score {OVERFIT} times higher than training parts"),
+            Stop::Likelihood => format!("held-out parts have not become likelier for {PATIENCE} epochs"),
+        };
+        fit.observer.note(&format!("stopped after epoch {}: {why}", at.epoch));
     }
     let Fit { mut run, progress, .. } = fit;
     let mut trained = params.pack();
@@ -230,9 +260,9 @@ struct Fit<'f, 'e> {
 }
 
 impl Fit<'_, '_> {
-    /// Runs the rest of an epoch; says whether the flow has begun to memorise. `last` is kept at the newest state where
-    /// there is one.
-    fn epoch(&mut self, at: &mut Position, last: &mut Option<Snapshot>) -> Result<bool, TrainError> {
+    /// Runs the rest of an epoch and asks held-out parts whether to stop. `last` is kept at the newest state where there is
+    /// one.
+    fn epoch(&mut self, at: &mut Position, last: &mut Option<Snapshot>) -> Result<(), TrainError> {
         let mut order = self.data.train.clone();
         Rng::new(self.setup.seed, at.epoch, stream::SHUFFLE).shuffle(&mut order);
         for chunk in order.chunks(self.per_batch).skip(at.batch as usize) {
@@ -253,7 +283,9 @@ impl Fit<'_, '_> {
         self.progress.epoch = at.epoch as usize;
         self.progress.loss = Some(at.last_loss);
         self.progress.done = at.epoch as usize * self.batches;
-        let overfits = !self.data.held_out.is_empty() && self.overfits()?;
+        if !self.data.held_out.is_empty() {
+            self.watch(at)?;
+        }
         let wanted = self.observer.wants_checkpoint();
         if wanted || last.is_some() {
             let snapshot = self.run.snapshot(at)?;
@@ -262,7 +294,7 @@ impl Fit<'_, '_> {
             }
             *last = last.is_some().then_some(snapshot);
         }
-        Ok(overfits)
+        Ok(())
     }
 
     /// One step of the optimiser on some images.
@@ -270,10 +302,25 @@ impl Fit<'_, '_> {
         let (views, len) = (self.data.views, self.data.len);
         let executor = &mut self.run.executor;
         let step = executor.prepare(self.run.programs.train.program(), images.len() * views)?;
-        for (rows, &image) in executor.input(step, "features").chunks_exact_mut(views * len).zip(images) {
-            match &mut self.random {
-                Some(random) => random.rows(image, at.epoch, views, rows)?,
-                None => rows.copy_from_slice(&self.data.features[image * views * len..][..views * len]),
+        for (number, input) in self.run.programs.inputs.iter().enumerate() {
+            let inputs = executor.input(step, &input.name).chunks_exact_mut(views * input.len);
+            for (rows, &image) in inputs.zip(images) {
+                match &mut self.random {
+                    Some(random) => random.rows(image, at.epoch, views, rows)?,
+                    None => {
+                        let from = self.data.features[image * views * len..][..views * len].chunks_exact(len);
+                        for (row, from) in rows.chunks_exact_mut(input.len).zip(from) {
+                            row.copy_from_slice(&from[input.first..][..input.len]);
+                        }
+                    }
+                }
+            }
+            if input.noise > 0.0 {
+                // Uniform numbers of that deviation do as well as normal ones, and are cheaper.
+                let half = input.noise * libm::sqrtf(3.0);
+                let mut rng = Rng::new(self.setup.seed, at.steps, stream::NOISE + number as u32);
+                let noise = executor.input(step, &format!("noise.{}", input.name));
+                noise.iter_mut().for_each(|v| *v = rng.range(-half..half));
             }
         }
         at.steps += 1;
@@ -289,12 +336,23 @@ impl Fit<'_, '_> {
         Ok(())
     }
 
-    /// Compares held-out with training parts and says whether the flow has begun to memorise.
-    fn overfits(&mut self) -> Result<bool, TrainError> {
-        let held_out = median_score(&mut self.run, self.data, &self.data.held_out)?;
-        let ratio = held_out / median_score(&mut self.run, self.data, &self.watched)?;
-        self.progress.held_out = Some(ratio);
-        // A ratio that is no number stops as well.
-        Ok(ratio > OVERFIT || ratio.is_nan())
+    /// Looks at held-out parts and notes in `at` whether to stop. A value that is no number stops as well.
+    fn watch(&mut self, at: &mut Position) -> Result<(), TrainError> {
+        let stop = match self.run.programs.stop {
+            Stop::ScoreRatio => {
+                let held_out = self.run.median_score(self.data, &self.data.held_out)?;
+                let ratio = held_out / self.run.median_score(self.data, &self.watched)?;
+                self.progress.held_out = Some(ratio);
+                ratio > OVERFIT || ratio.is_nan()
+            }
+            Stop::Likelihood => {
+                let nll = self.run.evaluate(self.data, &self.data.held_out, "nll")?;
+                let mean = nll.iter().sum::<f64>() / nll.len() as f64;
+                (at.best, at.stale) = if mean < at.best { (mean, 0) } else { (at.best, at.stale + 1) };
+                at.stale >= PATIENCE || mean.is_nan()
+            }
+        };
+        at.stopped = u64::from(stop);
+        Ok(())
     }
 }

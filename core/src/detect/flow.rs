@@ -12,7 +12,7 @@
 
 use super::calibrate::MapPlan;
 use super::data::{self, Data, Extractor};
-use super::fit_flow::{self, FlowPrograms};
+use super::fit_flow::{self, FlowInput, FlowPrograms, Stop};
 use super::options::Setup;
 use super::{Draft, Images, Method, Observer, Preset, TrainError, about};
 use crate::backbones::Backbone;
@@ -30,6 +30,9 @@ use alloc::vec::Vec;
 /// Scales of the image: full, half, quarter.
 const SCALES: u32 = 3;
 
+/// Views in a batch: 24 images of 4 views in the paper.
+const BATCH: usize = 96;
+
 /// The flow of a method.
 #[derive(Clone, Copy, Debug)]
 enum Flow {
@@ -45,7 +48,7 @@ impl Flow {
             (Method::DifferNet, Preset::Fast) => {
                 Flow::DifferNet(DifferNetFlow { width: 512, ..DifferNetFlow::paper(dims) })
             }
-            (Method::Cdnf | Method::Padim | Method::Gauss, _) => Flow::Dense(DenseFlow::paper(dims)),
+            (Method::Cdnf | Method::PosFlow | Method::Padim | Method::Gauss, _) => Flow::Dense(DenseFlow::paper(dims)),
         }
     }
 
@@ -208,7 +211,9 @@ pub(super) fn fit(
         programs.push(place("localize", &g, &layout, Reuse::Share)?);
     }
 
-    let flow_programs = FlowPrograms { train: &train, latent: &latent };
+    let inputs = [FlowInput { name: "features".to_string(), first: 0, len: data.len, noise: 0.0 }];
+    let flow_programs =
+        FlowPrograms { train: &train, latent: &latent, inputs: &inputs, batch: BATCH, stop: Stop::ScoreRatio };
     let mut about = about(setup, backbone, data.digest, images.len());
     let fitted = fit_flow::fit(
         images,

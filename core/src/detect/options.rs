@@ -16,6 +16,8 @@ pub enum Method {
     Cdnf,
     /// RealNVP/Glow flow on pooled multi-scale features.
     DifferNet,
+    /// A position-conditioned flow on whitened feature maps.
+    PosFlow,
     /// A Gaussian at each position of a feature map.
     Padim,
     /// One Gaussian over pooled multi-scale features: the floor that a flow has to beat.
@@ -24,13 +26,14 @@ pub enum Method {
 
 impl Method {
     /// All methods.
-    pub const ALL: [Method; 4] = [Method::Cdnf, Method::DifferNet, Method::Padim, Method::Gauss];
+    pub const ALL: [Method; 5] = [Method::Cdnf, Method::DifferNet, Method::PosFlow, Method::Padim, Method::Gauss];
 
     /// Name in files, on the command line and in C.
     pub const fn as_str(self) -> &'static str {
         match self {
             Method::Cdnf => "cdnf",
             Method::DifferNet => "differnet",
+            Method::PosFlow => "posflow",
             Method::Padim => "padim",
             Method::Gauss => "gauss",
         }
@@ -47,7 +50,8 @@ impl FromStr for Method {
     type Err = TrainError;
 
     fn from_str(text: &str) -> Result<Method, TrainError> {
-        let unknown = || TrainError::Options(format!("unknown method \"{text}\": cdnf, differnet, padim or gauss"));
+        let unknown =
+            || TrainError::Options(format!("unknown method \"{text}\": cdnf, differnet, posflow, padim or gauss"));
         Method::ALL.into_iter().find(|m| m.as_str() == text).ok_or_else(unknown)
     }
 }
@@ -162,12 +166,12 @@ impl TrainOptions {
         range(self.epochs.is_none_or(|e| (1..=100_000).contains(&e)), "epochs must lie in 1..=100000")?;
         range(self.views.is_none_or(|v| (1..=256).contains(&v)), "views must lie in 1..=256")?;
         range(self.size.is_none_or(|s| (32..=2048).contains(&s)), "the size must lie in 32..=2048 pixels")?;
-        let lr = self.learning_rate.unwrap_or(2e-4);
+        let lr = self.learning_rate.unwrap_or(if self.method == Method::PosFlow { 1e-3 } else { 2e-4 });
         range(lr > 0.0 && lr <= 1.0, "the learning rate must lie in 0..=1")?;
         let flow = matches!(self.method, Method::Cdnf | Method::DifferNet);
         let paper = self.preset == Preset::Paper;
         let views = self.views.unwrap_or(match (self.method, paper) {
-            (Method::Padim, _) => 1,
+            (Method::Padim | Method::PosFlow, _) => 1,
             (Method::Cdnf | Method::Gauss | Method::DifferNet, false) => 4,
             (Method::Cdnf | Method::Gauss, true) => 48,
             (Method::DifferNet, true) => 64,
@@ -180,6 +184,7 @@ impl TrainOptions {
         });
         let default_size = match self.method {
             Method::Padim => super::padim::default_size(backbone),
+            Method::PosFlow => super::posflow::default_size(backbone),
             Method::Cdnf | Method::DifferNet | Method::Gauss if paper => 448,
             Method::Cdnf | Method::DifferNet | Method::Gauss => 224,
         };
@@ -207,7 +212,7 @@ impl Setup {
     pub fn min_images(&self) -> usize {
         match self.method {
             // A covariance at each position, ridged; fewer say nothing about spread.
-            Method::Padim | Method::Gauss | Method::Cdnf | Method::DifferNet => 5,
+            Method::Padim | Method::PosFlow | Method::Gauss | Method::Cdnf | Method::DifferNet => 5,
         }
     }
 

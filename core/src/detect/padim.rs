@@ -11,6 +11,7 @@
 use super::calibrate::MapPlan;
 use super::data::{self, Extractor};
 use super::gauss::whitening;
+use super::grid;
 use super::options::Setup;
 use super::{Draft, Images, Observer, Phase, TrainError, about, report};
 use crate::backbones::Backbone;
@@ -18,7 +19,7 @@ use crate::executor::Device;
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
 use crate::linalg::Moments;
-use crate::op::{Concat, Interpolation, Permute, PositionLinear, Resize, Slice, SquareSum, TopMean};
+use crate::op::{Permute, PositionLinear, Slice, SquareSum, TopMean};
 use crate::params::Params;
 use crate::place::{Reuse, place};
 use crate::rng::Rng;
@@ -72,7 +73,7 @@ pub(super) fn default_size(backbone: &Backbone) -> u32 {
 }
 
 /// Taps of an image on the grid of the coarsest, and where that lies.
-fn grid(
+fn emit_grid(
     g: &mut Graph,
     setup: &Setup,
     backbone: &Backbone,
@@ -86,45 +87,33 @@ fn grid(
     }
     let image = g.input("image", Shape::chw(3, setup.size, setup.size));
     let maps = backbone.emit(g, params, "backbone.", image, &taps)?;
-    let infos = taps.iter().map(|tap| backbone.tap(tap)).collect::<Result<Vec<_>, _>>()?;
-    let coarsest = infos.iter().zip(&maps).max_by_key(|(info, _)| info.stride);
-    let no_taps = || TrainError::Options(format!("backbone {} has no taps for maps", backbone.name()));
-    let (stride, side) = coarsest.map(|(info, &map)| (info.stride, g.shape(map).h())).ok_or_else(no_taps)?;
-    let mut first = 0.0;
-    let mut joined: Option<TensorId> = None;
-    for (i, (map, info)) in maps.into_iter().zip(&infos).enumerate() {
-        let shape = g.shape(map);
-        // The first step of the grid lies between these steps of the tap; taps differ, so their mean is taken.
-        let between = 0.5 * shape.h() as f32 / side as f32 - 0.5;
-        first += (backbone.centre(info, setup.size)? + info.stride as f32 * between) / infos.len() as f32;
-        let map = if shape.h() == side && shape.w() == side {
-            map
-        } else {
-            g.emit(&format!("grid.tap{i}"), Resize { h: side, w: side, mode: Interpolation::Bilinear }, &[map])?
-        };
-        joined = Some(match joined {
-            None => map,
-            Some(other) => g.emit(&format!("grid.join{i}"), Concat {}, &[other, map])?,
-        });
-    }
-    let x = draw(g, params, joined.ok_or_else(no_taps)?, recipe.draw)?;
-    Ok((x, GridPlace { first, stride: stride as f32 }))
+    let maps: Vec<(&str, TensorId)> = taps.iter().copied().zip(maps).collect();
+    let grid = grid::join(g, "grid", setup, backbone, &maps)?;
+    let x = draw(g, params, "padim", grid.features, recipe.draw)?;
+    Ok((x, grid.place))
 }
 
-/// `count` of the channels of x, the same ones for every model.
-fn draw(g: &mut Graph, params: &mut Params, x: TensorId, count: u32) -> Result<TensorId, TrainError> {
+/// `count` of the channels of x, the same ones for every model, where it has more. The order is parameter `name.drawn`.
+pub(super) fn draw(
+    g: &mut Graph,
+    params: &mut Params,
+    name: &str,
+    x: TensorId,
+    count: u32,
+) -> Result<TensorId, TrainError> {
     let channels = g.shape(x).c();
     if count >= channels {
         return Ok(x);
     }
-    if params.find("padim.drawn").is_none() {
+    let drawn = format!("{name}.drawn");
+    if params.find(&drawn).is_none() {
         let mut order = vec![0; channels as usize];
         Rng::new(0, 0, 0).permutation(&mut order);
-        params.add_index("padim.drawn", &order)?;
+        params.add_index(&drawn, &order)?;
     }
-    let order = g.param(params, "padim.drawn")?;
-    let shuffled = g.emit("grid.shuffled", Permute { inverse: false }, &[x, order])?;
-    Ok(g.emit("grid.drawn", Slice { first: 0, count }, &[shuffled])?)
+    let order = g.param(params, &drawn)?;
+    let shuffled = g.emit(&format!("{name}.shuffled"), Permute { inverse: false }, &[x, order])?;
+    Ok(g.emit(&format!("{name}.drawn"), Slice { first: 0, count }, &[shuffled])?)
 }
 
 /// PaDiM is fitted from the features of one view.
@@ -138,49 +127,23 @@ pub(super) fn fit(
     let colour = data::have_colour(images)?;
     let mut params = Params::new();
     let mut g = Graph::new();
-    let (x, centres) = grid(&mut g, setup, backbone, &mut params, colour)?;
+    let (x, centres) = emit_grid(&mut g, setup, backbone, &mut params, colour)?;
     let shape = g.shape(x);
     g.output("features", x);
     let features = place("features", &g, &params.layout(), Reuse::Share)?;
     let packed = params.pack();
     let mut extractor = Extractor::new(&features, &packed, data::preprocess(setup, backbone), device)?;
     let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
-    let (d, positions) = (shape.c() as usize, shape.positions());
-    report(observer, Phase::Train, 0, positions)?;
-    let mut moments: Vec<Moments> = vec![Moments::new(d); positions];
-    for row in data.train_rows() {
-        for (p, m) in moments.iter_mut().enumerate() {
-            m.push_strided(&row[p..], positions);
-        }
-    }
     let recipe = recipe(backbone);
-    let covariances: Vec<Vec<f64>> = moments.iter().map(|m| m.covariance(1)).collect();
-    let mut shared = vec![0.0; d * d];
-    for c in &covariances {
-        shared.iter_mut().zip(c).for_each(|(s, c)| *s += c / positions as f64);
-    }
-    let ridge = RIDGE * shared.iter().step_by(d + 1).sum::<f64>() / d as f64;
-    let (mut w, mut b) = (Vec::with_capacity(positions * d * d), Vec::with_capacity(positions * d));
-    for (p, (mut covariance, m)) in covariances.into_iter().zip(&moments).enumerate() {
-        if p % 32 == 0 {
-            report(observer, Phase::Train, p, positions)?;
-        }
-        for (i, (c, s)) in covariance.iter_mut().zip(&shared).enumerate() {
-            *c = (1.0 - recipe.shared) * *c + recipe.shared * s + if i % (d + 1) == 0 { ridge } else { 0.0 };
-        }
-        let (own, shift) = whitening(d, covariance, &m.mean())?;
-        w.extend(own);
-        b.extend(shift);
-    }
-    params.add("padim.w", Shape([positions as u32, d as u32, d as u32, 1]), false, w)?;
-    params.add("padim.b", Shape([positions as u32, d as u32, 1, 1]), false, b)?;
+    let rows: Vec<&[f32]> = data.train_rows().collect();
+    whiten_positions(&mut params, "padim", shape, recipe.shared, &rows, observer)?;
     let layout = params.layout();
     let mut score = Graph::new();
-    let (x, _) = grid(&mut score, setup, backbone, &mut params, colour)?;
+    let (x, _) = emit_grid(&mut score, setup, backbone, &mut params, colour)?;
     let (w, b) = (score.param(&params, "padim.w")?, score.param(&params, "padim.b")?);
     let white = score.emit("white", PositionLinear {}, &[x, w, b])?;
     let distance = score.emit("distance", SquareSum { scale: 1.0, per_position: true, root: true }, &[white])?;
-    let k = ((recipe.top * positions as f64) as u32).max(1);
+    let k = ((recipe.top * shape.positions() as f64) as u32).max(1);
     let top = score.emit("score", TopMean { k }, &[distance])?;
     score.output("score", top);
     if setup.map {
@@ -197,4 +160,45 @@ pub(super) fn fit(
         final_loss: None,
         about,
     })
+}
+
+/// Fits a Gaussian at each position of maps of a shape and adds what whitens with them: `name.w` and `name.b`, for
+/// [`PositionLinear`]. `shared` is s.
+pub(super) fn whiten_positions(
+    params: &mut Params,
+    name: &str,
+    shape: Shape,
+    shared: f64,
+    maps: &[&[f32]],
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
+    let (d, positions) = (shape.c() as usize, shape.positions());
+    report(observer, Phase::Train, 0, positions)?;
+    let mut moments: Vec<Moments> = vec![Moments::new(d); positions];
+    for map in maps {
+        for (p, m) in moments.iter_mut().enumerate() {
+            m.push_strided(&map[p..], positions);
+        }
+    }
+    let covariances: Vec<Vec<f64>> = moments.iter().map(|m| m.covariance(1)).collect();
+    let mut mean = vec![0.0; d * d];
+    for c in &covariances {
+        mean.iter_mut().zip(c).for_each(|(m, c)| *m += c / positions as f64);
+    }
+    let ridge = RIDGE * mean.iter().step_by(d + 1).sum::<f64>() / d as f64;
+    let (mut w, mut b) = (Vec::with_capacity(positions * d * d), Vec::with_capacity(positions * d));
+    for (p, (mut covariance, m)) in covariances.into_iter().zip(&moments).enumerate() {
+        if p % 32 == 0 {
+            report(observer, Phase::Train, p, positions)?;
+        }
+        for (i, (c, mean)) in covariance.iter_mut().zip(&mean).enumerate() {
+            *c = (1.0 - shared) * *c + shared * mean + if i % (d + 1) == 0 { ridge } else { 0.0 };
+        }
+        let (own, shift) = whitening(d, covariance, &m.mean())?;
+        w.extend(own);
+        b.extend(shift);
+    }
+    params.add(&format!("{name}.w"), Shape([positions as u32, d as u32, d as u32, 1]), false, w)?;
+    params.add(&format!("{name}.b"), Shape([positions as u32, d as u32, 1, 1]), false, b)?;
+    Ok(())
 }

@@ -6,9 +6,11 @@
 
 mod dense;
 mod differnet;
+mod position;
 
 pub use dense::DenseFlow;
 pub use differnet::DifferNetFlow;
+pub use position::PositionFlow;
 
 use crate::graph::GraphError;
 use crate::params::{ParamError, Params};

@@ -1,0 +1,50 @@
+//! Several taps of a backbone on one grid: each brought to the coarsest's, their channels concatenated.
+
+use super::TrainError;
+use super::options::Setup;
+use crate::backbones::{Backbone, TapInfo};
+use crate::graph::{Graph, TensorId};
+use crate::image::GridPlace;
+use crate::op::{Concat, Interpolation, Resize};
+use alloc::format;
+use alloc::vec::Vec;
+
+/// Joined taps and where their steps lie in the image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid {
+    pub features: TensorId,
+    pub place: GridPlace,
+}
+
+/// Joins maps of a backbone that are named after their taps; new tensors are called `name` and so on.
+pub(super) fn join(
+    g: &mut Graph,
+    name: &str,
+    setup: &Setup,
+    backbone: &Backbone,
+    maps: &[(&str, TensorId)],
+) -> Result<Grid, TrainError> {
+    let infos = maps.iter().map(|(tap, _)| backbone.tap(tap)).collect::<Result<Vec<TapInfo>, _>>()?;
+    let coarsest = infos.iter().zip(maps).max_by_key(|(info, _)| info.stride);
+    let no_taps = || TrainError::Options(format!("backbone {} has no taps for maps", backbone.name()));
+    let (stride, side) = coarsest.map(|(info, map)| (info.stride, g.shape(map.1).h())).ok_or_else(no_taps)?;
+    let mut first = 0.0;
+    let mut joined: Option<TensorId> = None;
+    for (i, (&(_, map), info)) in maps.iter().zip(&infos).enumerate() {
+        let shape = g.shape(map);
+        // The first step of the grid lies between these steps of the tap; taps differ, so their mean is taken.
+        let between = 0.5 * shape.h() as f32 / side as f32 - 0.5;
+        first += (backbone.centre(info, setup.size)? + info.stride as f32 * between) / infos.len() as f32;
+        let map = if shape.h() == side && shape.w() == side {
+            map
+        } else {
+            g.emit(&format!("{name}.tap{i}"), Resize { h: side, w: side, mode: Interpolation::Bilinear }, &[map])?
+        };
+        joined = Some(match joined {
+            None => map,
+            Some(other) => g.emit(&format!("{name}.join{i}"), Concat {}, &[other, map])?,
+        });
+    }
+    let place = GridPlace { first, stride: stride as f32 };
+    joined.map(|features| Grid { features, place }).ok_or_else(no_taps)
+}
