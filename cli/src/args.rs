@@ -74,7 +74,8 @@ pub struct MethodArgs {
     /// How normality is learned
     #[arg(long, value_enum, default_value_t = Method::Padim)]
     pub method: Method,
-    /// Features: the embedded network, or a safetensors file (MobileNetV2, AlexNet, ResNet-18, WideResNet-50-2)
+    /// Features: the embedded network, or a safetensors file (MobileNetV2, AlexNet, ResNet-18,
+    /// WideResNet-50-2, EfficientNet-B5)
     #[arg(long, value_name = "builtin|FILE", default_value = "builtin")]
     pub backbone: String,
 }

@@ -4,10 +4,12 @@ Run with numpy, torch and torchvision installed:  python make_backbones.py
 Each line is `network quantity arguments shape every | numbers`: the whole tensor has `shape`, the numbers are each
 `every`-th of its values. Weights and images are the formula of `values` below, which the test computes as well, so no file
 of weights is needed. torch runs in f64. Networks are torchvision's own, but MobileNetV2 is written out here with
-TensorFlow's padding and without batch normalisation.
+TensorFlow's padding and without batch normalisation, and tf_efficientnet_b5 is torchvision's efficientnet_b5 with
+TensorFlow's padding and timm's names.
 """
 import math
 import pathlib
+import re
 
 import numpy as np
 import torch
@@ -104,10 +106,10 @@ def mobilenet_v2():
     return forward
 
 
-def fill(model):
-    """Every tensor from the formula, batch normalisation with its statistics."""
+def fill(model, rename=lambda name: name):
+    """Every tensor from the formula of its name, batch normalisation with its statistics."""
     state = model.state_dict()
-    new = {k: v if k.endswith("num_batches_tracked") else weight(k, tuple(v.shape)) for k, v in state.items()}
+    new = {k: v if k.endswith("num_batches_tracked") else weight(rename(k), tuple(v.shape)) for k, v in state.items()}
     model.load_state_dict(new)
     return model.double().eval()
 
@@ -123,6 +125,44 @@ def resnet(make, count):
         maps = {}
         for name in ["layer1", "layer2", "layer3"]:
             x = maps[name] = getattr(model, name)(x)
+        return maps
+
+    return forward
+
+
+def timm_name(name):
+    """timm's name of a tensor of torchvision's EfficientNet."""
+    if m := re.fullmatch(r"features\.0\.([01])\.(.+)", name):
+        return ["conv_stem", "bn1"][int(m[1])] + "." + m[2]
+    m = re.fullmatch(r"features\.(\d)\.(\d)\.block\.(\d)\.(.+)", name)
+    stage, block, part, rest = int(m[1]) - 1, m[2], int(m[3]), m[4]
+    if rest.startswith("fc"):
+        part = "se"
+        rest = rest.replace("fc1", "conv_reduce").replace("fc2", "conv_expand")
+    else:
+        parts = ["conv_dw bn1", None, "conv_pw bn2"] if stage == 0 else ["conv_pw bn1", "conv_dw bn2", None, "conv_pwl bn3"]
+        part, rest = parts[part].split()[int(rest[0])], rest[2:]
+    return f"blocks.{stage}.{block}.{part}.{rest}"
+
+
+def efficientnet_b5(tensorflow):
+    model = torchvision.models.efficientnet_b5(weights=None).features[:7]
+    assert sum(p.numel() for p in model.parameters()) == 17_543_204
+    renamed = torch.nn.Module()
+    renamed.features = model
+    fill(renamed, timm_name if tensorflow else lambda name: name)
+    if tensorflow:
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Conv2d) and layer.kernel_size[0] > 1:
+                layer.padding = (0, 0)
+                layer.register_forward_pre_hook(lambda l, x: same(x[0], l.kernel_size[0], l.stride[0]))
+
+    def forward(x):
+        maps = {}
+        for i, stage in enumerate(model):
+            x = stage(x)
+            if i > 0:
+                maps[f"features.{i}"] = x
         return maps
 
     return forward
@@ -172,4 +212,7 @@ cases("resnet18", resnet(models.resnet18, 2_782_784), [(75, 96), (33, 32)], ["la
 transforms("wide_resnet50_2", models.Wide_ResNet50_2_Weights.IMAGENET1K_V1)
 wide = resnet(models.wide_resnet50_2, 24_862_528)
 cases("wide_resnet50_2", wide, [(75, 96), (33, 32)], ["layer3"], [(45, 37, 1)])
+for name, sizes in [("efficientnet_b5", [(75, 96), (33, 32)]), ("tf_efficientnet_b5", [(70, 97), (32, 33)])]:
+    transforms(name, models.EfficientNet_B5_Weights.IMAGENET1K_V1)
+    cases(name, efficientnet_b5(name[0] == "t"), sizes, ["features.6"], [(64, 45, 1)], 40)
 (pathlib.Path(__file__).parent / "backbones.txt").write_text("\n".join(lines) + "\n")

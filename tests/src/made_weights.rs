@@ -100,8 +100,50 @@ pub fn resnet_tensors(wide: bool) -> Tensors {
     tensors
 }
 
+/// Names and shapes of the tensors of EfficientNet-B5 up to the last tap, with timm's names or torchvision's.
+pub fn efficientnet_b5_tensors(timm: bool) -> Tensors {
+    let mut tensors = Vec::new();
+    let (conv, norm) = if timm { ("conv_stem", "bn1") } else { ("features.0.0", "features.0.1") };
+    normed(&mut tensors, conv, norm, [48, 3, 3, 3]);
+    let mut cin = 48;
+    let stages = [(1, 3, 24, 3), (6, 3, 40, 5), (6, 5, 64, 5), (6, 3, 128, 7), (6, 5, 176, 7), (6, 5, 304, 9)];
+    for (stage, (t, k, c, blocks)) in stages.into_iter().enumerate() {
+        for i in 0..blocks {
+            let (wide, squeezed) = (cin * t, cin / 4);
+            let mut convs = vec![("conv_dw", [wide, 1, k, k]), ("conv_pw", [c, wide, 1, 1])];
+            if t > 1 {
+                convs = vec![("conv_pw", [wide, cin, 1, 1]), ("conv_dw", convs[0].1), ("conv_pwl", convs[1].1)];
+            }
+            let last = convs.len() - 1;
+            for (at, (part, shape)) in convs.into_iter().enumerate() {
+                let (conv, norm) = if timm {
+                    let name = format!("blocks.{stage}.{i}");
+                    (format!("{name}.{part}"), format!("{name}.bn{}", at + 1))
+                } else {
+                    // The gate comes before the last.
+                    let name = format!("features.{}.{i}.block.{}", stage + 1, at + usize::from(at == last));
+                    (format!("{name}.0"), format!("{name}.1"))
+                };
+                normed(&mut tensors, &conv, &norm, shape);
+            }
+            let gate = if timm {
+                ["reduce", "expand"].map(|n| format!("blocks.{stage}.{i}.se.conv_{n}"))
+            } else {
+                [1, 2].map(|n| format!("features.{}.{i}.block.{last}.fc{n}", stage + 1))
+            };
+            for (name, shape) in gate.into_iter().zip([[squeezed, wide, 1, 1], [wide, squeezed, 1, 1]]) {
+                tensors.push((format!("{name}.weight"), shape.to_vec()));
+                tensors.push((format!("{name}.bias"), vec![shape[0]]));
+            }
+            cin = c;
+        }
+    }
+    tensors
+}
+
 /// Networks that are read from a file.
-pub const NAMES: [&str; 4] = ["alexnet", "mobilenet_v2", "resnet18", "wide_resnet50_2"];
+pub const NAMES: [&str; 6] =
+    ["alexnet", "mobilenet_v2", "resnet18", "wide_resnet50_2", "efficientnet_b5", "tf_efficientnet_b5"];
 
 /// Tensors of one of [`NAMES`].
 pub fn tensors_of(name: &str) -> Tensors {
@@ -110,6 +152,8 @@ pub fn tensors_of(name: &str) -> Tensors {
         "mobilenet_v2" => mobilenet_v2_tensors(),
         "resnet18" => resnet_tensors(false),
         "wide_resnet50_2" => resnet_tensors(true),
+        "efficientnet_b5" => efficientnet_b5_tensors(false),
+        "tf_efficientnet_b5" => efficientnet_b5_tensors(true),
         _ => panic!("no tensors for {name}"),
     }
 }

@@ -10,9 +10,7 @@ use adflow::place::{Reuse, place};
 use adflow::session::{Memory, Session, Sizes};
 use adflow::shape::Shape;
 use adflow::threads::Threads;
-use adflow_tests::made_weights::{
-    NAMES, Tensors, alexnet_tensors, backbone, formula, resnet_tensors, tensors_of, values, weights,
-};
+use adflow_tests::made_weights::{NAMES, Tensors, alexnet_tensors, backbone, formula, tensors_of, values, weights};
 use adflow_tests::shared_backbone;
 use std::fmt::Write as _;
 
@@ -127,16 +125,21 @@ fn pooled_features_and_their_gradient_agree_with_torch() {
         compare(&pair[1], &got[1], 1e-4);
         cases += 1;
     }
-    assert_eq!(cases, 7);
+    assert_eq!(cases, 9);
 }
 
 #[test]
 fn networks_are_torchvisions() {
-    // Batch normalisation has two parameters a channel, of which one is left when it is folded.
-    let resnet = [64 + 64 * 4 + 128 * 5 + 256 * 5, 64 + 256 * 4 + 512 * 5 + 1024 * 7 + 128 * 6 + 256 * 8 + 512 * 12];
-    for (name, params) in
-        [("alexnet", 2_469_696), ("resnet18", 2_782_784 - resnet[0]), ("wide_resnet50_2", 24_862_528 - resnet[1])]
-    {
+    // With two parameters a channel of batch normalisation, of which one is left when it is folded.
+    for (name, params) in [
+        ("alexnet", 2_469_696),
+        ("resnet18", 2_782_784),
+        ("wide_resnet50_2", 24_862_528),
+        ("efficientnet_b5", 17_543_204),
+        ("tf_efficientnet_b5", 17_543_204),
+    ] {
+        let normed = tensors_of(name).iter().filter(|t| t.0.ends_with("running_var")).map(|t| t.1[0]).sum::<usize>();
+        let params = params - normed;
         let backbone = backbone(name);
         assert_eq!((backbone.name(), backbone.param_count()), (name, params));
         let lines = golden();
@@ -271,6 +274,7 @@ fn wrong_weights_are_refused_with_tensor_expected_and_found() {
         with(&|t| t.iter_mut().for_each(|t| t.0.insert_str(0, "model."))),
         "no known network has these tensors; expected one of \"features.0.conv.weight\" (mobilenet_v2) \
          \"features.0.weight\" (alexnet) \"layer1.0.conv3.weight\" (wide_resnet50_2) \"layer1.0.conv1.weight\" (resnet18) \
+         \"features.1.0.block.0.0.weight\" (efficientnet_b5) \"blocks.0.0.conv_dw.weight\" (tf_efficientnet_b5) \
          \"builtin.bank.weight\" (builtin), found for example \"model.features.0.bias\""
     );
     let mut w = weights(&tensors);
@@ -287,9 +291,9 @@ fn wrong_weights_are_refused_with_tensor_expected_and_found() {
 }
 
 #[test]
-fn resnets_of_another_size_are_refused() {
-    let with = |wide: bool, change: &dyn Fn(&mut Tensors)| {
-        let mut t = resnet_tensors(wide);
+fn networks_of_another_size_are_refused() {
+    let with = |name: &str, change: &dyn Fn(&mut Tensors)| {
+        let mut t = tensors_of(name);
         change(&mut t);
         let mut ones = Weights::new();
         t.iter().for_each(|(name, shape)| ones.insert(name, shape, vec![1.0; shape.iter().product()]).unwrap());
@@ -299,24 +303,37 @@ fn resnets_of_another_size_are_refused() {
         let tensor = (name.to_string(), shape.to_vec());
         move |t: &mut Tensors| t.push(tensor.clone())
     };
-    assert_eq!(with(false, &add("layer4.0.conv1.weight", &[512, 256, 3, 3])), Ok("resnet18"));
-    assert_eq!(with(true, &add("layer1.0.bn1.num_batches_tracked", &[1])), Ok("wide_resnet50_2"));
+    assert_eq!(with("resnet18", &add("layer4.0.conv1.weight", &[512, 256, 3, 3])), Ok("resnet18"));
+    assert_eq!(with("wide_resnet50_2", &add("layer1.0.bn1.num_batches_tracked", &[1])), Ok("wide_resnet50_2"));
     let refused = |r: Result<&str, String>, message: &str| assert_eq!(r.unwrap_err(), message);
     refused(
-        with(false, &add("layer1.2.conv1.weight", &[64, 64, 3, 3])),
+        with("resnet18", &add("layer1.2.conv1.weight", &[64, 64, 3, 3])),
         "tensor \"layer1.2.conv1.weight\" is not one of resnet18's: expected none of that name, found one",
     );
     refused(
-        with(true, &add("layer3.6.bn1.bias", &[512])),
+        with("wide_resnet50_2", &add("layer3.6.bn1.bias", &[512])),
         "tensor \"layer3.6.bn1.bias\" is not one of wide_resnet50_2's: expected none of that name, found one",
     );
     // ResNet-50 is half as wide inside.
     refused(
-        with(true, &|t| t[5].1 = vec![64, 64, 1, 1]),
+        with("wide_resnet50_2", &|t| t[5].1 = vec![64, 64, 1, 1]),
         "tensor \"layer1.0.conv1.weight\": expected shape 128×64, found 64×64×1×1",
     );
-    refused(with(false, &|t| t[4].1 = vec![32]), "tensor \"bn1.running_var\": expected shape 64, found 32");
-    refused(with(false, &|t| drop(t.remove(3))), "tensor \"bn1.running_mean\" is missing; expected shape 64");
+    refused(with("resnet18", &|t| t[4].1 = vec![32]), "tensor \"bn1.running_var\": expected shape 64, found 32");
+    // EfficientNet-B4 has fewer blocks and channels, B6 a wider stem.
+    refused(
+        with("efficientnet_b5", &|t| t.retain(|t| !t.0.starts_with("features.1.2."))),
+        "tensor \"features.1.2.block.0.0.weight\" is missing; expected shape 24×1×3×3",
+    );
+    refused(
+        with("tf_efficientnet_b5", &|t| t[0].1[0] = 56),
+        "tensor \"conv_stem.weight\": expected shape 48×3×3×3, found 56×3×3×3",
+    );
+    refused(
+        with("tf_efficientnet_b5", &add("blocks.5.9.conv_pw.weight", &[1824, 304, 1, 1])),
+        "tensor \"blocks.5.9.conv_pw.weight\" is not one of tf_efficientnet_b5's: expected none of that name, found one",
+    );
+    refused(with("resnet18", &|t| drop(t.remove(3))), "tensor \"bn1.running_mean\" is missing; expected shape 64");
 }
 
 #[test]

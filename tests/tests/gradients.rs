@@ -40,7 +40,7 @@ fn slots(op: &Op) -> &'static [usize] {
             }
         }
         Op::Concat(_) => &[0, 1, 2, 3, 4, 5],
-        Op::Add(_) | Op::LogDet(_) | Op::FlowNll(_) => &[0, 1],
+        Op::Add(_) | Op::ChannelScale(_) | Op::ChannelDot(_) | Op::LogDet(_) | Op::FlowNll(_) => &[0, 1],
         Op::Activate(_)
         | Op::MaxPool(_)
         | Op::GlobalMean(_)
@@ -51,12 +51,14 @@ fn slots(op: &Op) -> &'static [usize] {
         | Op::BatchMean(_)
         | Op::TopMean(_)
         | Op::Magnitude(_)
+        | Op::Smooth(_)
         | Op::Root(_) => &[0],
         Op::Conv2dDx(_)
         | Op::Conv2dDw(_)
         | Op::LinearDx(_)
         | Op::LinearDw(_)
         | Op::ActivateDx(_)
+        | Op::SmoothDx(_)
         | Op::ScaleShiftDx(_)
         | Op::ScaleShiftDscale(_)
         | Op::ChannelSum(_)

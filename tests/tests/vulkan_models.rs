@@ -73,7 +73,7 @@ fn every_program_of_every_method_agrees_op_by_op() {
 fn backbones_agree_op_by_op_forward_and_backward() {
     let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
     let threads = Threads::new(2);
-    for name in ["mobilenet_v2", "alexnet", "resnet18"] {
+    for name in ["mobilenet_v2", "alexnet", "resnet18", "efficientnet_b5"] {
         let backbone = made_weights::backbone(name);
         let (mut g, mut params) = (Graph::new(), Params::new());
         let image = g.input("image", Shape::chw(3, 64, 64));

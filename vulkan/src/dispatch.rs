@@ -5,6 +5,7 @@
 
 use crate::shader::{Shader, Variant};
 use adflow::executor::{DeviceError, DeviceFault};
+use adflow::kernels::smooth::Curve;
 use adflow::op::{Conv2dDw, Conv2dDx, Interpolation, Op, Types};
 use adflow::shape::{Shape, Type};
 
@@ -290,6 +291,15 @@ pub(crate) fn dispatch(
         Op::Activate(a) => new(Shader::Activate).words(&[out, a.act as u32]).elements(out),
         Op::ActivateDx(a) => new(Shader::ActivateDx).words(&[out, a.act as u32]).elements(out),
         Op::Add(_) => new(Shader::Add).words(&[out]).elements(out),
+        Op::Smooth(a) => new(Shader::Smooth).words(&[out, curve(a.curve)]).elements(out),
+        Op::SmoothDx(a) => new(Shader::SmoothDx).words(&[out, curve(a.curve)]).elements(out),
+        // One sample of N·C channels, which do not meet.
+        Op::ChannelScale(_) => {
+            new(Shader::ScaleShiftDx).words(&[out, word(batch * shape(0).c() as usize)?, positions(0)]).elements(out)
+        }
+        Op::ChannelDot(_) => {
+            new(Shader::ScaleShiftDscale).words(&[1, out, positions(0)]).groups(out, u64::from(input(0)?))
+        }
         Op::ScaleShift(_) => per_channel(Shader::ScaleShift, 0),
         Op::ScaleShiftDx(_) => per_channel(Shader::ScaleShiftDx, 0),
         Op::ScaleShiftDscale(_) => summed(Shader::ScaleShiftDscale, 0)?,
@@ -407,6 +417,13 @@ pub(crate) fn dispatch(
                 .elements(out)
         }
     })
+}
+
+fn curve(curve: Curve) -> u32 {
+    match curve {
+        Curve::Silu => 0,
+        Curve::Sigmoid => 1,
+    }
 }
 
 fn mode(mode: Interpolation) -> u32 {

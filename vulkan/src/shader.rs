@@ -66,6 +66,8 @@ shaders! {
     ScaleShiftDscale = "scale_shift_dscale",
     ScaleShiftDx = "scale_shift_dx",
     Slice = "slice",
+    Smooth = "smooth",
+    SmoothDx = "smooth_dx",
     SquareParts = "square_parts",
     SquareSum = "square_sum",
     SquareSumDx = "square_sum_dx",

@@ -27,8 +27,8 @@ impl NormedConv {
         [weight, norm("weight"), norm("bias"), norm("running_mean"), norm("running_var")]
     }
 
-    /// Replaces these tensors by weight and bias of one convolution called `name`.
-    pub fn fold(&self, weights: &mut Weights, name: &str, eps: f64) -> Result<(), WeightsError> {
+    /// Replaces these tensors by `<conv>.weight` and `<conv>.bias`.
+    pub fn fold(&self, weights: &mut Weights, eps: f64) -> Result<(), WeightsError> {
         let tensors = self.tensors();
         let [weight, gamma, beta, mean, variance] = tensors.each_ref().map(|(name, shape)| weights.get(name, *shape));
         let (weight, gamma, beta, mean, variance) = (weight?, gamma?, beta?, mean?, variance?);
@@ -44,8 +44,8 @@ impl NormedConv {
         let bias = shifts.map(|((b, m), f)| (f64::from(*b) - f64::from(*m) * f) as f32).collect();
         tensors.iter().for_each(|(name, _)| weights.remove(name));
         let extents = self.weight.0.map(|n| n as usize);
-        weights.insert(&format!("{name}.weight"), &extents, weight)?;
-        weights.insert(&format!("{name}.bias"), &extents[..1], bias)
+        weights.insert(&format!("{}.weight", self.conv), &extents, weight)?;
+        weights.insert(&format!("{}.bias", self.conv), &extents[..1], bias)
     }
 }
 
@@ -73,16 +73,16 @@ mod tests {
     #[test]
     fn folding_is_the_formula() {
         let (conv, mut w) = weights(0.0);
-        conv.fold(&mut w, "out", 1.0).unwrap();
-        assert_eq!(w.get("out.weight", Shape([2, 1, 1, 2])).unwrap(), [1.0, -2.0, -3.0, -4.0]);
-        assert_eq!(w.get("out.bias", Shape::vector(2)).unwrap(), [0.5 - 3.0, 0.25 - 1.0]);
+        conv.fold(&mut w, 1.0).unwrap();
+        assert_eq!(w.get("c.weight", Shape([2, 1, 1, 2])).unwrap(), [1.0, -2.0, -3.0, -4.0]);
+        assert_eq!(w.get("c.bias", Shape::vector(2)).unwrap(), [0.5 - 3.0, 0.25 - 1.0]);
         assert_eq!(w.iter().count(), 2);
     }
 
     #[test]
     fn a_negative_variance_is_refused() {
         let (conv, mut w) = weights(-0.5);
-        let error = conv.fold(&mut w, "out", 1.0).unwrap_err();
+        let error = conv.fold(&mut w, 1.0).unwrap_err();
         assert_eq!(error.to_string(), "tensor \"n.running_var\": value 1 is negative, and a variance is not");
     }
 }

@@ -9,6 +9,7 @@
 mod alexnet;
 mod batch_norm;
 mod builtin;
+mod efficientnet_b5;
 mod mobilenet_v2;
 mod resnet;
 #[cfg(feature = "safetensors")]
@@ -73,6 +74,8 @@ const ARCHITECTURES: &[Architecture] = &[
     alexnet::ARCHITECTURE,
     resnet::WIDE_RESNET50_2,
     resnet::RESNET18,
+    efficientnet_b5::TORCHVISION,
+    efficientnet_b5::TENSORFLOW,
     builtin::ARCHITECTURE,
 ];
 
@@ -190,7 +193,8 @@ impl Backbone {
         Backbone::from_weights(safetensors::open(path.as_ref())?)
     }
 
-    /// `builtin`, `mobilenet_v2`, `alexnet`, `resnet18` or `wide_resnet50_2`.
+    /// `builtin`, `mobilenet_v2`, `alexnet`, `resnet18`, `wide_resnet50_2`, `efficientnet_b5` or
+    /// `tf_efficientnet_b5`.
     pub fn name(&self) -> &'static str {
         self.architecture.name
     }

@@ -164,7 +164,7 @@ fn tensors(net: &Network) -> Vec<(String, Shape)> {
 }
 
 fn fold(net: &Network, weights: &mut Weights) -> Result<(), WeightsError> {
-    convs(net).iter().try_for_each(|c| c.tensors.fold(weights, c.name(), EPS))
+    convs(net).iter().try_for_each(|c| c.tensors.fold(weights, EPS))
 }
 
 fn centre(net: &Network, weights: &Weights, tap: &str) -> Result<f32, WeightsError> {

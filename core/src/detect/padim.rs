@@ -63,6 +63,7 @@ fn recipe(backbone: &Backbone) -> Recipe {
         // The paper's numbers of channels, but for the second: 550 would be a model of 340 MB.
         "resnet18" => Recipe { taps: layers, draw: 100, ..common },
         "wide_resnet50_2" => Recipe { taps: layers, draw: 300, ..common },
+        "efficientnet_b5" | "tf_efficientnet_b5" => Recipe { taps: &["features.3", "features.5"], draw: 200, ..common },
         _ => common,
     }
 }

@@ -22,6 +22,7 @@ pub mod position_linear;
 pub mod reduce;
 pub mod resize;
 pub mod root;
+pub mod smooth;
 
 #[cfg(all(test, feature = "std"))]
 mod check;

@@ -16,6 +16,7 @@ mod activation;
 mod adam;
 mod add;
 mod batch_mean;
+mod channel_scale;
 mod concat;
 mod conv2d;
 mod coupling;
@@ -31,6 +32,7 @@ mod repeat;
 mod resize;
 mod root;
 mod scale_shift;
+mod smooth;
 mod square_parts;
 mod square_sum;
 mod top_mean;
@@ -39,6 +41,7 @@ pub use activation::{Activate, ActivateDx};
 pub use adam::Adam;
 pub use add::Add;
 pub use batch_mean::{BatchMean, BatchMeanDx};
+pub use channel_scale::{ChannelDot, ChannelScale};
 pub use concat::{Concat, Embed, Slice};
 pub use conv2d::{Conv2d, Conv2dDw, Conv2dDx};
 pub use coupling::{Coupling, CouplingDst, CouplingDx};
@@ -55,6 +58,7 @@ pub use repeat::Repeat;
 pub use resize::{Interpolation, Resize, ResizeDx};
 pub use root::{Root, RootDx};
 pub use scale_shift::{ChannelSum, ScaleShift, ScaleShiftDscale, ScaleShiftDx};
+pub use smooth::{Smooth, SmoothDx};
 pub use square_parts::SquareParts;
 pub use square_sum::{SquareSum, SquareSumDx};
 pub use top_mean::{TopMean, TopMeanDx};
@@ -259,6 +263,14 @@ ops! {
     Root = 43,
     /// Its gradient.
     RootDx = 44,
+    /// Pointwise activation whose gradient needs the input.
+    Smooth = 45,
+    /// Its gradient.
+    SmoothDx = 46,
+    /// A factor for each channel of each sample.
+    ChannelScale = 47,
+    /// Its gradient towards the factor: a product summed over positions.
+    ChannelDot = 48,
     /// One block for every sample.
     Repeat = 65,
     /// Sums of squares of parts, for clipping gradients.

@@ -2,14 +2,18 @@
 
 use super::{Case, Fill, Input, SIZES, batched, single};
 use adflow::kernels::activation::Activation;
+use adflow::kernels::smooth::Curve;
 use adflow::op::{
-    Activate, ActivateDx, Adam, Add, ChannelSum, Magnitude, MagnitudeDx, Root, RootDx, ScaleShift, ScaleShiftDscale,
-    ScaleShiftDx, SquareParts,
+    Activate, ActivateDx, Adam, Add, ChannelDot, ChannelScale, ChannelSum, Magnitude, MagnitudeDx, Root, RootDx,
+    ScaleShift, ScaleShiftDscale, ScaleShiftDx, Smooth, SmoothDx, SquareParts,
 };
 use adflow::shape::{Shape, Type};
 
 /// Exactly on the kinks of relu6, around them, and beyond.
 const KINKS: Fill = Fill::Levels(&[-2.0, -1e-30, 0.0, 1e-30, 0.5, 5.999_999_5, 6.0, 6.000_000_5, 7.0]);
+
+/// Far out, where exponentials vanish, but not among the subnormals, which devices may flush.
+const ENDS: Fill = Fill::Levels(&[-1000.0, -80.0, -20.0, -1e-30, 0.0, 1e-30, 1.0, 20.0, 80.0, 104.0, 1000.0]);
 
 fn shapes() -> impl Iterator<Item = Shape> {
     let vectors = SIZES.into_iter().map(Shape::vector);
@@ -34,6 +38,14 @@ pub fn cases() -> Vec<Case> {
         }
         out.push(Case::new(Activate { act: Activation::Relu6 }, [x().fill(KINKS)]));
         out.push(Case::new(Add {}, [x(), x()]));
+        for curve in [Curve::Silu, Curve::Sigmoid] {
+            for fill in [wide.clone(), ENDS] {
+                out.push(Case::new(Smooth { curve }, [x().fill(fill.clone())]));
+                out.push(Case::new(SmoothDx { curve }, [x(), x().fill(fill)]));
+            }
+        }
+        out.push(Case::new(ChannelScale {}, [x(), batched(Shape::vector(shape.c()))]));
+        out.push(Case::new(ChannelDot {}, [x(), x()]));
         let per_channel = || single(Shape::vector(shape.c()));
         out.push(Case::new(ScaleShift {}, [x(), per_channel(), per_channel()]));
         out.push(Case::new(ScaleShiftDx {}, [x(), per_channel()]));

@@ -2,6 +2,7 @@
 
 use super::Step;
 use adflow::kernels::activation::Activation;
+use adflow::kernels::smooth::Curve;
 use adflow::op::Adam;
 
 /// The activation itself.
@@ -61,6 +62,38 @@ pub fn channel_sum(step: &Step<'_>) -> Vec<f64> {
         out[channel(step, i)] += x;
     }
     out
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+pub fn smooth(curve: Curve, step: &Step<'_>) -> Vec<f64> {
+    let f = |&x: &f64| match curve {
+        Curve::Silu => x * sigmoid(x),
+        Curve::Sigmoid => sigmoid(x),
+    };
+    step.input(0).data.iter().map(f).collect()
+}
+
+pub fn smooth_dx(curve: Curve, step: &Step<'_>) -> Vec<f64> {
+    let slope = |x: f64| match curve {
+        Curve::Silu => sigmoid(x) * (1.0 + x * sigmoid(-x)),
+        Curve::Sigmoid => sigmoid(x) * sigmoid(-x),
+    };
+    step.input(0).data.iter().zip(step.input(1).data).map(|(g, &x)| g * slope(x)).collect()
+}
+
+pub fn channel_scale(step: &Step<'_>) -> Vec<f64> {
+    let (x, s) = (step.input(0), step.input(1));
+    let positions = x.shape().positions();
+    x.data.iter().enumerate().map(|(i, x)| x * s.data[i / positions]).collect()
+}
+
+pub fn channel_dot(step: &Step<'_>) -> Vec<f64> {
+    let (a, b) = (step.input(0), step.input(1));
+    let products: Vec<f64> = a.data.iter().zip(b.data).map(|(a, b)| a * b).collect();
+    products.chunks(a.shape().positions()).map(|plane| plane.iter().sum()).collect()
 }
 
 const MAGNITUDE_EPS: f64 = 1e-12;

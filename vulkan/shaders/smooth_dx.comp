@@ -1,0 +1,19 @@
+// gx = gy f'(x), one element an invocation.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "math.glsl"
+#include "smooth.glsl"
+PARAMS(uint len; uint curve;)
+INPUT(0, gy)
+INPUT(1, x)
+OUTPUT
+
+void main() {
+    uint i = element();
+    if (i >= len) return;
+    float v = x(i);
+    float up = sigmoid_(v);
+    float down = sigmoid_(-v);
+    put(i, gy(i) * (curve == SILU ? up * (1.0 + v * down) : up * down));
+}
