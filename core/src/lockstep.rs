@@ -112,6 +112,7 @@ fn term_sizes(program: &Program<'_>, at: usize, batch: usize, values: &[Vec<f32>
         | Op::ScaleShift(_)
         | Op::ScaleShiftDscale(_)
         | Op::ChannelSum(_)
+        | Op::ChannelDot(_)
         | Op::GlobalMean(_)
         | Op::ResizeDx(_) => planned.op,
         _ => return None,

@@ -73,12 +73,15 @@ pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
         Op::PositionLinearDx(_) => sum(dim(1, 1)),
         Op::LinearDw(_) => sum(batch),
         Op::ScaleShiftDscale(_) | Op::ChannelSum(_) => sum(positions(0)),
+        Op::BatchStats(_) | Op::BatchNormDstats(_) | Op::BatchNormDgamma(_) => sum(positions(0)),
         Op::ChannelDot(_) => sum(shape(0).positions()),
         Op::GlobalMean(_) => sum(shape(0).positions()),
         Op::FlowNll(_) | Op::SquareSum(_) | Op::SquareParts(_) => sum(shape(0).len()),
         // Exponential and arc tangent of the engine's own.
         Op::Coupling(_) | Op::CouplingDx(_) | Op::CouplingDst(_) | Op::LogDet(_) | Op::LogDetDst(_) => Scaled(1e-6),
         Op::Smooth(_) | Op::SmoothDx(_) => Scaled(1e-6),
+        // A difference, a root, two or three products.
+        Op::BatchStatsDx(_) | Op::BatchNorm(_) | Op::BatchNormDx(_) => Scaled(1e-6),
         Op::Adam(_) => Scaled(1e-6),
     }
 }

@@ -7,11 +7,12 @@
 use adflow::cpu::{Cpu, Isa};
 use adflow::graph::{Graph, GraphError, TensorId};
 use adflow::kernels::activation::Activation;
-use adflow::op::{Add, BatchMean, MAX_INPUTS, Op, SquareSum};
+use adflow::op::{Add, BatchMean, BatchNorm, BatchStats, MAX_INPUTS, Op, SquareSum};
 use adflow::params::Params;
 use adflow::place::{OwnedProgram, Reuse, place};
 use adflow::plan::BLOCK;
 use adflow::rng::Rng;
+use adflow::shape::Shape;
 use adflow::threads::Threads;
 use adflow_tests::cases::{self, Case};
 use adflow_tests::graphs::random_with;
@@ -39,6 +40,7 @@ fn slots(op: &Op) -> &'static [usize] {
                 &[0, 1]
             }
         }
+        Op::BatchNorm(_) => &[0, 1, 2, 3],
         Op::Concat(_) => &[0, 1, 2, 3, 4, 5],
         Op::Add(_) | Op::ChannelScale(_) | Op::ChannelDot(_) | Op::LogDet(_) | Op::FlowNll(_) => &[0, 1],
         Op::Activate(_)
@@ -52,6 +54,7 @@ fn slots(op: &Op) -> &'static [usize] {
         | Op::TopMean(_)
         | Op::Magnitude(_)
         | Op::Smooth(_)
+        | Op::BatchStats(_)
         | Op::Root(_) => &[0],
         Op::Conv2dDx(_)
         | Op::Conv2dDw(_)
@@ -59,6 +62,10 @@ fn slots(op: &Op) -> &'static [usize] {
         | Op::LinearDw(_)
         | Op::ActivateDx(_)
         | Op::SmoothDx(_)
+        | Op::BatchStatsDx(_)
+        | Op::BatchNormDx(_)
+        | Op::BatchNormDstats(_)
+        | Op::BatchNormDgamma(_)
         | Op::ScaleShiftDx(_)
         | Op::ScaleShiftDscale(_)
         | Op::ChannelSum(_)
@@ -287,6 +294,60 @@ fn what_has_no_gradient_is_refused() {
         // One map per position is fitted in closed form: its parameters have no gradient.
         let expected = slots(&case.op).is_empty() || is_refused(&case) || matches!(case.op, Op::PositionLinear(_));
         assert_eq!(refused, expected, "{case}");
+    }
+}
+
+/// Batch normalisation by the statistics of its own input, through which the gradient flows as well.
+#[test]
+fn batch_norm_in_training() {
+    let (batch, shape) = (3, Shape::chw(4, 3, 5));
+    let (mut g, mut params) = (Graph::new(), Params::new());
+    let mut rng = Rng::new(7, 0, 0);
+    let mut draw = |len: usize, low: f32| -> Vec<f32> { (0..len).map(|_| rng.range(low..low + 2.0)).collect() };
+    for (name, low) in [("gamma", 0.5), ("beta", -1.0)] {
+        params.add(name, Shape::vector(4), true, draw(4, low)).expect("a new name");
+    }
+    let (values, r) = (draw(batch * shape.len(), 2.0), draw(batch * shape.len(), -1.0));
+    let (x, moved) = (g.input("x", shape), g.input("r", shape));
+    let (gamma, beta) = (g.param(&params, "gamma").unwrap(), g.param(&params, "beta").unwrap());
+    let stats = g.emit("stats", BatchStats {}, &[x]).unwrap();
+    let y = g.emit("y", BatchNorm { eps: 1e-5 }, &[x, stats, gamma, beta]).unwrap();
+    let y = g.emit("moved", Add {}, &[y, moved]).unwrap();
+    let s = g.emit("halved", SquareSum { scale: 0.5, per_position: false, root: false }, &[y]).unwrap();
+    let loss = g.emit("mean", BatchMean {}, &[s]).unwrap();
+    let grad = g.backward(loss, &[x]).unwrap()[0].unwrap();
+    for (name, id) in [("loss", loss), ("stats", stats), ("grad", grad)] {
+        g.output(name, id);
+    }
+    let program = place("g", &g, &params.layout(), Reuse::Share).unwrap();
+    let packed = params.pack();
+    let mut reference = Executor::new(program.program(), batch, &packed);
+    for (name, data) in [("x", &values), ("r", &r)] {
+        reference.set(name, &data.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
+    }
+    let threads = Threads::serial();
+    let cpu = Cpu::detect(&threads);
+    let mut owned = Owned::new(&program.program(), batch, cpu, &packed, f32::NAN).expect("sizes");
+    let mut session = owned.session(program.program(), batch, cpu).expect("enough memory");
+    session.input("x").unwrap().copy_from_slice(&values);
+    session.input("r").unwrap().copy_from_slice(&r);
+    session.run();
+    // Uniform in 2..4.
+    for pair in session.output("stats").unwrap().chunks(2) {
+        assert!((pair[0] - 3.0).abs() < 0.4 && (pair[1] - 1.0 / 3.0).abs() < 0.15, "{pair:?}");
+    }
+    let got = session.output("grad").unwrap();
+    let scale = got.iter().fold(0.0f64, |m, g| m.max(f64::from(g.abs())));
+    for (at, got) in got.iter().enumerate() {
+        let mut moved_by = |delta: f64| {
+            reference.input("x")[at] += delta;
+            reference.run();
+            reference.get("loss")[0]
+        };
+        let want = (moved_by(STEP) - moved_by(-2.0 * STEP)) / (2.0 * STEP);
+        moved_by(STEP);
+        let error = (f64::from(*got) - want).abs() / scale;
+        assert!(error < TOLERANCE, "[{at}]: got {got:e}, differences give {want:e}");
     }
 }
 

@@ -214,6 +214,11 @@ pub(crate) fn dispatch(
         let c = shape(slot).c();
         Ok(new(shader).words(&[n, c, positions(slot)]).groups(c, u64::from(input(slot)?)))
     };
+    let normed = |shader, eps: f32| new(shader).words(&[out, shape(0).c(), positions(0)]).floats(&[eps]);
+    let norm_sums = |shader, eps: f32| -> Result<Dispatch, DeviceError> {
+        let words = [n, shape(0).c(), positions(0)];
+        Ok(new(shader).words(&words).floats(&[eps]).groups(shape(0).c(), u64::from(input(0)?)))
+    };
     Ok(match *op {
         Op::Conv2d(a) => {
             let [_, _, kh, kw] = shape(1).0;
@@ -300,6 +305,15 @@ pub(crate) fn dispatch(
         Op::ChannelDot(_) => {
             new(Shader::ScaleShiftDscale).words(&[1, out, positions(0)]).groups(out, u64::from(input(0)?))
         }
+        Op::BatchStats(_) => summed(Shader::BatchStats, 0)?,
+        Op::BatchStatsDx(_) => {
+            let count = batch * shape(1).positions();
+            new(Shader::BatchStatsDx).words(&[out, shape(1).c(), positions(1)]).floats(&[count as f32]).elements(out)
+        }
+        Op::BatchNorm(a) => normed(Shader::BatchNorm, a.eps).elements(out),
+        Op::BatchNormDx(a) => normed(Shader::BatchNormDx, a.eps).elements(out),
+        Op::BatchNormDstats(a) => norm_sums(Shader::BatchNormDstats, a.eps)?,
+        Op::BatchNormDgamma(a) => norm_sums(Shader::BatchNormDgamma, a.eps)?,
         Op::ScaleShift(_) => per_channel(Shader::ScaleShift, 0),
         Op::ScaleShiftDx(_) => per_channel(Shader::ScaleShiftDx, 0),
         Op::ScaleShiftDscale(_) => summed(Shader::ScaleShiftDscale, 0)?,

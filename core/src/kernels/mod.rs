@@ -9,6 +9,7 @@
 pub mod activation;
 pub mod adam;
 pub mod add;
+pub mod batch_norm;
 pub mod channel;
 pub mod conv2d;
 mod conv2d_grad;

@@ -16,6 +16,7 @@ mod activation;
 mod adam;
 mod add;
 mod batch_mean;
+mod batch_norm;
 mod channel_scale;
 mod concat;
 mod conv2d;
@@ -41,6 +42,7 @@ pub use activation::{Activate, ActivateDx};
 pub use adam::Adam;
 pub use add::Add;
 pub use batch_mean::{BatchMean, BatchMeanDx};
+pub use batch_norm::{BatchNorm, BatchNormDgamma, BatchNormDstats, BatchNormDx, BatchStats, BatchStatsDx};
 pub use channel_scale::{ChannelDot, ChannelScale};
 pub use concat::{Concat, Embed, Slice};
 pub use conv2d::{Conv2d, Conv2dDw, Conv2dDx};
@@ -271,6 +273,18 @@ ops! {
     ChannelScale = 47,
     /// Its gradient towards the factor: a product summed over positions.
     ChannelDot = 48,
+    /// Mean and variance of each channel over batch and positions.
+    BatchStats = 49,
+    /// Its gradient.
+    BatchStatsDx = 50,
+    /// Normalisation by given mean and variance, scale and shift.
+    BatchNorm = 51,
+    /// Its gradient towards the input.
+    BatchNormDx = 52,
+    /// Its gradient towards mean and variance.
+    BatchNormDstats = 53,
+    /// Its gradient towards the scale.
+    BatchNormDgamma = 54,
     /// One block for every sample.
     Repeat = 65,
     /// Sums of squares of parts, for clipping gradients.

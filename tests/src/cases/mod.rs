@@ -4,6 +4,7 @@
 //! run over the same list. A forward op's case also yields the cases of the ops of its gradient where they share
 //! geometry, so both are always tried on the same shapes. One file per family.
 
+mod batch_norm;
 mod conv;
 mod flow;
 mod layout;

@@ -61,6 +61,7 @@ pub fn cases() -> Vec<Case> {
             out.push(Case::new(RootDx {}, [x(), x().fill(fill), y.clone()]));
         }
     }
+    out.extend(super::batch_norm::cases());
     // Sums of parameters are not batched.
     out.push(Case::new(Add {}, [single(Shape::vector(33)), single(Shape::vector(33))]));
     // All zero: the square root's guard.

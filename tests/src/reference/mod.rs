@@ -3,6 +3,7 @@
 //! [`execute`] runs one op, [`Executor`] a whole program with storage of its own for each tensor, so no placement can
 //! disturb it. Parameters come in as f32 and are widened; nothing is rounded before the end. One file per op family.
 
+mod batch_norm;
 mod conv;
 mod coupling;
 mod layout;
@@ -107,6 +108,12 @@ pub fn execute(op: &Op, step: &mut Step<'_>) -> Vec<f64> {
         Op::SmoothDx(a) => pointwise::smooth_dx(a.curve, step),
         Op::ChannelScale(_) => pointwise::channel_scale(step),
         Op::ChannelDot(_) => pointwise::channel_dot(step),
+        Op::BatchStats(_) => batch_norm::stats(step),
+        Op::BatchStatsDx(_) => batch_norm::stats_dx(step),
+        Op::BatchNorm(a) => batch_norm::norm(a.eps, step),
+        Op::BatchNormDx(a) => batch_norm::norm_dx(a.eps, step),
+        Op::BatchNormDstats(a) => batch_norm::norm_dstats(a.eps, step),
+        Op::BatchNormDgamma(a) => batch_norm::norm_dgamma(a.eps, step),
         Op::Root(_) => pointwise::root(step),
         Op::RootDx(_) => pointwise::root_dx(step),
         Op::Adam(a) => pointwise::adam(a, step),
