@@ -114,6 +114,8 @@ fn term_sizes(program: &Program<'_>, at: usize, batch: usize, values: &[Vec<f32>
         | Op::ChannelSum(_)
         | Op::ChannelDot(_)
         | Op::GlobalMean(_)
+        | Op::LogDet(_)
+        | Op::LogScaleDscale(_)
         | Op::ResizeDx(_) => planned.op,
         _ => return None,
     };

@@ -44,6 +44,7 @@ pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
         Op::Activate(_)
         | Op::ActivateDx(_)
         | Op::Add(_)
+        | Op::Scale(_)
         | Op::ScaleShiftDx(_)
         | Op::ChannelScale(_)
         | Op::MaxPool(_)
@@ -82,6 +83,13 @@ pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
         Op::Smooth(_) | Op::SmoothDx(_) => Scaled(1e-6),
         // A difference, a root, two or three products.
         Op::BatchStatsDx(_) | Op::BatchNorm(_) | Op::BatchNormDx(_) => Scaled(1e-6),
+        // Sums over channels inside exponentials, then over positions.
+        Op::Attention(_) | Op::AttentionLse(_) | Op::AttentionDx(_) => Scaled(3e-6),
+        Op::CellHinge(_) => sum(shape(0).len()),
+        Op::CellHingeDn(_) => Ulp(1),
+        Op::LogScale(_) | Op::LogScaleDscale(_) => sum(positions(0)),
+        // A difference of values of one size, divided by another.
+        Op::LayerNorm(_) | Op::LayerNormDx(_) => Scaled(3e-6),
         Op::Adam(_) => Scaled(1e-6),
     }
 }

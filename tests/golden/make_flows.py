@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Golden values of both flows: golden/flows.txt. Needs torch and FrEIA; float64 throughout.
+"""Golden values of the flows: golden/flows.txt. Needs torch and FrEIA; float64 throughout.
 
-The dense flow is written recursively, as its definition reads; DifferNet's blocks are FrEIA's GLOWCouplingBlock. Weights
+The dense flow is written recursively, as its definition reads; DifferNet's blocks are FrEIA's GLOWCouplingBlock,
+FastFlow's its AllInOneBlock. Weights
 and features are drawn from a counter that the Rust test repeats, so only results are stored: the latent, the
 log-determinant, the loss, and for each parameter a digest (norm and one random projection) of its gradient and of its
 change after three steps of Adam.
@@ -11,7 +12,7 @@ import math
 import os
 
 import torch
-from FrEIA.modules import GLOWCouplingBlock
+from FrEIA.modules import AllInOneBlock, GLOWCouplingBlock
 
 torch.set_default_dtype(torch.float64)
 MASK = (1 << 64) - 1
@@ -143,6 +144,45 @@ class DifferNet:
         return x, j
 
 
+class FastFlow:
+    """FrEIA's all-in-one block with subnets of two convolutions, kernels 3 and 1 in turn."""
+
+    def __init__(self, shape, steps, ratio, clamp):
+        self.shape, self.store, self.modules = shape, Store(), []
+        channels = shape[0]
+        for step in range(steps):
+            k = 1 if step % 2 else 3
+            block = AllInOneBlock(
+                [shape],
+                affine_clamping=clamp,
+                global_affine_init=1.0,
+                global_affine_type="SOFTPLUS",
+                permute_soft=False,
+                subnet_constructor=lambda i, o, k=k: torch.nn.Sequential(
+                    torch.nn.Conv2d(i, int(i * ratio), k, padding=k // 2), torch.nn.ReLU(),
+                    torch.nn.Conv2d(int(i * ratio), o, k, padding=k // 2)),
+            )
+            for layer in (1, 2):
+                module, name = block.subnet[2 * layer - 2], f"map.step{step}.{layer}"
+                fan_in = math.prod(module.weight.shape[1:])
+                module.weight = self.store.get(f"{name}.w", tuple(module.weight.shape), fan_in)
+                module.bias = self.store.get(f"{name}.b", tuple(module.bias.shape), fan_in)
+            # Numbers in -8..8.
+            block.global_scale = self.store.get(f"map.step{step}.scale", (1, channels, 1, 1), 1 / 64)
+            block.global_offset = self.store.get(f"map.step{step}.shift", (1, channels, 1, 1), 1)
+            # Channel c of the output is channel order[c] of the input.
+            order = torch.eye(channels)[permutation(900 + step, channels)].reshape(channels, channels, 1, 1)
+            block.w_perm = torch.nn.Parameter(order, requires_grad=False)
+            self.modules.append(block)
+
+    def forward(self, x):
+        x, j = x.reshape(-1, *self.shape), 0
+        for block in self.modules:
+            (x,), jb = block([x])
+            j = j + jb
+        return x.flatten(1), j
+
+
 def text(values):
     return " ".join(f"{v:.9e}" for v in values.flatten().tolist())
 
@@ -179,7 +219,8 @@ def lines(name, flow, dims):
 
 def main():
     out = os.path.join(os.path.dirname(os.path.abspath(__file__)), "flows.txt")
-    flows = [("dense", Dense(24, 2, 16, 2.0), 24), ("differnet", DifferNet(16, 2, 24, 3.0), 16)]
+    flows = [("dense", Dense(24, 2, 16, 2.0), 24), ("differnet", DifferNet(16, 2, 24, 3.0), 16),
+             ("fastflow", FastFlow((5, 4, 3), 2, 1.5, 2.0), 60)]
     with open(out, "w") as f:
         for name, flow, dims in flows:
             f.writelines(line + "\n" for line in lines(name, flow, dims))

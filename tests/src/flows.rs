@@ -1,6 +1,6 @@
-//! Both flows behind one face, and the dense flow once more as the recursion that defines it.
+//! All flows behind one face, and the dense flow once more as the recursion that defines it.
 
-use adflow::flows::{DenseFlow, DifferNetFlow, FlowError};
+use adflow::flows::{DenseFlow, DifferNetFlow, FastFlow, FlowError, Ssnf};
 use adflow::graph::{Graph, TensorId};
 use adflow::op::{Adam, BatchMean, FlowNll};
 use adflow::params::Params;
@@ -14,15 +14,26 @@ pub enum Flow {
     Dense(DenseFlow),
     /// DifferNet's.
     DifferNet(DifferNetFlow),
+    /// FastFlow on a map of so many rows and columns; its names begin with `map`.
+    Fast(FastFlow, u32, u32),
+    /// SSNF's, likewise.
+    Ssnf(Ssnf, u32, u32),
 }
 
 impl Flow {
-    /// D.
-    pub fn dims(&self) -> u32 {
+    /// Shape of the features.
+    pub fn shape(&self) -> Shape {
         match self {
-            Flow::Dense(f) => f.dims,
-            Flow::DifferNet(f) => f.dims,
+            Flow::Dense(f) => Shape::vector(f.dims),
+            Flow::DifferNet(f) => Shape::vector(f.dims),
+            Flow::Fast(f, h, w) => Shape::chw(f.channels, *h, *w),
+            Flow::Ssnf(f, h, w) => Shape::chw(f.channels, *h, *w),
         }
+    }
+
+    /// D, the elements of the features.
+    pub fn dims(&self) -> u32 {
+        self.shape().len() as u32
     }
 
     /// Fresh parameters.
@@ -31,6 +42,8 @@ impl Flow {
         let done = match self {
             Flow::Dense(f) => f.init(&mut params, seed),
             Flow::DifferNet(f) => f.init(&mut params, seed),
+            Flow::Fast(f, ..) => f.init(&mut params, "map", seed),
+            Flow::Ssnf(f, ..) => f.init(&mut params, "map", seed),
         };
         done.unwrap_or_else(|e| panic!("{self:?}: {e}"));
         params
@@ -40,13 +53,15 @@ impl Flow {
         match self {
             Flow::Dense(f) => f.forward(g, params, x),
             Flow::DifferNet(f) => f.forward(g, params, x),
+            Flow::Fast(f, ..) => f.forward(g, params, "map", x),
+            Flow::Ssnf(f, ..) => f.forward(g, params, "map", x),
         }
     }
 
     /// Input `x`; outputs `z`, `log_det`, `loss`.
     fn loss_graph(&self, params: &Params) -> (Graph, TensorId, TensorId) {
         let mut g = Graph::new();
-        let x = g.input("x", Shape::vector(self.dims()));
+        let x = g.input("x", self.shape());
         let (z, j) = self.forward(&mut g, params, x).unwrap_or_else(|e| panic!("{self:?}: {e}"));
         let nll = g.emit("nll", FlowNll {}, &[z, j]).expect("shapes fit");
         let loss = g.emit("loss", BatchMean {}, &[nll]).expect("shapes fit");
@@ -61,13 +76,30 @@ impl Flow {
         place("forward", &self.loss_graph(params).0, &params.layout(), Reuse::Share).expect("a valid plan")
     }
 
+    /// Program with input `x` and outputs `z` and `cells`, what each position adds to the log-determinant; for flows on maps.
+    pub fn map_program(&self, params: &Params) -> OwnedProgram {
+        let mut g = Graph::new();
+        let x = g.input("x", self.shape());
+        let (z, cells) = match self {
+            Flow::Fast(f, ..) => f.forward_map(&mut g, params, "map", x),
+            Flow::Ssnf(f, ..) => f.forward_map(&mut g, params, "map", x),
+            Flow::Dense(_) | Flow::DifferNet(_) => panic!("{self:?} has no positions"),
+        }
+        .unwrap_or_else(|e| panic!("{self:?}: {e}"));
+        g.output("z", z);
+        g.output("cells", cells);
+        place("map", &g, &params.layout(), Reuse::Share).expect("a valid plan")
+    }
+
     /// Program with input `z` and output `x`.
     pub fn inverse_program(&self, params: &Params) -> OwnedProgram {
         let mut g = Graph::new();
-        let z = g.input("z", Shape::vector(self.dims()));
+        let z = g.input("z", self.shape());
         let x = match self {
             Flow::Dense(f) => f.inverse(&mut g, params, z),
             Flow::DifferNet(f) => f.inverse(&mut g, params, z),
+            Flow::Fast(f, ..) => f.inverse(&mut g, params, "map", z),
+            Flow::Ssnf(f, ..) => f.inverse(&mut g, params, "map", z),
         };
         g.output("x", x.unwrap_or_else(|e| panic!("{self:?}: {e}")));
         place("inverse", &g, &params.layout(), Reuse::Share).expect("a valid plan")

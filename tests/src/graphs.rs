@@ -2,6 +2,7 @@
 
 use adflow::graph::{Graph, TensorId};
 use adflow::kernels::activation::Activation;
+use adflow::kernels::coupling::SoftClamp;
 use adflow::op::{
     Activate, Adam, Add, BatchMean, Concat, Conv2d, Coupling, Embed, GlobalMean, Interpolation, Linear, LogDet,
     Magnitude, MaxPool, Op, Permute, Resize, ScaleShift, Slice, SquareSum, TopMean,
@@ -80,7 +81,7 @@ impl Builder {
             }
             3 => {
                 let (scale, shift) = (self.param(Shape::vector(c)), self.param(Shape::vector(c)));
-                self.emit(ScaleShift {}, &[x, scale, shift]);
+                self.emit(ScaleShift { inverse: false }, &[x, scale, shift]);
             }
             4 => {
                 let first = self.below(c);
@@ -124,8 +125,11 @@ impl Builder {
                 let active = 1 + self.below(c - offset);
                 let weight = self.param(Shape([2 * active, c, 1, 1]));
                 let st = self.emit(Conv2d::new(), &[x, weight]);
-                self.emit(Coupling { groups: 1, offset, active, clamp: 2.0, inverse: false }, &[x, st]);
-                self.emit(LogDet { groups: 1, clamp: 2.0 }, &[st]);
+                self.emit(
+                    Coupling { groups: 1, offset, active, clamp: 2.0, inverse: false, form: SoftClamp::Atan },
+                    &[x, st],
+                );
+                self.emit(LogDet { groups: 1, clamp: 2.0, form: SoftClamp::Atan, per_position: false }, &[st]);
             }
             13 => {
                 self.emit(GlobalMean {}, &[x]);
@@ -164,7 +168,7 @@ pub fn random_with(seed: u64, trains: bool) -> RandomGraph {
     // One op with parameters on the way to any loss.
     let (x, shape) = b.any();
     let (scale, shift) = (b.param(Shape::vector(shape.c())), b.param(Shape::vector(shape.c())));
-    let first = b.emit(ScaleShift {}, &[x, scale, shift]);
+    let first = b.emit(ScaleShift { inverse: false }, &[x, scale, shift]);
     b.tensors = vec![first];
     for _ in 0..6 + b.below(24) {
         b.grow();

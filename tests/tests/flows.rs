@@ -1,8 +1,8 @@
-//! The laws every flow obeys, on both flows: the level-wise dense flow is the recursion it comes from, the inverse undoes
+//! The laws every flow obeys, on all flows: the level-wise dense flow is the recursion it comes from, the inverse undoes
 //! the forward direction, log_det is the Jacobian's, gradients are those of the loss, and training finds a density.
 
 use adflow::cpu::{Cpu, Isa};
-use adflow::flows::{DenseFlow, DifferNetFlow};
+use adflow::flows::{DenseFlow, DifferNetFlow, FastFlow, Kernels, Ssnf};
 use adflow::params::Params;
 use adflow::place::OwnedProgram;
 use adflow::plan::BLOCK;
@@ -17,7 +17,17 @@ const DENSE_24: Flow = Flow::Dense(DenseFlow { dims: 24, blocks: 2, width: 16, c
 const DIFFERNET_16: Flow = Flow::DifferNet(DifferNetFlow { dims: 16, blocks: 3, width: 24, clamp: 3.0 });
 /// Levels with nodes of two sizes, and channels without a node.
 const ODD_13: Flow = Flow::Dense(DenseFlow { dims: 13, blocks: 2, width: 16, clamp: 2.0, zero_last: false });
-const ALL: [Flow; 3] = [DENSE_24, ODD_13, DIFFERNET_16];
+/// On a map of 3×3, an odd number of channels.
+const FAST_5: Flow = fast(Kernels::ThreeOne);
+/// With attention, on a map of 4×4.
+const SSNF_6: Flow = Flow::Ssnf(SSNF, 4, 4);
+const SSNF: Ssnf =
+    Ssnf { channels: 6, steps: 2, width: 4, convolutions: 1, attentions: 1, clamp: 2.0, zero_last: false };
+const ALL: [Flow; 5] = [DENSE_24, ODD_13, DIFFERNET_16, FAST_5, SSNF_6];
+
+const fn fast(kernels: Kernels) -> Flow {
+    Flow::Fast(FastFlow { channels: 5, steps: 3, kernels, ratio: 1.5, clamp: 2.0 }, 3, 3)
+}
 
 fn normal(seed: u64, len: usize) -> Vec<f32> {
     let mut rng = Rng::new(seed, 0, 0);
@@ -96,7 +106,7 @@ fn the_inverse_undoes_the_forward_direction() {
     let threads = Threads::new(2);
     let cpu = Cpu::detect(&threads);
     let large = Flow::Dense(DenseFlow { zero_last: false, ..DenseFlow::paper(768) });
-    for flow in [DENSE_24, ODD_13, DIFFERNET_16, large] {
+    for flow in [DENSE_24, ODD_13, DIFFERNET_16, FAST_5, fast(Kernels::Three), SSNF_6, large] {
         let mut params = flow.init(4);
         if flow.dims() == 768 {
             // Ten times smaller last layers, as in a flow that has begun to train.
@@ -166,6 +176,56 @@ fn log_det_is_the_jacobians() {
         assert!((f64::from(j[0]) - want).abs() < 1e-5, "{flow:?}: log_det {}, Jacobian {want}", j[0]);
         assert!(want.abs() > 1e-2, "{flow:?}: nothing to compare");
     }
+}
+
+/// What the positions add to the log-determinant is the log-determinant, and z does not depend on how it is counted.
+#[test]
+fn positions_sum_to_the_log_det() {
+    let threads = Threads::serial();
+    let cpu = Cpu::detect(&threads);
+    for flow in [FAST_5, SSNF_6] {
+        let params = flow.init(20);
+        let (x, packed) = (normal(21, 2 * flow.dims() as usize), params.pack());
+        let [z, j] = run(cpu, &flow.forward_program(&params), &packed, ("x", &x), ["z", "log_det"]);
+        let [same, cells] = run(cpu, &flow.map_program(&params), &packed, ("x", &x), ["z", "cells"]);
+        assert_eq!(bits_differ(&z, &same), None, "{flow:?}");
+        let sums: Vec<f64> = cells.chunks(flow.shape().positions()).map(|c| wide(c).iter().sum()).collect();
+        if let Some(text) = difference(&j, &sums, Tolerance::Scaled(2e-6)) {
+            panic!("{flow:?}: {text}");
+        }
+    }
+}
+
+/// Without blocks of its own the flow of SSNF is FastFlow with 3×3 kernels.
+#[test]
+fn ssnf_without_blocks_is_fastflow() {
+    let threads = Threads::serial();
+    let cpu = Cpu::detect(&threads);
+    let bare = Flow::Ssnf(Ssnf { width: 6, convolutions: 0, attentions: 0, ..SSNF }, 4, 4);
+    let fast = FastFlow { channels: 6, steps: 2, kernels: Kernels::Three, ratio: 2.0, clamp: 2.0 };
+    let fast = Flow::Fast(fast, 4, 4);
+    let (params, mut same) = (bare.init(22), fast.init(23));
+    for p in params.iter() {
+        let name = p.name.replace(".first.", ".1.").replace(".last.", ".2.");
+        same.get_mut(&name).unwrap_or_else(|| panic!("{name}")).data.clone_from(&p.data);
+    }
+    let x = normal(24, 2 * bare.dims() as usize);
+    let outputs = ["z", "log_det", "loss"];
+    let one = run(cpu, &bare.forward_program(&params), &params.pack(), ("x", &x), outputs);
+    let other = run(cpu, &fast.forward_program(&same), &same.pack(), ("x", &x), outputs);
+    assert_eq!(bits_differ(&one.concat(), &other.concat()), None);
+}
+
+/// A fresh SSNF flow only permutes: its last layers are zero and every scale is one.
+#[test]
+fn a_fresh_ssnf_flow_keeps_the_norm() {
+    let threads = Threads::serial();
+    let cpu = Cpu::detect(&threads);
+    let flow = Flow::Ssnf(Ssnf { zero_last: true, ..SSNF }, 4, 4);
+    let (params, x) = (flow.init(25), normal(26, flow.dims() as usize));
+    let [z, j] = run(cpu, &flow.forward_program(&params), &params.pack(), ("x", &x), ["z", "log_det"]);
+    let norm = |x: &[f32]| wide(x).iter().map(|x| x * x).sum::<f64>();
+    assert!((norm(&z) / norm(&x) - 1.0).abs() < 1e-5 && j[0].abs() < 1e-4, "{} {} {j:?}", norm(&z), norm(&x));
 }
 
 /// One block in permuted coordinates changes a channel only by channels before it.

@@ -1,10 +1,10 @@
-//! Both flows against PyTorch and FrEIA: `golden/flows.txt`, made by `golden/make_flows.py`.
+//! The flows against PyTorch and FrEIA: `golden/flows.txt`, made by `golden/make_flows.py`.
 //!
-//! The dense flow there is a plain recursion, DifferNet's blocks are FrEIA's. Latent, log-determinant, loss, gradients
+//! The dense flow there is a plain recursion, the blocks of DifferNet and FastFlow are FrEIA's. Latent, log-determinant, loss, gradients
 //! and three steps of Adam are compared; parameters are drawn on both sides from the same counter.
 
 use adflow::cpu::{Cpu, Isa};
-use adflow::flows::{DenseFlow, DifferNetFlow};
+use adflow::flows::{DenseFlow, DifferNetFlow, FastFlow, Kernels};
 use adflow::plan::BLOCK;
 use adflow::threads::Threads;
 use adflow_tests::compare::{Tolerance, difference};
@@ -65,8 +65,9 @@ fn check(flow: Flow, section: &str) {
         param.data = draw(n[0] as u64, param.data.len()).into_iter().map(|v| v * n[1] as f32).collect();
     }
     for block in 0..2 {
-        let index = params.get_mut(&format!("block{block}.permutation")).expect("a permutation");
-        index.data = permutation(900 + block, dims);
+        let name = if let Flow::Fast(..) = flow { "map.step" } else { "block" };
+        let index = params.get_mut(&format!("{name}{block}.permutation")).expect("a permutation");
+        index.data = permutation(900 + block, index.data.len());
     }
     let x: Vec<f32> = draw(7777, BATCH * dims).into_iter().map(|v| 2.0 * v).collect();
     let (packed, layout) = (params.pack(), params.layout());
@@ -117,7 +118,10 @@ fn check(flow: Flow, section: &str) {
 #[test]
 fn flows_agree_with_torch_and_freia() {
     let golden = include_str!("../golden/flows.txt");
-    let (dense, differnet) = golden.split_once("flow differnet").expect("two flows");
+    let (dense, rest) = golden.split_once("flow differnet").expect("three flows");
+    let (differnet, fastflow) = rest.split_once("flow fastflow").expect("three flows");
     check(Flow::Dense(DenseFlow { dims: 24, blocks: 2, width: 16, clamp: 2.0, zero_last: true }), dense);
     check(Flow::DifferNet(DifferNetFlow { dims: 16, blocks: 2, width: 24, clamp: 3.0 }), differnet);
+    let fast = FastFlow { channels: 5, steps: 2, kernels: Kernels::ThreeOne, ratio: 1.5, clamp: 2.0 };
+    check(Flow::Fast(fast, 4, 3), fastflow);
 }

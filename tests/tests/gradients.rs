@@ -31,6 +31,7 @@ const TOLERANCE: f64 = 1e-5;
 fn slots(op: &Op) -> &'static [usize] {
     match op {
         Op::Conv2d(a) if a.act == Activation::None => &[0, 1, 2, 3],
+        Op::ScaleShift(a) if a.inverse => &[],
         Op::Conv2d(_) | Op::Linear(_) | Op::ScaleShift(_) => &[0, 1, 2],
         Op::PositionLinear(_) | Op::Permute(_) => &[0],
         Op::Coupling(a) => {
@@ -42,8 +43,15 @@ fn slots(op: &Op) -> &'static [usize] {
         }
         Op::BatchNorm(_) => &[0, 1, 2, 3],
         Op::Concat(_) => &[0, 1, 2, 3, 4, 5],
-        Op::Add(_) | Op::ChannelScale(_) | Op::ChannelDot(_) | Op::LogDet(_) | Op::FlowNll(_) => &[0, 1],
+        Op::Add(_) | Op::ChannelScale(_) | Op::ChannelDot(_) | Op::LogDet(_) | Op::LogScale(_) | Op::FlowNll(_) => {
+            &[0, 1]
+        }
         Op::Activate(_)
+        | Op::Attention(_)
+        | Op::CellHinge(_)
+        | Op::Scale(_)
+        | Op::Smooth(_)
+        | Op::LayerNorm(_)
         | Op::MaxPool(_)
         | Op::GlobalMean(_)
         | Op::Resize(_)
@@ -53,7 +61,6 @@ fn slots(op: &Op) -> &'static [usize] {
         | Op::BatchMean(_)
         | Op::TopMean(_)
         | Op::Magnitude(_)
-        | Op::Smooth(_)
         | Op::BatchStats(_)
         | Op::Root(_) => &[0],
         Op::Conv2dDx(_)
@@ -75,6 +82,11 @@ fn slots(op: &Op) -> &'static [usize] {
         | Op::CouplingDx(_)
         | Op::CouplingDst(_)
         | Op::LogDetDst(_)
+        | Op::LogScaleDscale(_)
+        | Op::AttentionLse(_)
+        | Op::AttentionDx(_)
+        | Op::CellHingeDn(_)
+        | Op::LayerNormDx(_)
         | Op::FlowNllDz(_)
         | Op::FlowNllDj(_)
         | Op::SquareSumDx(_)
@@ -274,6 +286,11 @@ fn layout() {
 }
 
 #[test]
+fn attention() {
+    family("attention");
+}
+
+#[test]
 fn flow() {
     family("flow");
 }
@@ -291,8 +308,10 @@ fn what_has_no_gradient_is_refused() {
             continue;
         }
         let refused = matches!(built.graph.backward(built.loss, &wrt), Err(GraphError::NotDifferentiable { .. }));
-        // One map per position is fitted in closed form: its parameters have no gradient.
-        let expected = slots(&case.op).is_empty() || is_refused(&case) || matches!(case.op, Op::PositionLinear(_));
+        // One map per position is fitted in closed form, weights of cells are given: they have no gradient.
+        let expected = slots(&case.op).is_empty()
+            || is_refused(&case)
+            || matches!(case.op, Op::PositionLinear(_) | Op::CellHinge(_));
         assert_eq!(refused, expected, "{case}");
     }
 }

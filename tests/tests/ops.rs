@@ -96,11 +96,16 @@ fn layout() {
 }
 
 #[test]
+fn attention() {
+    family("attention");
+}
+
+#[test]
 fn flow() {
     family("flow");
 }
 
 #[test]
 fn every_family_is_run() {
-    assert_eq!(FAMILIES.len(), 6, "a new family needs a test above");
+    assert_eq!(FAMILIES.len(), 7, "a new family needs a test above");
 }

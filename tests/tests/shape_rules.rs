@@ -80,6 +80,7 @@ fn check(op: &Op, types: &Types, batch: usize, cpu: Cpu<'_>, rng: &mut Rng) -> b
             state = values[1].clone();
             before = Some(uniform(output.shape.len(), rng));
         }
+        Op::LogScale(_) | Op::LogScaleDscale(_) => values[1].iter_mut().for_each(|v| *v = v.abs() + 0.5),
         Op::MagnitudeDx(_) => values[2].iter_mut().for_each(|v| *v = v.abs() + 0.5),
         _ => {}
     }

@@ -4,7 +4,7 @@ use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
 use adflow::detect::{Images, Method, Observer, Phase, Progress, Silent, TrainError, TrainOptions, Trained, train};
 use adflow::executor::{CpuExecutor, Device, Executor};
-use adflow::flows::{DenseFlow, DifferNetFlow};
+use adflow::flows::{DenseFlow, DifferNetFlow, FastFlow, Ssnf};
 use adflow::graph::Graph;
 use adflow::image::ImageView;
 use adflow::lockstep::lockstep;
@@ -140,12 +140,14 @@ fn steps(flow: Flow, executor: &mut dyn Executor, program: Program<'_>, params: 
 }
 
 #[test]
-fn the_first_steps_of_both_flows_agree_with_the_cpu_and_with_themselves() {
+fn the_first_steps_of_all_flows_agree_with_the_cpu_and_with_themselves() {
     let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
     let threads = Threads::new(2);
     let dense = DenseFlow { dims: 24, blocks: 2, width: 48, clamp: 2.0, zero_last: false };
     let differnet = DifferNetFlow { width: 64, ..DifferNetFlow::paper(24) };
-    for flow in [Flow::Dense(dense), Flow::DifferNet(differnet)] {
+    let fast = FastFlow { channels: 6, steps: 2, ..FastFlow::paper(6) };
+    let ssnf = Ssnf { steps: 2, width: 8, ..Ssnf::for_map(Shape::chw(6, 4, 4)) };
+    for flow in [Flow::Dense(dense), Flow::DifferNet(differnet), Flow::Fast(fast, 5, 4), Flow::Ssnf(ssnf, 4, 4)] {
         let params = flow.init(3);
         let owned = flow.train_program(&params);
         let program = owned.program();

@@ -98,6 +98,11 @@ fn layout() {
 }
 
 #[test]
+fn attention() {
+    family("attention");
+}
+
+#[test]
 fn flow() {
     family("flow");
 }

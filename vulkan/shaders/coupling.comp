@@ -3,7 +3,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "coupling.glsl"
-PARAMS(uint len; uint groups; uint size; uint offset; uint active_; uint positions; float clamp_; uint inverse_;)
+PARAMS(uint len; uint groups; uint size; uint offset; uint active_; uint positions; float clamp_; uint form; uint inverse_;)
 INPUT(0, x)
 INPUT(1, st)
 OUTPUT
@@ -15,6 +15,6 @@ void main() {
     // Channels before the offset wrap around to large numbers.
     if (k >= active_) { put(i, x(i)); return; }
     uint s_at = (plane / size * 2 * active_ + k) * positions + p;
-    float sigma = clamped(st(s_at), clamp_), t = st(s_at + active_ * positions);
+    float sigma = clamped(form, st(s_at), clamp_), t = st(s_at + active_ * positions);
     put(i, inverse_ != 0 ? (x(i) - t) * exp_(-sigma) : x(i) * exp_(sigma) + t);
 }

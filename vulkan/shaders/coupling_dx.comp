@@ -3,7 +3,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "coupling.glsl"
-PARAMS(uint len; uint groups; uint size; uint offset; uint active_; uint positions; float clamp_;)
+PARAMS(uint len; uint groups; uint size; uint offset; uint active_; uint positions; float clamp_; uint form;)
 INPUT(0, gy)
 INPUT(1, st)
 OUTPUT
@@ -13,5 +13,5 @@ void main() {
     if (i >= len) return;
     uint p = i % positions, plane = i / positions, k = plane % size - offset;
     if (k >= active_) { put(i, gy(i)); return; }
-    put(i, gy(i) * exp_(clamped(st((plane / size * 2 * active_ + k) * positions + p), clamp_)));
+    put(i, gy(i) * exp_(clamped(form, st((plane / size * 2 * active_ + k) * positions + p), clamp_)));
 }

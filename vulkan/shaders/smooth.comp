@@ -12,6 +12,8 @@ void main() {
     uint i = element();
     if (i >= len) return;
     float v = x(i);
+    if (curve == GELU) { put(i, v * normal_below(v)); return; }
+    if (curve == GLOBAL_SCALE) { put(i, 0.2 * softplus(0.5 * v)); return; }
     float up = sigmoid_(v);
     put(i, curve == SILU ? v * up : up);
 }

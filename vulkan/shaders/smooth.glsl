@@ -9,3 +9,5 @@ float sigmoid_(float x) {
 
 // Functions of smooth.comp.
 const uint SILU = 0;
+const uint GELU = 2;
+const uint GLOBAL_SCALE = 3;

@@ -5,8 +5,11 @@
 
 use crate::shader::{Shader, Variant};
 use adflow::executor::{DeviceError, DeviceFault};
+use adflow::kernels::coupling::SoftClamp;
 use adflow::kernels::smooth::Curve;
-use adflow::op::{Conv2dDw, Conv2dDx, Interpolation, Op, Types};
+use adflow::op::{
+    Attention, AttentionDx, AttentionLse, Conv2dDw, Conv2dDx, Interpolation, LayerNorm, LayerNormDx, Op, Types,
+};
 use adflow::shape::{Shape, Type};
 
 /// Workgroups in a row of a dispatch (`ROW` in `shaders/common.glsl`).
@@ -314,7 +317,11 @@ pub(crate) fn dispatch(
         Op::BatchNormDx(a) => normed(Shader::BatchNormDx, a.eps).elements(out),
         Op::BatchNormDstats(a) => norm_sums(Shader::BatchNormDstats, a.eps)?,
         Op::BatchNormDgamma(a) => norm_sums(Shader::BatchNormDgamma, a.eps)?,
-        Op::ScaleShift(_) => per_channel(Shader::ScaleShift, 0),
+        Op::Scale(a) => new(Shader::Scale).words(&[out]).floats(&[a.factor]).elements(out),
+        Op::ScaleShift(a) => {
+            let plane = (shape(0).len() / shape(0).c() as usize) as u32;
+            new(Shader::ScaleShift).words(&[out, shape(0).c(), plane, u32::from(a.inverse)]).elements(out)
+        }
         Op::ScaleShiftDx(_) => per_channel(Shader::ScaleShiftDx, 0),
         Op::ScaleShiftDscale(_) => summed(Shader::ScaleShiftDscale, 0)?,
         Op::ChannelSum(_) => summed(Shader::ChannelSum, 0)?,
@@ -366,7 +373,7 @@ pub(crate) fn dispatch(
             new(Shader::Coupling)
                 .words(&[out, a.groups, x.c() / a.groups, a.offset, a.active, positions(0)])
                 .floats(&[a.clamp])
-                .words(&[u32::from(a.inverse)])
+                .words(&[tanh(a.form), u32::from(a.inverse)])
                 .elements(out)
         }
         Op::CouplingDx(a) => {
@@ -374,6 +381,7 @@ pub(crate) fn dispatch(
             new(Shader::CouplingDx)
                 .words(&[out, a.groups, gy.c() / a.groups, a.offset, a.active, positions(0)])
                 .floats(&[a.clamp])
+                .words(&[tanh(a.form)])
                 .elements(out)
         }
         Op::CouplingDst(a) => {
@@ -381,19 +389,60 @@ pub(crate) fn dispatch(
             new(Shader::CouplingDst)
                 .words(&[out, a.groups, gy.c() / a.groups, a.offset, a.active, positions(0)])
                 .floats(&[a.clamp])
+                .words(&[tanh(a.form)])
                 .elements(out)
         }
         Op::LogDet(a) => {
             let active = shape(0).c() / a.groups / 2;
-            new(Shader::LogDet)
-                .words(&[n, a.groups, active, positions(0)])
-                .floats(&[a.clamp])
-                .words(&[has(1)])
-                .groups(n, u64::from(input(0)?))
+            let b = new(Shader::LogDet).words(&[n, a.groups, active, positions(0)]).floats(&[a.clamp]).words(&[
+                tanh(a.form),
+                has(1),
+                u32::from(a.per_position),
+            ]);
+            if a.per_position { b.elements(out) } else { b.groups(n, u64::from(input(0)?)) }
         }
         Op::LogDetDst(a) => {
             let active = shape(1).c() / a.groups / 2;
-            new(Shader::LogDetDst).words(&[out, a.groups, active, positions(1)]).floats(&[a.clamp]).elements(out)
+            new(Shader::LogDetDst)
+                .words(&[out, a.groups, active, positions(1)])
+                .floats(&[a.clamp])
+                .words(&[tanh(a.form), u32::from(a.per_position)])
+                .elements(out)
+        }
+        Op::Attention(Attention { heads })
+        | Op::AttentionLse(AttentionLse { heads })
+        | Op::AttentionDx(AttentionDx { heads }) => {
+            let (shader, slot, passes) = match op {
+                Op::Attention(_) => (Shader::Attention, 0, 2),
+                Op::AttentionLse(_) => (Shader::AttentionLse, 0, 1),
+                _ => (Shader::AttentionDx, 1, 8),
+            };
+            let (depth, tokens) = (shape(slot).c() / 3 / heads, positions(slot));
+            let groups = n * heads * tokens;
+            let work = passes * u64::from(groups) * u64::from(tokens) * u64::from(depth);
+            let scale = 1.0 / (depth as f32).sqrt();
+            new(shader).words(&[n, heads, depth, tokens]).floats(&[scale]).groups(groups, work)
+        }
+        Op::CellHinge(a) => new(Shader::CellHinge)
+            .words(&[n, shape(0).len() as u32])
+            .floats(&[a.margin])
+            .groups(n, u64::from(input(0)?)),
+        Op::CellHingeDn(a) => {
+            new(Shader::CellHingeDn).words(&[out, shape(1).len() as u32]).floats(&[a.margin]).elements(out)
+        }
+        Op::LogScale(a) => new(Shader::LogScale).words(&[out, shape(1).c()]).floats(&[a.factor]).elements(out),
+        Op::LogScaleDscale(a) => {
+            let terms = input(0)?;
+            let work = u64::from(out) * u64::from(terms);
+            new(Shader::LogScaleDscale).words(&[out, terms]).floats(&[a.factor]).groups(out, work)
+        }
+        Op::LayerNorm(LayerNorm { per_position, eps }) | Op::LayerNormDx(LayerNormDx { per_position, eps }) => {
+            let shader = if types[1].is_some() { Shader::LayerNormDx } else { Shader::LayerNorm };
+            let b = new(shader)
+                .words(&[n, output.shape.c(), positions(0)])
+                .floats(&[eps])
+                .words(&[u32::from(per_position)]);
+            if per_position { b.elements(n * positions(0)) } else { b.groups(n, u64::from(out)) }
         }
         Op::FlowNll(_) => new(Shader::FlowNll).words(&[n, shape(0).len() as u32]).groups(n, u64::from(input(0)?)),
         Op::FlowNllDz(_) => new(Shader::FlowNllDz).words(&[out, shape(1).len() as u32]).elements(out),
@@ -437,7 +486,13 @@ fn curve(curve: Curve) -> u32 {
     match curve {
         Curve::Silu => 0,
         Curve::Sigmoid => 1,
+        Curve::Gelu => 2,
+        Curve::GlobalScale => 3,
     }
+}
+
+fn tanh(form: SoftClamp) -> u32 {
+    u32::from(form == SoftClamp::Tanh)
 }
 
 fn mode(mode: Interpolation) -> u32 {

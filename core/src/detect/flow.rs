@@ -126,7 +126,7 @@ fn flow_input(g: &mut Graph, params: &Params, backbone: &Backbone, y: TensorId) 
         return Ok(y);
     }
     let (scale, shift) = (g.param(params, "features.scale")?, g.param(params, "features.shift")?);
-    Ok(g.emit("standardised", ScaleShift {}, &[y, scale, shift])?)
+    Ok(g.emit("standardised", ScaleShift { inverse: false }, &[y, scale, shift])?)
 }
 
 /// The mean of z², the score of one view.
@@ -185,7 +185,7 @@ pub(super) fn fit(
     let mut x = flow.inverse(&mut g, &params, z)?;
     if backbone.standardise_pooled() {
         let (scale, shift) = (g.param(&params, "features.sd")?, g.param(&params, "features.mean")?);
-        x = g.emit("features", ScaleShift {}, &[x, scale, shift])?;
+        x = g.emit("features", ScaleShift { inverse: false }, &[x, scale, shift])?;
     }
     g.output("features", x);
     let inverse = place("inverse", &g, &layout, Reuse::Share)?;

@@ -11,6 +11,7 @@
 use super::{FlowError, Init, add_linear};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
+use crate::kernels::coupling::SoftClamp;
 use crate::op::{Concat, Coupling, Linear, LogDet, Permute, Slice};
 use crate::params::Params;
 use crate::rng::Rng;
@@ -213,10 +214,12 @@ impl DenseFlow {
             }
             let st = self.scale_translation(g, params, &name, run, piece, self.hidden(level))?;
             let (offset, active) = (run.size / 2, run.size - run.size / 2);
-            let coupling = Coupling { groups: run.nodes, offset, active, clamp: self.clamp, inverse };
+            let coupling =
+                Coupling { groups: run.nodes, offset, active, clamp: self.clamp, inverse, form: SoftClamp::Atan };
             pieces.push(g.emit(&format!("{name}.out"), coupling, &[piece, st])?);
             if !inverse {
-                let log_det = LogDet { groups: run.nodes, clamp: self.clamp };
+                let log_det =
+                    LogDet { groups: run.nodes, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
                 let inputs: Vec<TensorId> = [Some(st), j].into_iter().flatten().collect();
                 j = Some(g.emit(&format!("{name}.log_det"), log_det, &inputs)?);
             }

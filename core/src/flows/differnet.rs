@@ -8,6 +8,7 @@
 use super::{FlowError, Init, add_linear};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
+use crate::kernels::coupling::SoftClamp;
 use crate::op::{Coupling, Linear, LogDet, Permute};
 use crate::params::Params;
 use crate::rng::{Rng, numpy_permutation};
@@ -87,7 +88,8 @@ impl DifferNetFlow {
             let offset = if layer == 1 { reads } else { 0 };
             h = g.emit(&name, Linear { share: 1, offset, stride: 0, act }, &[h, w, b])?;
         }
-        let coupling = Coupling { groups: 1, offset: changes, active: half, clamp: self.clamp, inverse };
+        let coupling =
+            Coupling { groups: 1, offset: changes, active: half, clamp: self.clamp, inverse, form: SoftClamp::Atan };
         Ok((g.emit(&format!("block{block}.half{subnet}"), coupling, &[x, h])?, h))
     }
 
@@ -102,7 +104,7 @@ impl DifferNetFlow {
                 let (y, st) = self.coupling(g, params, (block, subnet), h, false)?;
                 h = y;
                 let inputs: Vec<TensorId> = [Some(st), j].into_iter().flatten().collect();
-                let log_det = LogDet { groups: 1, clamp: self.clamp };
+                let log_det = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
                 j = Some(g.emit(&format!("block{block}.log_det{subnet}"), log_det, &inputs)?);
             }
         }

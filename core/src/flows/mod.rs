@@ -6,11 +6,16 @@
 
 mod dense;
 mod differnet;
+mod fastflow;
 mod position;
+mod ssnf;
+mod step;
 
 pub use dense::DenseFlow;
 pub use differnet::DifferNetFlow;
+pub use fastflow::{FastFlow, Kernels};
 pub use position::PositionFlow;
+pub use ssnf::Ssnf;
 
 use crate::graph::GraphError;
 use crate::params::{ParamError, Params};

@@ -10,6 +10,7 @@
 use super::FlowError;
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
+use crate::kernels::coupling::SoftClamp;
 use crate::op::{Concat, Conv2d, Coupling, LogDet, Permute, Slice};
 use crate::params::Params;
 use crate::rng::Rng;
@@ -141,7 +142,7 @@ impl PositionFlow {
             h = g.emit(&name, Conv2d::pointwise(act), &[h, w, b])?;
         }
         let (offset, active) = (node.first + node.condition(), node.size - node.condition());
-        let coupling = Coupling { groups: 1, offset, active, clamp: self.clamp, inverse };
+        let coupling = Coupling { groups: 1, offset, active, clamp: self.clamp, inverse, form: SoftClamp::Atan };
         Ok((g.emit(&format!("{subnet}.out"), coupling, &[x, h])?, h))
     }
 
@@ -165,7 +166,7 @@ impl PositionFlow {
                 let st;
                 (h, st) = self.coupling(g, params, &subnet, node, [h, code], false)?;
                 let inputs: Vec<TensorId> = [Some(st), j].into_iter().flatten().collect();
-                let log_det = LogDet { groups: 1, clamp: self.clamp };
+                let log_det = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
                 j = Some(g.emit(&format!("{subnet}.log_det"), log_det, &inputs)?);
             }
         }

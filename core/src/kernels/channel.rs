@@ -111,6 +111,27 @@ pub fn scale_shift(
     affine(cpu, c, hw, x, scale, Some(shift), y);
 }
 
+/// The inverse of [`scale_shift`]: `y = (x − shift_c) / scale_c`.
+pub fn scale_shift_inverse(
+    cpu: Cpu<'_>,
+    n: usize,
+    c: usize,
+    hw: usize,
+    x: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    y: &mut [f32],
+) {
+    assert_eq!((x.len(), y.len()), (n * c * hw, n * c * hw), "lengths of x and y");
+    assert_eq!((scale.len(), shift.len()), (c, c), "lengths of scale and shift");
+    cpu.threads().chunks_mut(y, hw, &|plane, _, y| {
+        let (scale, shift) = (scale[plane % c], shift[plane % c]);
+        for (y, x) in y.iter_mut().zip(&x[plane * hw..][..hw]) {
+            *y = (x - shift) / scale;
+        }
+    });
+}
+
 /// Gradient of [`scale_shift`] by x: `gx = g · scale_c`.
 pub fn scale_shift_dx(cpu: Cpu<'_>, n: usize, c: usize, hw: usize, g: &[f32], scale: &[f32], gx: &mut [f32]) {
     assert_eq!((g.len(), gx.len()), (n * c * hw, n * c * hw), "lengths of g and gx");

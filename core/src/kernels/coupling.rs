@@ -3,17 +3,27 @@
 //! Channels come in `groups` of `size`; in each group `active` channels from `active_offset` on are transformed, the rest
 //! are copied. `st` holds, group after group, the `active` channels of s and then those of t: the output of one grouped
 //! layer. σ lies in (−α, α), so one coupling stretches by at most e^α, and
-//! `σ'(s) = (2/π) / (1 + (s/α)²)` needs neither of the two functions.
-
+//! `σ'(s) = (2/π) / (1 + (s/α)²)` needs neither of the two functions. The other form is `σ(s) = α · tanh(s)`, with
+//! `σ'(s) = α · (1 − tanh²(s)) = 4α·e / (1 + e)²`, `e = exp(−2|s|)`.
 //!
 //! Deep levels of a dense flow have groups of three channels. So the elements of a sample are gathered into blocks of
 //! `BLOCK`, computed there a vector at a time, and put back; a result never depends on its place in a block.
 
 use crate::cpu::Cpu;
-use crate::simd::math::{atan, exp};
+use crate::simd::math::{atan, exp, tanh};
 use crate::simd::sum::Sum;
 use crate::simd::{MAX_LANES, Op, Simd};
 use core::f32::consts::FRAC_2_PI;
+
+/// The form of the soft clamp σ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SoftClamp {
+    /// `(2α/π) · atan(s/α)`: slope 2/π at 0 whatever α is.
+    #[default]
+    Atan,
+    /// `α · tanh(s)`: slope α at 0.
+    Tanh,
+}
 
 /// Shape of a coupling: x, y `[n, groups·size, hw]`, st `[n, groups·2·active, hw]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +42,8 @@ pub struct CouplingShape {
     pub hw: usize,
     /// The bound α > 0 of the clamped scale.
     pub clamp: f32,
+    /// The form of the clamp.
+    pub form: SoftClamp,
 }
 
 impl CouplingShape {
@@ -65,18 +77,21 @@ impl CouplingShape {
 /// Elements of a block; a multiple of every vector length.
 const BLOCK: usize = 256;
 
-/// The constants of σ.
+/// The constants of σ, of either form.
 #[derive(Clone, Copy)]
-struct Clamp<S: Simd> {
+struct Clamp<S: Simd, const TANH: bool> {
     s: S,
     inverse: S::V,
     bound: S::V,
     slope: S::V,
 }
 
-impl<S: Simd> Clamp<S> {
+impl<S: Simd, const TANH: bool> Clamp<S, TANH> {
     #[inline(always)]
     fn new(s: S, clamp: f32) -> Self {
+        if TANH {
+            return Self { s, inverse: s.splat(1.0), bound: s.splat(clamp), slope: s.splat(4.0 * clamp) };
+        }
         let (inverse, bound, slope) = (s.splat(1.0 / clamp), s.splat(FRAC_2_PI * clamp), s.splat(FRAC_2_PI));
         Self { s, inverse, bound, slope }
     }
@@ -84,12 +99,20 @@ impl<S: Simd> Clamp<S> {
     /// σ(s).
     #[inline(always)]
     fn sigma(&self, v: S::V) -> S::V {
+        if TANH {
+            return self.s.mul(self.bound, tanh(self.s, v));
+        }
         self.s.mul(self.bound, atan(self.s, self.s.mul(v, self.inverse)))
     }
 
     /// σ'(s).
     #[inline(always)]
     fn slope(&self, v: S::V) -> S::V {
+        if TANH {
+            let e = exp(self.s, self.s.mul(self.s.abs(v), self.s.splat(-2.0)));
+            let below = self.s.add(e, self.s.splat(1.0));
+            return self.s.div(self.s.mul(self.slope, e), self.s.mul(below, below));
+        }
         let u = self.s.mul(v, self.inverse);
         self.s.div(self.slope, self.s.fma(u, u, self.s.splat(1.0)))
     }
@@ -110,7 +133,7 @@ enum Formula {
 
 impl Formula {
     #[inline(always)]
-    fn apply<S: Simd>(self, c: &Clamp<S>, x: S::V, v: S::V, t: S::V) -> S::V {
+    fn apply<S: Simd, const TANH: bool>(self, c: &Clamp<S, TANH>, x: S::V, v: S::V, t: S::V) -> S::V {
         let s = c.s;
         match self {
             Self::Forward => s.fma(x, exp(s, c.sigma(v)), t),
@@ -224,20 +247,28 @@ impl Op for Map<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        // One loop for each formula: the choice is made outside.
-        match self.formula {
-            Formula::Forward => self.blocks(s, Formula::Forward),
-            Formula::Inverse => self.blocks(s, Formula::Inverse),
-            Formula::Dx => self.blocks(s, Formula::Dx),
-            Formula::Dscale => self.blocks(s, Formula::Dscale),
+        match self.shape.form {
+            SoftClamp::Atan => self.form::<S, false>(s),
+            SoftClamp::Tanh => self.form::<S, true>(s),
         }
     }
 }
 
 impl Map<'_> {
     #[inline(always)]
-    fn blocks<S: Simd>(self, s: S, formula: Formula) {
-        let clamp = Clamp::new(s, self.shape.clamp);
+    fn form<S: Simd, const TANH: bool>(self, s: S) {
+        // One loop for each formula: the choice is made outside.
+        match self.formula {
+            Formula::Forward => self.blocks::<S, TANH>(s, Formula::Forward),
+            Formula::Inverse => self.blocks::<S, TANH>(s, Formula::Inverse),
+            Formula::Dx => self.blocks::<S, TANH>(s, Formula::Dx),
+            Formula::Dscale => self.blocks::<S, TANH>(s, Formula::Dscale),
+        }
+    }
+
+    #[inline(always)]
+    fn blocks<S: Simd, const TANH: bool>(self, s: S, formula: Formula) {
+        let clamp = Clamp::<S, TANH>::new(s, self.shape.clamp);
         let (mut x, mut v, mut t) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
         each_block!(self.shape, |from, count, piece, len| {
             self.x.1.gather(self.x.0, from, count, piece, &mut x);
@@ -354,7 +385,17 @@ impl Op for Total<'_> {
     type Output = f32;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
-        let clamp = Clamp::new(s, self.shape.clamp);
+        match self.shape.form {
+            SoftClamp::Atan => self.form::<S, false>(s),
+            SoftClamp::Tanh => self.form::<S, true>(s),
+        }
+    }
+}
+
+impl Total<'_> {
+    #[inline(always)]
+    fn form<S: Simd, const TANH: bool>(self, s: S) -> f32 {
+        let clamp = Clamp::<S, TANH>::new(s, self.shape.clamp);
         let mut total = Sum::new(s);
         let mut v = [0.0; BLOCK];
         each_block!(self.shape, |from, count, piece, len| {
@@ -372,10 +413,71 @@ impl Op for Total<'_> {
     }
 }
 
+/// `J_p = Σ_c σ(s[c, p])` at each position: the share of each position in the logarithm of the determinant, where the map that
+/// gives st sees other channels only. j `[n, hw]`.
+pub fn log_det_map(cpu: Cpu<'_>, shape: &CouplingShape, st: &[f32], j: &mut [f32]) {
+    shape.check(shape.n * shape.x_len(), st.len());
+    assert_eq!(j.len(), shape.n * shape.hw, "length of j");
+    if j.is_empty() {
+        return;
+    }
+    let st_len = shape.st_len();
+    cpu.threads().chunks_mut(j, shape.hw, &|n, _, j| {
+        cpu.isa().run(Totals { shape, st: &st[n * st_len..][..st_len], j });
+    });
+}
+
+/// One sample: `Σ_c σ(s)` of each position.
+struct Totals<'a> {
+    shape: &'a CouplingShape,
+    st: &'a [f32],
+    j: &'a mut [f32],
+}
+
+impl Op for Totals<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match self.shape.form {
+            SoftClamp::Atan => self.form::<S, false>(s),
+            SoftClamp::Tanh => self.form::<S, true>(s),
+        }
+    }
+}
+
+impl Totals<'_> {
+    #[inline(always)]
+    fn form<S: Simd, const TANH: bool>(self, s: S) {
+        let clamp = Clamp::<S, TANH>::new(s, self.shape.clamp);
+        let CouplingShape { groups, active, hw, .. } = *self.shape;
+        for (k, j) in self.j.chunks_mut(S::LANES).enumerate() {
+            let mut total = s.zero();
+            for c in 0..groups * active {
+                let plane = c / active * 2 * active + c % active;
+                let v = s.load_part(&self.st[plane * hw + k * S::LANES..][..j.len()]);
+                total = s.add(total, clamp.sigma(v));
+            }
+            s.store_part(j, total);
+        }
+    }
+}
+
 /// Gradient of [`log_det`]: `gs = gj · σ'(s)`, `gt = 0`. gj `[n]`.
 pub fn log_det_dst(cpu: Cpu<'_>, shape: &CouplingShape, gj: &[f32], st: &[f32], gst: &mut [f32]) {
+    assert_eq!(gj.len(), shape.n, "length of gj");
+    slopes(cpu, shape, gj, 1, st, gst);
+}
+
+/// Gradient of [`log_det_map`]: `gs = gj_p · σ'(s)`, `gt = 0`. gj `[n, hw]`.
+pub fn log_det_map_dst(cpu: Cpu<'_>, shape: &CouplingShape, gj: &[f32], st: &[f32], gst: &mut [f32]) {
+    assert_eq!(gj.len(), shape.n * shape.hw, "length of gj");
+    slopes(cpu, shape, gj, shape.hw, st, gst);
+}
+
+/// `gs = g · σ'(s)` with `each` values of g a sample: one, or one a position.
+fn slopes(cpu: Cpu<'_>, shape: &CouplingShape, g: &[f32], each: usize, st: &[f32], gst: &mut [f32]) {
     shape.check(shape.n * shape.x_len(), st.len());
-    assert_eq!((gj.len(), gst.len()), (shape.n, st.len()), "lengths of gj and gst");
+    assert_eq!(gst.len(), st.len(), "length of gst");
     if gst.is_empty() {
         return;
     }
@@ -384,7 +486,7 @@ pub fn log_det_dst(cpu: Cpu<'_>, shape: &CouplingShape, gj: &[f32], st: &[f32], 
         for (k, gst) in gst.chunks_exact_mut(st_len).enumerate() {
             let n = task * samples + k;
             gst.fill(0.0);
-            cpu.isa().run(Slope { shape, g: gj[n], st: &st[n * st_len..][..st_len], gst });
+            cpu.isa().run(Slope { shape, g: &g[n * each..][..each], st: &st[n * st_len..][..st_len], gst });
         }
     });
 }
@@ -392,7 +494,7 @@ pub fn log_det_dst(cpu: Cpu<'_>, shape: &CouplingShape, gj: &[f32], st: &[f32], 
 /// One sample: `gs = g · σ'(s)`.
 struct Slope<'a> {
     shape: &'a CouplingShape,
-    g: f32,
+    g: &'a [f32],
     st: &'a [f32],
     gst: &'a mut [f32],
 }
@@ -401,14 +503,32 @@ impl Op for Slope<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (clamp, g) = (Clamp::new(s, self.shape.clamp), s.splat(self.g));
+        match self.shape.form {
+            SoftClamp::Atan => self.form::<S, false>(s),
+            SoftClamp::Tanh => self.form::<S, true>(s),
+        }
+    }
+}
+
+impl Slope<'_> {
+    #[inline(always)]
+    fn form<S: Simd, const TANH: bool>(self, s: S) {
+        let clamp = Clamp::<S, TANH>::new(s, self.shape.clamp);
         let mut v = [0.0; BLOCK];
         let runs = self.shape.s_runs();
         each_block!(self.shape, |from, count, piece, len| {
             runs.gather(self.st, from, count, piece, &mut v);
             for v in v.chunks_exact_mut(S::LANES).take(len.div_ceil(S::LANES)) {
                 let slope = clamp.slope(s.load(v));
-                s.store(v, s.mul(g, slope));
+                s.store(v, slope);
+            }
+            if let [g] = *self.g {
+                v[..len].iter_mut().for_each(|v| *v *= g);
+            } else {
+                // Runs are whole planes or pieces of one, so element i of a run lies at position i mod hw.
+                for (i, v) in v[..len].iter_mut().enumerate() {
+                    *v *= self.g[(piece.0 + i % piece.1) % self.shape.hw];
+                }
             }
             runs.scatter(&v, from, count, piece, self.gst);
         });
@@ -431,6 +551,7 @@ mod tests {
             active,
             hw,
             clamp: 2.0,
+            form: SoftClamp::Atan,
         };
         let mut cases = vec![
             shape(2, 1, 1, 0, 1, 1),
@@ -443,11 +564,15 @@ mod tests {
         ];
         cases.extend(SIZES.iter().map(|&a| shape(2, 2, a + 3, 2, a, 1)));
         cases.extend(SIZES.iter().map(|&hw| CouplingShape { clamp: 1.3, ..shape(2, 2, 3, 1, 1, hw) }));
+        cases.extend(cases.clone().into_iter().map(|shape| CouplingShape { form: SoftClamp::Tanh, ..shape }));
         cases
     }
 
     fn sigma(s: &CouplingShape, v: f64) -> f64 {
         let a = f64::from(s.clamp);
+        if s.form == SoftClamp::Tanh {
+            return a * v.tanh();
+        }
         2.0 * a / std::f64::consts::PI * (v / a).atan()
     }
 

@@ -9,20 +9,25 @@
 pub mod activation;
 pub mod adam;
 pub mod add;
+pub mod attention;
 pub mod batch_norm;
+pub mod cell_hinge;
 pub mod channel;
 pub mod conv2d;
 mod conv2d_grad;
 pub mod coupling;
 pub mod gemm;
+pub mod layer_norm;
 pub mod layout;
 pub mod linear;
+pub mod log_scale;
 pub mod magnitude;
 pub mod pool;
 pub mod position_linear;
 pub mod reduce;
 pub mod resize;
 pub mod root;
+pub mod scale;
 pub mod smooth;
 
 #[cfg(all(test, feature = "std"))]

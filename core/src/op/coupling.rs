@@ -2,12 +2,35 @@
 //!
 //! `y = x · exp(σ(s)) + t` on the active channels, `y = x` on the others; inverse `x = (y − t) · exp(−σ(s))`, with
 //! `σ(s) = (2α/π)·atan(s/α)` in (−α, α) (cdnf eq 8). `st` holds, group after group, first s and then t. In a level of
-//! a recursive flow the groups are the nodes. Gradients of the forward direction: `gx = gy·e^σ` (active), `gt = gy`,
-//! `gs = gy·x·e^σ·σ'(s)`, `σ'(s) = (2/π)/(1 + (s/α)²)`. The log-determinant is an op of its own: `log_det.rs`.
+//! a recursive flow the groups are the nodes. The clamp has a second form, `σ(s) = α·tanh(s)` ([`SoftClamp`]). Gradients of the forward direction: `gx = gy·e^σ` (active), `gt = gy`,
+//! `gs = gy·x·e^σ·σ'(s)`, `σ'(s) = (2/π)/(1 + (s/α)²)`, or `α·(1 − tanh²(s))`. The log-determinant is an op of its own: `log_det.rs`.
 
-use super::{Check, Operation, Run, Types};
-use crate::kernels::coupling::{self, CouplingShape};
+use super::{Attr, Check, Operation, Run, Types};
+use crate::kernels::coupling::{self, CouplingShape, SoftClamp};
 use crate::shape::{Shape, ShapeError, Type};
+use core::fmt;
+
+impl Attr for SoftClamp {
+    fn to_word(self) -> u32 {
+        match self {
+            SoftClamp::Atan => 0,
+            SoftClamp::Tanh => 1,
+        }
+    }
+    fn from_word(word: u32) -> Option<SoftClamp> {
+        match word {
+            0 => Some(SoftClamp::Atan),
+            1 => Some(SoftClamp::Tanh),
+            _ => None,
+        }
+    }
+    fn describe(self, f: &mut dyn fmt::Write) -> fmt::Result {
+        f.write_str(match self {
+            SoftClamp::Atan => "atan",
+            SoftClamp::Tanh => "tanh",
+        })
+    }
+}
 
 record! {
     /// Affine coupling of `groups` groups of channels.
@@ -22,6 +45,8 @@ record! {
         clamp: f32,
         /// Whether to undo the coupling.
         inverse: bool,
+        /// Form of the clamp.
+        form: SoftClamp,
     }
 }
 
@@ -36,6 +61,8 @@ record! {
         active: u32,
         /// Soft clamp α.
         clamp: f32,
+        /// Form of the clamp.
+        form: SoftClamp,
     }
 }
 
@@ -50,6 +77,8 @@ record! {
         active: u32,
         /// Soft clamp α.
         clamp: f32,
+        /// Form of the clamp.
+        form: SoftClamp,
     }
 }
 
@@ -66,7 +95,8 @@ fn check(name: &'static str, x: Shape, groups: u32, offset: u32, active: u32, cl
     Ok(Shape::chw(groups * 2 * active, x.h(), x.w()))
 }
 
-fn kernel_shape(n: usize, x: Shape, groups: u32, offset: u32, active: u32, clamp: f32) -> CouplingShape {
+fn kernel_shape(n: usize, x: Shape, a: CouplingDx) -> CouplingShape {
+    let CouplingDx { groups, offset, active, clamp, form } = a;
     CouplingShape {
         n,
         groups: groups as usize,
@@ -75,6 +105,22 @@ fn kernel_shape(n: usize, x: Shape, groups: u32, offset: u32, active: u32, clamp
         active: active as usize,
         hw: x.positions(),
         clamp,
+        form,
+    }
+}
+
+impl Coupling {
+    /// The geometry that the three ops share.
+    fn dx(&self) -> CouplingDx {
+        let Coupling { groups, offset, active, clamp, inverse: _, form } = *self;
+        CouplingDx { groups, offset, active, clamp, form }
+    }
+}
+
+impl CouplingDst {
+    fn dx(&self) -> CouplingDx {
+        let CouplingDst { groups, offset, active, clamp, form } = *self;
+        CouplingDx { groups, offset, active, clamp, form }
     }
 }
 
@@ -91,7 +137,7 @@ impl Operation for Coupling {
     }
 
     fn run(&self, run: &mut Run<'_>) {
-        let s = kernel_shape(run.batch, run.shape(0), self.groups, self.offset, self.active, self.clamp);
+        let s = kernel_shape(run.batch, run.shape(0), self.dx());
         if self.inverse {
             coupling::coupling_inverse(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
         } else {
@@ -104,13 +150,14 @@ impl Operation for Coupling {
         if self.inverse {
             return g.unsupported("the inverse direction of a coupling");
         }
-        let Coupling { groups, offset, active, clamp, inverse: _ } = *self;
+        let CouplingDx { groups, offset, active, clamp, form } = self.dx();
         if g.needs(0) {
-            let gx = g.emit(CouplingDx { groups, offset, active, clamp }, &[g.upstream(), g.input(1)])?;
+            let gx = g.emit(self.dx(), &[g.upstream(), g.input(1)])?;
             g.give(0, gx)?;
         }
         if g.needs(1) {
-            let gst = g.emit(CouplingDst { groups, offset, active, clamp }, &[g.upstream(), g.input(0), g.input(1)])?;
+            let dst = CouplingDst { groups, offset, active, clamp, form };
+            let gst = g.emit(dst, &[g.upstream(), g.input(0), g.input(1)])?;
             g.give(1, gst)?;
         }
         Ok(())
@@ -130,7 +177,7 @@ impl Operation for CouplingDx {
     }
 
     fn run(&self, run: &mut Run<'_>) {
-        let s = kernel_shape(run.batch, run.shape(0), self.groups, self.offset, self.active, self.clamp);
+        let s = kernel_shape(run.batch, run.shape(0), *self);
         coupling::coupling_dx(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
     }
 
@@ -154,7 +201,7 @@ impl Operation for CouplingDst {
     }
 
     fn run(&self, run: &mut Run<'_>) {
-        let s = kernel_shape(run.batch, run.shape(0), self.groups, self.offset, self.active, self.clamp);
+        let s = kernel_shape(run.batch, run.shape(0), self.dx());
         coupling::coupling_dst(run.cpu, &s, run.inputs[0], run.inputs[1], run.inputs[2], run.output);
     }
 

@@ -1,11 +1,12 @@
-//! Log-determinant of a coupling, per sample: `y = j + Σ σ(s)` over the active channels of all groups.
+//! Log-determinant of a coupling, per sample: `y = j + Σ σ(s)` over the active channels of all groups; or per position,
+//! `y_p = j_p + Σ_c σ(s[c, p])`, what each position adds to it.
 //!
 //! `j` is the log-determinant so far and may be left out. Never summed over the batch. Gradient: `gs = g·σ'(s)`,
 //! `gt = 0`, `gj = g`.
 
 use super::coupling::CLAMPS;
 use super::{Check, Operation, Run, Types};
-use crate::kernels::coupling::{self, CouplingShape};
+use crate::kernels::coupling::{self, CouplingShape, SoftClamp};
 use crate::shape::{Shape, ShapeError, Type};
 
 record! {
@@ -15,6 +16,10 @@ record! {
         groups: u32,
         /// Soft clamp α.
         clamp: f32,
+        /// Form of the clamp.
+        form: SoftClamp,
+        /// Whether to sum over channels only, one number per position.
+        per_position: bool,
     }
 }
 
@@ -25,6 +30,10 @@ record! {
         groups: u32,
         /// Soft clamp α.
         clamp: f32,
+        /// Form of the clamp.
+        form: SoftClamp,
+        /// Whether g has one number per position.
+        per_position: bool,
     }
 }
 
@@ -37,9 +46,14 @@ fn check(name: &'static str, st: Shape, groups: u32, clamp: f32) -> Result<(), S
     check.that(CLAMPS.contains(&clamp) && st.0[3] == 1, "the clamp must lie in 0.001..=1000 and st be C×H×W")
 }
 
-fn kernel_shape(n: usize, st: Shape, groups: u32, clamp: f32) -> CouplingShape {
-    let active = (st.c() / groups / 2) as usize;
-    CouplingShape { n, groups: groups as usize, size: active, active_offset: 0, active, hw: st.positions(), clamp }
+/// Shape of the log-determinant.
+fn summed(st: Shape, per_position: bool) -> Shape {
+    if per_position { Shape::chw(1, st.h(), st.w()) } else { Shape::SCALAR }
+}
+
+fn kernel_shape(n: usize, st: Shape, groups: u32, clamp: f32, form: SoftClamp) -> CouplingShape {
+    let (active, hw) = ((st.c() / groups / 2) as usize, st.positions());
+    CouplingShape { n, groups: groups as usize, size: active, active_offset: 0, active, hw, clamp, form }
 }
 
 impl Operation for LogDet {
@@ -48,16 +62,22 @@ impl Operation for LogDet {
 
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         let c = Check(Self::NAME);
-        check(Self::NAME, c.batched(inputs, 0)?, self.groups, self.clamp)?;
+        let st = c.batched(inputs, 0)?;
+        check(Self::NAME, st, self.groups, self.clamp)?;
+        let y = summed(st, self.per_position);
         if inputs[1].is_some() {
-            c.same("j is one number per sample", Shape::SCALAR, c.batched(inputs, 1)?)?;
+            c.same("j is one number per sample, or per position", y, c.batched(inputs, 1)?)?;
         }
-        Ok(Type::batched(Shape::SCALAR))
+        Ok(Type::batched(y))
     }
 
     fn run(&self, run: &mut Run<'_>) {
-        let s = kernel_shape(run.batch, run.shape(0), self.groups, self.clamp);
-        coupling::log_det(run.cpu, &s, run.inputs[0], run.output);
+        let s = kernel_shape(run.batch, run.shape(0), self.groups, self.clamp, self.form);
+        if self.per_position {
+            coupling::log_det_map(run.cpu, &s, run.inputs[0], run.output);
+        } else {
+            coupling::log_det(run.cpu, &s, run.inputs[0], run.output);
+        }
         if run.types[1].is_some() {
             for (y, j) in run.output.iter_mut().zip(run.inputs[1]) {
                 *y += j;
@@ -68,8 +88,8 @@ impl Operation for LogDet {
     #[cfg(feature = "alloc")]
     fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
         if g.needs(0) {
-            let LogDet { groups, clamp } = *self;
-            let gst = g.emit(LogDetDst { groups, clamp }, &[g.upstream(), g.input(0)])?;
+            let LogDet { groups, clamp, form, per_position } = *self;
+            let gst = g.emit(LogDetDst { groups, clamp, form, per_position }, &[g.upstream(), g.input(0)])?;
             g.give(0, gst)?;
         }
         if g.has(1) {
@@ -85,15 +105,21 @@ impl Operation for LogDetDst {
 
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         let c = Check(Self::NAME);
-        c.same("g is one number per sample", Shape::SCALAR, c.batched(inputs, 0)?)?;
         let st = c.batched(inputs, 1)?;
         check(Self::NAME, st, self.groups, self.clamp)?;
+        let g = summed(st, self.per_position);
+        c.same("g is one number per sample, or per position", g, c.batched(inputs, 0)?)?;
         Ok(Type::batched(st))
     }
 
     fn run(&self, run: &mut Run<'_>) {
-        let s = kernel_shape(run.batch, run.shape(1), self.groups, self.clamp);
-        coupling::log_det_dst(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
+        let s = kernel_shape(run.batch, run.shape(1), self.groups, self.clamp, self.form);
+        let [g, st, ..] = run.inputs;
+        if self.per_position {
+            coupling::log_det_map_dst(run.cpu, &s, g, st, run.output);
+        } else {
+            coupling::log_det_dst(run.cpu, &s, g, st, run.output);
+        }
     }
 
     #[cfg(feature = "alloc")]

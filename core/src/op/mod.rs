@@ -15,16 +15,20 @@ mod record;
 mod activation;
 mod adam;
 mod add;
+mod attention;
 mod batch_mean;
 mod batch_norm;
+mod cell_hinge;
 mod channel_scale;
 mod concat;
 mod conv2d;
 mod coupling;
 mod flow_nll;
 mod global_mean;
+mod layer_norm;
 mod linear;
 mod log_det;
+mod log_scale;
 mod magnitude;
 mod max_pool;
 mod permute;
@@ -32,6 +36,7 @@ mod position_linear;
 mod repeat;
 mod resize;
 mod root;
+mod scale;
 mod scale_shift;
 mod smooth;
 mod square_parts;
@@ -41,16 +46,20 @@ mod top_mean;
 pub use activation::{Activate, ActivateDx};
 pub use adam::Adam;
 pub use add::Add;
+pub use attention::{Attention, AttentionDx, AttentionLse};
 pub use batch_mean::{BatchMean, BatchMeanDx};
 pub use batch_norm::{BatchNorm, BatchNormDgamma, BatchNormDstats, BatchNormDx, BatchStats, BatchStatsDx};
+pub use cell_hinge::{CellHinge, CellHingeDn};
 pub use channel_scale::{ChannelDot, ChannelScale};
 pub use concat::{Concat, Embed, Slice};
 pub use conv2d::{Conv2d, Conv2dDw, Conv2dDx};
 pub use coupling::{Coupling, CouplingDst, CouplingDx};
 pub use flow_nll::{FlowNll, FlowNllDj, FlowNllDz};
 pub use global_mean::{GlobalMean, GlobalMeanDx};
+pub use layer_norm::{LayerNorm, LayerNormDx};
 pub use linear::{Linear, LinearDw, LinearDx};
 pub use log_det::{LogDet, LogDetDst};
+pub use log_scale::{LogScale, LogScaleDscale};
 pub use magnitude::{Magnitude, MagnitudeDx};
 pub use max_pool::{MaxPool, MaxPoolDx};
 pub use permute::Permute;
@@ -59,6 +68,7 @@ pub use record::{Attr, Record};
 pub use repeat::Repeat;
 pub use resize::{Interpolation, Resize, ResizeDx};
 pub use root::{Root, RootDx};
+pub use scale::Scale;
 pub use scale_shift::{ChannelSum, ScaleShift, ScaleShiftDscale, ScaleShiftDx};
 pub use smooth::{Smooth, SmoothDx};
 pub use square_parts::SquareParts;
@@ -285,6 +295,26 @@ ops! {
     BatchNormDstats = 53,
     /// Its gradient towards the scale.
     BatchNormDgamma = 54,
+    /// A constant factor.
+    Scale = 55,
+    /// Normalisation by mean and variance, of a sample or of each position.
+    LayerNorm = 56,
+    /// Its gradient.
+    LayerNormDx = 57,
+    /// Loss per cell with a hinge on anomalous ones.
+    CellHinge = 58,
+    /// Its gradient.
+    CellHingeDn = 59,
+    /// Log-determinant of a per-channel scale.
+    LogScale = 60,
+    /// Its gradient towards the scale.
+    LogScaleDscale = 61,
+    /// Multi-head self-attention over positions.
+    Attention = 62,
+    /// Logarithms of the sums of its exponentials, for its gradient.
+    AttentionLse = 63,
+    /// Its gradient.
+    AttentionDx = 64,
     /// One block for every sample.
     Repeat = 65,
     /// Sums of squares of parts, for clipping gradients.

@@ -1,4 +1,5 @@
-//! Per-channel scale and shift: `y = x · scale[c] + shift[c]`, and the sum per channel that bias gradients are.
+//! Per-channel scale and shift: `y = x · scale[c] + shift[c]`, its inverse `x = (y − shift[c]) / scale[c]`, and the sum per
+//! channel that bias gradients are.
 //!
 //! Gradients: `gx = gy·scale`, `gscale = Σ gy·x`, `gshift = Σ gy`, sums over batch and positions.
 
@@ -8,7 +9,10 @@ use crate::shape::{Shape, ShapeError, Type};
 
 record! {
     /// `y = x · scale + shift` per channel.
-    ScaleShift {}
+    ScaleShift {
+        /// Whether to undo it.
+        inverse: bool,
+    }
 }
 
 record! {
@@ -42,7 +46,8 @@ impl Operation for ScaleShift {
 
     fn run(&self, run: &mut Run<'_>) {
         let x = run.shape(0);
-        channel::scale_shift(
+        let kernel = if self.inverse { channel::scale_shift_inverse } else { channel::scale_shift };
+        kernel(
             run.cpu,
             run.batch,
             x.c() as usize,
@@ -56,6 +61,9 @@ impl Operation for ScaleShift {
 
     #[cfg(feature = "alloc")]
     fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        if self.inverse {
+            return g.unsupported("the inverse direction of a scale and shift");
+        }
         let gy = g.upstream();
         if g.needs(0) {
             let gx = g.emit(ScaleShiftDx {}, &[gy, g.input(1)])?;

@@ -1,4 +1,5 @@
-//! Pointwise activation with a slope everywhere: `y = f(x)`, f the logistic function σ or `silu(x) = x·σ(x)`.
+//! Pointwise function with a slope everywhere: `y = f(x)`, f the logistic function σ, `silu(x) = x·σ(x)`, `gelu(x) = x·Φ(x)`
+//! with the normal distribution Φ, or `0.1·softplus_{β=½}(x) = 0.2·ln(1 + e^{x/2})`, the scale of FrEIA's all-in-one block.
 //!
 //! Unlike [`Activate`](super::Activate) the gradient needs x, because silu takes most negative values twice; so it is an op
 //! of its own and not the last step of a convolution. Gradient: `gx = gy · f'(x)`.
@@ -13,12 +14,16 @@ impl Attr for Curve {
         match self {
             Curve::Silu => 0,
             Curve::Sigmoid => 1,
+            Curve::Gelu => 2,
+            Curve::GlobalScale => 3,
         }
     }
     fn from_word(word: u32) -> Option<Curve> {
         match word {
             0 => Some(Curve::Silu),
             1 => Some(Curve::Sigmoid),
+            2 => Some(Curve::Gelu),
+            3 => Some(Curve::GlobalScale),
             _ => None,
         }
     }
@@ -26,6 +31,8 @@ impl Attr for Curve {
         f.write_str(match self {
             Curve::Silu => "silu",
             Curve::Sigmoid => "sigmoid",
+            Curve::Gelu => "gelu",
+            Curve::GlobalScale => "global_scale",
         })
     }
 }

@@ -1,26 +1,41 @@
 //! Couplings, log-determinants, losses and scores.
 
 use super::{Case, Fill, SIZES, batched, single};
+use adflow::kernels::coupling::SoftClamp;
 use adflow::op::{
     BatchMean, BatchMeanDx, Coupling, CouplingDst, CouplingDx, FlowNll, FlowNllDj, FlowNllDz, LogDet, LogDetDst,
-    SquareSum, SquareSumDx, TopMean, TopMeanDx,
+    LogScale, LogScaleDscale, SquareSum, SquareSumDx, TopMean, TopMeanDx,
 };
 use adflow::shape::Shape;
 
 /// The coupling both ways, its log-determinant and all gradients. x is groups·size channels of h×w.
 fn coupling(out: &mut Vec<Case>, [groups, size, offset, active]: [u32; 4], h: u32, w: u32, clamp: f32) {
     let x = || batched(Shape::chw(groups * size, h, w));
-    // Well beyond the clamp on both sides; biased, because a log-determinant's error is measured against it.
-    let st = || batched(Shape::chw(groups * 2 * active, h, w)).fill(Fill::Uniform(-1.5, 6.0));
-    let j = || batched(Shape::SCALAR);
-    for inverse in [false, true] {
-        out.push(Case::new(Coupling { groups, offset, active, clamp, inverse }, [x(), st()]));
+    for form in [SoftClamp::Atan, SoftClamp::Tanh] {
+        // Well beyond the clamp on both sides; biased, because a log-determinant's error is measured against it.
+        let range = if form == SoftClamp::Atan { Fill::Uniform(-1.5, 6.0) } else { Fill::Uniform(-0.7, 1.5) };
+        let st = || batched(Shape::chw(groups * 2 * active, h, w)).fill(range.clone());
+        for inverse in [false, true] {
+            out.push(Case::new(Coupling { groups, offset, active, clamp, inverse, form }, [x(), st()]));
+        }
+        out.push(Case::new(CouplingDx { groups, offset, active, clamp, form }, [x(), st()]));
+        out.push(Case::new(CouplingDst { groups, offset, active, clamp, form }, [x(), x(), st()]));
+        for per_position in [false, true] {
+            let j = || batched(if per_position { Shape::chw(1, h, w) } else { Shape::SCALAR });
+            out.push(Case::new(LogDet { groups, clamp, form, per_position }, [st()]));
+            out.push(Case::new(LogDet { groups, clamp, form, per_position }, [st(), j()]));
+            out.push(Case::new(LogDetDst { groups, clamp, form, per_position }, [j(), st()]));
+        }
     }
-    out.push(Case::new(CouplingDx { groups, offset, active, clamp }, [x(), st()]));
-    out.push(Case::new(CouplingDst { groups, offset, active, clamp }, [x(), x(), st()]));
-    out.push(Case::new(LogDet { groups, clamp }, [st()]));
-    out.push(Case::new(LogDet { groups, clamp }, [st(), j()]));
-    out.push(Case::new(LogDetDst { groups, clamp }, [j(), st()]));
+}
+
+/// A per-channel scale in a log-determinant.
+fn log_scale(out: &mut Vec<Case>, channels: u32, j: Shape) {
+    let factor = 0.75;
+    let scale = || single(Shape::vector(channels)).fill(Fill::Uniform(1.0, 3.0));
+    let j = || batched(j).fill(Fill::Uniform(-0.5, 1.5));
+    out.push(Case::new(LogScale { factor }, [j(), scale()]));
+    out.push(Case::new(LogScaleDscale { factor }, [j(), scale()]));
 }
 
 pub fn cases() -> Vec<Case> {
@@ -47,6 +62,8 @@ pub fn cases() -> Vec<Case> {
         case.batches = &[1, 31, 96];
     }
     for n in SIZES {
+        log_scale(&mut out, n, Shape::SCALAR);
+        log_scale(&mut out, 5, Shape::chw(1, 3, n));
         let (one, vector) = (|| batched(Shape::SCALAR), || batched(Shape::vector(n)));
         out.push(Case::new(FlowNll {}, [vector(), one()]));
         out.push(Case::new(FlowNllDz {}, [one(), vector()]));

@@ -4,6 +4,7 @@
 //! run over the same list. A forward op's case also yields the cases of the ops of its gradient where they share
 //! geometry, so both are always tried on the same shapes. One file per family.
 
+mod attention;
 mod batch_norm;
 mod conv;
 mod flow;
@@ -168,6 +169,7 @@ pub const FAMILIES: &[Family] = &[
     ("pool", pool::cases),
     ("layout", layout::cases),
     ("flow", flow::cases),
+    ("attention", attention::cases),
 ];
 
 /// Every case.

@@ -4,8 +4,8 @@ use super::{Case, Fill, Input, SIZES, batched, single};
 use adflow::kernels::activation::Activation;
 use adflow::kernels::smooth::Curve;
 use adflow::op::{
-    Activate, ActivateDx, Adam, Add, ChannelDot, ChannelScale, ChannelSum, Magnitude, MagnitudeDx, Root, RootDx,
-    ScaleShift, ScaleShiftDscale, ScaleShiftDx, Smooth, SmoothDx, SquareParts,
+    Activate, ActivateDx, Adam, Add, ChannelDot, ChannelScale, ChannelSum, LayerNorm, LayerNormDx, Magnitude,
+    MagnitudeDx, Root, RootDx, Scale, ScaleShift, ScaleShiftDscale, ScaleShiftDx, Smooth, SmoothDx, SquareParts,
 };
 use adflow::shape::{Shape, Type};
 
@@ -47,7 +47,21 @@ pub fn cases() -> Vec<Case> {
         out.push(Case::new(ChannelScale {}, [x(), batched(Shape::vector(shape.c()))]));
         out.push(Case::new(ChannelDot {}, [x(), x()]));
         let per_channel = || single(Shape::vector(shape.c()));
-        out.push(Case::new(ScaleShift {}, [x(), per_channel(), per_channel()]));
+        out.push(Case::new(ScaleShift { inverse: false }, [x(), per_channel(), per_channel()]));
+        let scale = per_channel().fill(Fill::Uniform(0.5, 2.0));
+        out.push(Case::new(ScaleShift { inverse: true }, [x(), scale, per_channel()]));
+        out.push(Case::new(Scale { factor: 0.1 }, [x()]));
+        for curve in [Curve::Gelu, Curve::GlobalScale] {
+            let x = || x().fill(Fill::Uniform(-3.0, 6.0));
+            out.push(Case::new(Smooth { curve }, [x()]));
+            out.push(Case::new(SmoothDx { curve }, [batched(shape), x()]));
+        }
+        for per_position in [false, true] {
+            let eps = 1e-3;
+            let shifted = || x().fill(Fill::Uniform(0.0, 3.0));
+            out.push(Case::new(LayerNorm { per_position, eps }, [shifted()]));
+            out.push(Case::new(LayerNormDx { per_position, eps }, [x(), shifted()]));
+        }
         out.push(Case::new(ScaleShiftDx {}, [x(), per_channel()]));
         out.push(Case::new(ScaleShiftDscale {}, [x(), x()]));
         out.push(Case::new(ChannelSum {}, [x()]));
@@ -64,6 +78,9 @@ pub fn cases() -> Vec<Case> {
     out.extend(super::batch_norm::cases());
     // Sums of parameters are not batched.
     out.push(Case::new(Add {}, [single(Shape::vector(33)), single(Shape::vector(33))]));
+    out.push(Case::new(Scale { factor: -3.0 }, [single(Shape::vector(33))]));
+    out.push(Case::new(Smooth { curve: Curve::GlobalScale }, [single(Shape::vector(33))]));
+    out.push(Case::new(SmoothDx { curve: Curve::GlobalScale }, [single(Shape::vector(33)), single(Shape::vector(33))]));
     // All zero: the square root's guard.
     out.push(Case::new(Magnitude {}, [batched(Shape::chw(4, 3, 3)).fill(Fill::Levels(&[0.0]))]));
     out.extend(SIZES.into_iter().chain([40_000]).map(|len| adam(len, 1.0)));

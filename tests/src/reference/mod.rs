@@ -3,11 +3,13 @@
 //! [`execute`] runs one op, [`Executor`] a whole program with storage of its own for each tensor, so no placement can
 //! disturb it. Parameters come in as f32 and are widened; nothing is rounded before the end. One file per op family.
 
+mod attention;
 mod batch_norm;
 mod conv;
 mod coupling;
 mod layout;
 mod linear;
+mod norm;
 mod pointwise;
 mod pool;
 mod reduce;
@@ -98,7 +100,8 @@ pub fn execute(op: &Op, step: &mut Step<'_>) -> Vec<f64> {
         Op::Activate(a) => pointwise::activate(a.act, step),
         Op::ActivateDx(a) => pointwise::activate_dx(a.act, step),
         Op::Add(_) => pointwise::add(step),
-        Op::ScaleShift(_) => pointwise::scale_shift(step),
+        Op::Scale(a) => pointwise::scale(a, step),
+        Op::ScaleShift(a) => pointwise::scale_shift(a, step),
         Op::ScaleShiftDx(_) => pointwise::scale_shift_dx(step),
         Op::ScaleShiftDscale(_) => pointwise::scale_shift_dscale(step),
         Op::ChannelSum(_) => pointwise::channel_sum(step),
@@ -116,6 +119,11 @@ pub fn execute(op: &Op, step: &mut Step<'_>) -> Vec<f64> {
         Op::BatchNormDgamma(a) => batch_norm::norm_dgamma(a.eps, step),
         Op::Root(_) => pointwise::root(step),
         Op::RootDx(_) => pointwise::root_dx(step),
+        Op::Attention(a) => attention::forward(a, step),
+        Op::AttentionLse(a) => attention::lse(a, step),
+        Op::AttentionDx(a) => attention::dx(a, step),
+        Op::LayerNorm(a) => norm::layer_norm(a, step),
+        Op::LayerNormDx(a) => norm::layer_norm_dx(a, step),
         Op::Adam(a) => pointwise::adam(a, step),
         Op::MaxPool(a) => pool::max(a, step),
         Op::MaxPoolDx(a) => pool::max_dx(a, step),
@@ -134,6 +142,10 @@ pub fn execute(op: &Op, step: &mut Step<'_>) -> Vec<f64> {
         Op::CouplingDst(a) => coupling::dst(a, step),
         Op::LogDet(a) => coupling::log_det(a, step),
         Op::LogDetDst(a) => coupling::log_det_dst(a, step),
+        Op::LogScale(a) => coupling::log_scale(a, step),
+        Op::LogScaleDscale(a) => coupling::log_scale_dscale(a, step),
+        Op::CellHinge(a) => reduce::cell_hinge(a, step),
+        Op::CellHingeDn(a) => reduce::cell_hinge_dn(a, step),
         Op::FlowNll(_) => reduce::flow_nll(step),
         Op::FlowNllDz(_) => reduce::flow_nll_dz(step),
         Op::FlowNllDj(a) => reduce::flow_nll_dj(a, step),

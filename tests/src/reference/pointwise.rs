@@ -3,7 +3,7 @@
 use super::Step;
 use adflow::kernels::activation::Activation;
 use adflow::kernels::smooth::Curve;
-use adflow::op::Adam;
+use adflow::op::{Adam, Scale, ScaleShift};
 
 /// The activation itself.
 pub fn act(kind: Activation, x: f64) -> f64 {
@@ -37,9 +37,26 @@ fn channel(step: &Step<'_>, i: usize) -> usize {
     i / (shape.len() / shape.c() as usize) % shape.c() as usize
 }
 
-pub fn scale_shift(step: &Step<'_>) -> Vec<f64> {
+pub fn scale(a: Scale, step: &Step<'_>) -> Vec<f64> {
+    step.input(0).data.iter().map(|x| f64::from(a.factor) * x).collect()
+}
+
+/// `ln(1 + e^x)`, also where e^x is too large or too small.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// Φ(x) of the standard normal distribution.
+fn normal_below(x: f64) -> f64 {
+    0.5 * libm::erfc(-x / std::f64::consts::SQRT_2)
+}
+
+pub fn scale_shift(a: ScaleShift, step: &Step<'_>) -> Vec<f64> {
     let (scale, shift) = (step.input(1).data, step.input(2).data);
-    let y = |(i, x): (usize, &f64)| x * scale[channel(step, i)] + shift[channel(step, i)];
+    let y = |(i, x): (usize, &f64)| {
+        let (scale, shift) = (scale[channel(step, i)], shift[channel(step, i)]);
+        if a.inverse { (x - shift) / scale } else { x * scale + shift }
+    };
     step.input(0).data.iter().enumerate().map(y).collect()
 }
 
@@ -72,6 +89,8 @@ pub fn smooth(curve: Curve, step: &Step<'_>) -> Vec<f64> {
     let f = |&x: &f64| match curve {
         Curve::Silu => x * sigmoid(x),
         Curve::Sigmoid => sigmoid(x),
+        Curve::Gelu => x * normal_below(x),
+        Curve::GlobalScale => 0.2 * softplus(0.5 * x),
     };
     step.input(0).data.iter().map(f).collect()
 }
@@ -80,6 +99,8 @@ pub fn smooth_dx(curve: Curve, step: &Step<'_>) -> Vec<f64> {
     let slope = |x: f64| match curve {
         Curve::Silu => sigmoid(x) * (1.0 + x * sigmoid(-x)),
         Curve::Sigmoid => sigmoid(x) * sigmoid(-x),
+        Curve::Gelu => normal_below(x) + x * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt(),
+        Curve::GlobalScale => 0.1 * sigmoid(0.5 * x),
     };
     step.input(0).data.iter().zip(step.input(1).data).map(|(g, &x)| g * slope(x)).collect()
 }

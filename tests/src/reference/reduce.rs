@@ -1,7 +1,7 @@
 //! Losses, scores and means.
 
 use super::Step;
-use adflow::op::{FlowNllDj, SquareSum, SquareSumDx, TopMean, TopMeanDx};
+use adflow::op::{CellHinge, CellHingeDn, FlowNllDj, SquareSum, SquareSumDx, TopMean, TopMeanDx};
 
 fn squares(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum()
@@ -23,6 +23,24 @@ fn z_len(step: &Step<'_>) -> f64 {
 
 pub fn flow_nll_dj(a: FlowNllDj, step: &Step<'_>) -> Vec<f64> {
     step.input(0).data.iter().map(|g| -g / f64::from(a.dims)).collect()
+}
+
+pub fn cell_hinge(a: CellHinge, step: &Step<'_>) -> Vec<f64> {
+    let (n, w) = (step.input(0), step.input(1));
+    let limit = step.input(2).data[0] + f64::from(a.margin);
+    step.per_sample(|s| {
+        let term = |(n, w): (&f64, &f64)| if *w > 0.0 { w * n } else { -w * (limit - n).max(0.0) };
+        vec![n.sample(s).iter().zip(w.sample(s)).map(term).sum()]
+    })
+}
+
+pub fn cell_hinge_dn(a: CellHingeDn, step: &Step<'_>) -> Vec<f64> {
+    let (g, n, w) = (step.input(0), step.input(1), step.input(2));
+    let limit = step.input(3).data[0] + f64::from(a.margin);
+    step.per_sample(|s| {
+        let slope = |(n, w): (&f64, &f64)| if *w > 0.0 || *n < limit { g.sample(s)[0] * w } else { 0.0 };
+        n.sample(s).iter().zip(w.sample(s)).map(slope).collect()
+    })
 }
 
 pub fn square_sum(a: SquareSum, step: &Step<'_>) -> Vec<f64> {

@@ -1,0 +1,33 @@
+//! A constant factor: `y = a·x`, of any type. FrEIA's couplings take a tenth of what their subnets give, and the terms of a
+//! loss are weighed with it. Gradient: `gx = a·gy`, the same op.
+
+use super::{Operation, Run, Types};
+use crate::kernels::scale;
+use crate::shape::{ShapeError, Type};
+
+record! {
+    /// `y = factor · x`.
+    Scale {
+        /// a.
+        factor: f32,
+    }
+}
+
+impl Operation for Scale {
+    const NAME: &'static str = "scale";
+    const INPUTS: &'static [&'static str] = &["x"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "x is missing", expected: None, found: None })
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        scale::scale(run.cpu, self.factor, run.inputs[0], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        let gx = g.emit(*self, &[g.upstream()])?;
+        g.give(0, gx)
+    }
+}
