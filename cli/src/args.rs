@@ -44,6 +44,8 @@ pub enum Command {
     Bench(Bench),
     /// Move a model's threshold without training again
     Threshold(SetThreshold),
+    /// Make defects from good images, with masks and a sheet to look at
+    Synth(Synth),
     /// List the GPUs that --device can name
     Devices(Devices),
     /// Run a model on two devices in lock-step and name the first op on which they disagree
@@ -269,6 +271,46 @@ pub struct Bench {
     pub profile: bool,
     #[command(flatten)]
     pub compute: ScoringArgs,
+}
+
+/// `adflow synth`
+#[derive(Debug, Args)]
+pub struct Synth {
+    /// Data set in the MVTec AD layout, or a folder of images of good parts
+    pub data: PathBuf,
+    /// Folder for images, masks and sheet.png, in the layout that `adflow eval` reads
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// What is wrong with them
+    #[arg(long, value_enum, default_value_t = SynthKind::All)]
+    pub kind: SynthKind,
+    /// Images of each kind
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub count: u32,
+    /// Images of textures for `perlin` [default: textures are made up]
+    #[arg(long, value_name = "DIR")]
+    pub textures: Option<PathBuf>,
+    /// Images are resized to N x N pixels
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(32..=2048))]
+    pub size: u32,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// The library's synthetic anomalies, by the names the command line knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SynthKind {
+    /// A rectangle of the same image in the wrong place, lighter or darker
+    Cutpaste,
+    /// A thin turned strip of the same image
+    Scar,
+    /// Blobs of another texture
+    Perlin,
+    /// Patches of another good image, blended without a seam
+    Nsa,
+    /// Each image in every way
+    All,
 }
 
 /// `adflow devices`

@@ -9,7 +9,7 @@ use std::io::Cursor;
 
 use adflow::image::{Plane, PlaneMut, resize_bilinear};
 use adflow::model::Model;
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{ImageBuffer, ImageFormat, PixelWithColorType, Rgb, RgbImage};
 
 use crate::failure::{Context, Outcome};
 
@@ -79,7 +79,7 @@ pub fn overlay(image: &RgbImage, map: &[f32], (width, height): (u32, u32), scale
 }
 
 /// Encodes as PNG.
-pub fn png(image: &RgbImage) -> Outcome<Vec<u8>> {
+pub fn png<P: PixelWithColorType<Subpixel = u8>>(image: &ImageBuffer<P, Vec<u8>>) -> Outcome<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, ImageFormat::Png).context("cannot encode PNG")?;
     Ok(bytes.into_inner())

@@ -2,7 +2,7 @@
 //!
 //! A thin shell around the library: `args` is what can be asked for, `commands` has one file for each answer, and the
 //! rest is what they share. `decode` and `dataset` bring images in; `evaluate` measures, `comparison` several methods; `heatmap` and `report` show;
-//! `synth` draws the product line of `adflow demo`.
+//! `product_line` draws the product line of `adflow demo`.
 
 mod args;
 mod commands;
@@ -16,9 +16,9 @@ mod heatmap;
 mod inspector;
 mod interrupt;
 mod output;
+mod product_line;
 mod progress;
 mod report;
-mod synth;
 mod training_images;
 
 use std::process::ExitCode;

@@ -9,8 +9,8 @@ use adflow::detect::TrainOptions;
 use super::{eval, train};
 use crate::args::Demo;
 use crate::failure::Outcome;
+use crate::product_line::{self, Sizes};
 use crate::progress::{self, Stage};
-use crate::synth::{self, Sizes};
 use crate::{dataset, evaluate, interrupt, output};
 
 /// Runs the command.
@@ -26,8 +26,8 @@ pub fn run(args: &Demo) -> Outcome<u8> {
     let data = args.out.join("data");
     let sizes = Sizes::default();
     {
-        let stage = Stage::new("drawing parts", synth::count(sizes));
-        synth::write(&data, args.seed, sizes, compute.threads, &|done| stage.set(done))?;
+        let stage = Stage::new("drawing parts", product_line::count(sizes));
+        product_line::write(&data, args.seed, sizes, compute.threads, &|done| stage.set(done))?;
     }
     let model_path = args.out.join("flange.adflow");
     // A third of 180 parts set aside is what it takes to promise 5 % with 95 % confidence: 1 − 0.95⁵⁹ = 0.951.

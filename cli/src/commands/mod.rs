@@ -9,6 +9,7 @@ mod dump;
 mod eval;
 mod info;
 mod inspect;
+mod synth;
 mod threshold;
 pub mod train;
 
@@ -30,6 +31,7 @@ pub fn run(command: Command) -> Outcome<u8> {
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Synth(args) => synth::run(&args),
         Command::Threshold(args) => threshold::run(&args),
     }
 }

@@ -4,8 +4,9 @@ use crate::image::{ImageError, ImageView, Plane, PlaneMut, Preprocess, resize_bi
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Difference between channels, in 0..1, from which a picture has colour; a few steps of 8 bits are compression noise.
-const COLOUR: f32 = 8.0 / 255.0;
+/// Difference between channels, in 0..1, from which a picture has colour. A grey camera's channels are equal but for rounding;
+/// a colour camera's differ by more than this somewhere, if only by noise, also on a grey part.
+const COLOUR: f32 = 2.0 / 255.0;
 
 /// Luma of ITU-R BT.601.
 pub(super) const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
@@ -70,7 +71,7 @@ impl Picture {
         self.planes
     }
 
-    /// True if all channels are the same but for compression noise.
+    /// True if all channels are the same but for rounding.
     #[must_use]
     pub fn is_grey(&self) -> bool {
         let [r, g, b] = self.channels();
