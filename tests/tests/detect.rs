@@ -11,7 +11,7 @@ use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
 use adflow::threshold::Verdict;
 use adflow_tests::parts::{Frames, SIDE, shapes};
-use adflow_tests::shared_backbone;
+use adflow_tests::{made_weights, shared_backbone};
 use std::ops::ControlFlow;
 
 fn options(method: Method) -> TrainOptions {
@@ -47,6 +47,23 @@ fn circles_among_squares(squares: u64, options: &TrainOptions) -> f64 {
 fn closed_form_methods_tell_circles_from_squares() {
     assert!(circles_among_squares(48, &options(Method::Gauss)) >= 0.99);
     assert!(circles_among_squares(48, &options(Method::Padim)) >= 0.9);
+}
+
+/// Random weights: what is tested is that features reach the method, drawn where there are many, and come back as scores.
+#[test]
+fn networks_from_files_train_and_score() {
+    for name in ["resnet18", "efficientnet_b5"] {
+        let backbone = made_weights::backbone(name);
+        for (method, epochs) in [(Method::Padim, None), (Method::Cdnf, Some(1))] {
+            let options = TrainOptions { epochs, held_out: 0.0, map: false, ..options(method) };
+            let threads = Threads::new(2);
+            let good = shapes(1, 24, false);
+            let trained = train(&good, &backbone, &options, &Cpu::detect(&threads), &mut Silent, None).unwrap();
+            let all = scores(&trained.model, &shapes(3, 8, true));
+            println!("{name} {method}: {} bytes, {all:?}", trained.model.len());
+            assert!(all.iter().all(|s| s.is_finite()) && all.iter().any(|s| *s != all[0]), "{name} {method}: {all:?}");
+        }
+    }
 }
 
 /// An epoch is six steps here, so the steps are longer than usual.
