@@ -57,9 +57,9 @@ fn networks_from_files_train_and_score() {
         for (method, epochs) in [(Method::Padim, None), (Method::Cdnf, Some(1))] {
             let options = TrainOptions { epochs, held_out: 0.0, map: false, ..options(method) };
             let threads = Threads::new(2);
-            let good = shapes(1, 24, false);
+            let good = shapes(1, 12, false);
             let trained = train(&good, &backbone, &options, &Cpu::detect(&threads), &mut Silent, None).unwrap();
-            let all = scores(&trained.model, &shapes(3, 8, true));
+            let all = scores(&trained.model, &shapes(3, 4, true));
             println!("{name} {method}: {} bytes, {all:?}", trained.model.len());
             assert!(all.iter().all(|s| s.is_finite()) && all.iter().any(|s| *s != all[0]), "{name} {method}: {all:?}");
         }
