@@ -3,10 +3,13 @@
 
 use adflow::cpu::{Cpu, Isa};
 use adflow::flows::{DenseFlow, DifferNetFlow, FastFlow, Kernels, Ssnf};
+use adflow::graph::Graph;
+use adflow::op::{BatchMean, CellHinge};
 use adflow::params::Params;
-use adflow::place::OwnedProgram;
+use adflow::place::{OwnedProgram, Reuse, place};
 use adflow::plan::BLOCK;
 use adflow::rng::Rng;
+use adflow::shape::Shape;
 use adflow::threads::Threads;
 use adflow_tests::compare::{Tolerance, bits_differ, difference};
 use adflow_tests::flows::{Flow, recursion};
@@ -214,6 +217,32 @@ fn ssnf_without_blocks_is_fastflow() {
     let one = run(cpu, &bare.forward_program(&params), &params.pack(), ("x", &x), outputs);
     let other = run(cpu, &fast.forward_program(&same), &same.pack(), ("x", &x), outputs);
     assert_eq!(bits_differ(&one.concat(), &other.concat()), None);
+}
+
+/// The loss of SSNF towards the likelihood of each cell: normal cells pull by their weight, anomalous ones push until they are
+/// beyond the margin and then not at all.
+#[test]
+fn cells_beyond_the_margin_do_not_push() {
+    let threads = Threads::serial();
+    let cpu = Cpu::detect(&threads);
+    let mut g = Graph::new();
+    let (n, w) = (g.input("n", Shape::chw(1, 1, 5)), g.input("w", Shape::chw(1, 1, 5)));
+    let b = g.control("b", Shape::SCALAR);
+    let sum = g.emit("sum", CellHinge { margin: 1.0 }, &[n, w, b]).expect("shapes fit");
+    let loss = g.emit("loss", BatchMean {}, &[sum]).expect("shapes fit");
+    let gn = g.backward(loss, &[n]).expect("differentiable")[0].expect("the loss depends on n");
+    g.output("loss", loss);
+    g.output("gn", gn);
+    let plan = place("hinge", &g, &Params::new().layout(), Reuse::Share).expect("a valid plan");
+    let mut owned = Owned::new(&plan.program(), 1, cpu, &[], f32::NAN).expect("sizes");
+    let mut session = owned.session(plan.program(), 1, cpu).expect("enough memory");
+    // Normal, ignored, and anomalous below the limit of 1.5, on it and beyond.
+    session.input("n").expect("n").copy_from_slice(&[0.25, 9.0, 1.0, 1.5, 80.0]);
+    session.input("w").expect("w").copy_from_slice(&[2.0, 0.0, -0.5, -0.5, -0.5]);
+    session.input("b").expect("b").copy_from_slice(&[0.5]);
+    session.run();
+    assert_eq!(session.output("loss").expect("the loss"), [0.75]);
+    assert_eq!(bits_differ(session.output("gn").expect("gn"), &[2.0, 0.0, -0.5, 0.0, 0.0]), None);
 }
 
 /// A fresh SSNF flow only permutes: its last layers are zero and every scale is one.
