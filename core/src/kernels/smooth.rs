@@ -152,6 +152,8 @@ mod tests {
             let x: Vec<f32> = numbers(1, len).iter().map(|x| 12.0 * x).collect();
             let gy = numbers(2, len);
             for curve in [Curve::Silu, Curve::Sigmoid, Curve::Gelu, Curve::GlobalScale] {
+                // Errors are shares of the largest value, which must not be gelu's tail alone.
+                let x: Vec<f32> = x.iter().map(|x| if curve == Curve::Gelu { 0.5 * x + 5.0 } else { *x }).collect();
                 each_cpu(
                     |cpu| {
                         let mut y = vec![f32::NAN; len];
