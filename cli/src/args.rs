@@ -438,6 +438,8 @@ pub enum Method {
     Cdnf,
     /// The flow of Rudolph et al. 2021
     Differnet,
+    /// 2D flows over feature maps (Yu et al. 2021)
+    Fastflow,
     /// A flow over feature maps that knows positions
     Posflow,
     /// A Gaussian for each position of the feature maps
@@ -451,6 +453,7 @@ impl From<Method> for adflow::detect::Method {
         match method {
             Method::Cdnf => Self::Cdnf,
             Method::Differnet => Self::DifferNet,
+            Method::Fastflow => Self::FastFlow,
             Method::Posflow => Self::PosFlow,
             Method::Padim => Self::Padim,
             Method::Gauss => Self::Gauss,

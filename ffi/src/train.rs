@@ -40,11 +40,13 @@ pub enum adflow_method {
     Gauss = 4,
     /// A flow over feature maps, conditioned on the position.
     Posflow = 5,
+    /// FastFlow: 2D flows over feature maps.
+    Fastflow = 6,
 }
 
 impl adflow_method {
     fn new(number: u32) -> Result<adflow_method, Failure> {
-        let all = [Self::Default, Self::Cdnf, Self::Differnet, Self::Padim, Self::Gauss, Self::Posflow];
+        let all = [Self::Default, Self::Cdnf, Self::Differnet, Self::Padim, Self::Gauss, Self::Posflow, Self::Fastflow];
         let known = all.get(number as usize).copied();
         known.ok_or_else(|| fail!(Argument, "options.method is {number}, which is not one of adflow_method"))
     }
@@ -198,6 +200,7 @@ impl State {
             adflow_method::Default => defaults.method,
             adflow_method::Cdnf => Method::Cdnf,
             adflow_method::Differnet => Method::DifferNet,
+            adflow_method::Fastflow => Method::FastFlow,
             adflow_method::Posflow => Method::PosFlow,
             adflow_method::Padim => Method::Padim,
             adflow_method::Gauss => Method::Gauss,

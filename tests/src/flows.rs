@@ -1,8 +1,8 @@
 //! All flows behind one face, and the dense flow once more as the recursion that defines it.
 
-use adflow::flows::{DenseFlow, DifferNetFlow, FastFlow, FlowError, Ssnf};
+use adflow::flows::{DenseFlow, DifferNetFlow, FastFlow, FlowError, PositionFlow, Ssnf};
 use adflow::graph::{Graph, TensorId};
-use adflow::op::{Adam, BatchMean, FlowNll};
+use adflow::op::{Adam, BatchMean, FlowNll, Repeat};
 use adflow::params::Params;
 use adflow::place::{OwnedProgram, Reuse, place};
 use adflow::shape::Shape;
@@ -18,6 +18,8 @@ pub enum Flow {
     Fast(FastFlow, u32, u32),
     /// SSNF's, likewise.
     Ssnf(Ssnf, u32, u32),
+    /// The position-conditioned flow, likewise.
+    Position(PositionFlow, u32, u32),
 }
 
 impl Flow {
@@ -28,6 +30,7 @@ impl Flow {
             Flow::DifferNet(f) => Shape::vector(f.dims),
             Flow::Fast(f, h, w) => Shape::chw(f.channels, *h, *w),
             Flow::Ssnf(f, h, w) => Shape::chw(f.channels, *h, *w),
+            Flow::Position(f, h, w) => Shape::chw(f.channels, *h, *w),
         }
     }
 
@@ -44,6 +47,11 @@ impl Flow {
             Flow::DifferNet(f) => f.init(&mut params, seed),
             Flow::Fast(f, ..) => f.init(&mut params, "map", seed),
             Flow::Ssnf(f, ..) => f.init(&mut params, "map", seed),
+            Flow::Position(f, h, w) => {
+                let code = PositionFlow::code(*h, *w);
+                let added = params.add("code", Shape::chw(PositionFlow::CODE, *h, *w), false, code);
+                added.map_err(FlowError::from).and_then(|()| f.init(&mut params, "map", seed))
+            }
         };
         done.unwrap_or_else(|e| panic!("{self:?}: {e}"));
         params
@@ -55,6 +63,10 @@ impl Flow {
             Flow::DifferNet(f) => f.forward(g, params, x),
             Flow::Fast(f, ..) => f.forward(g, params, "map", x),
             Flow::Ssnf(f, ..) => f.forward(g, params, "map", x),
+            Flow::Position(f, ..) => {
+                let code = code(g, params)?;
+                f.forward(g, params, "map", x, code)
+            }
         }
     }
 
@@ -83,7 +95,7 @@ impl Flow {
         let (z, cells) = match self {
             Flow::Fast(f, ..) => f.forward_map(&mut g, params, "map", x),
             Flow::Ssnf(f, ..) => f.forward_map(&mut g, params, "map", x),
-            Flow::Dense(_) | Flow::DifferNet(_) => panic!("{self:?} has no positions"),
+            Flow::Dense(_) | Flow::DifferNet(_) | Flow::Position(..) => panic!("{self:?} has no positions"),
         }
         .unwrap_or_else(|e| panic!("{self:?}: {e}"));
         g.output("z", z);
@@ -100,6 +112,7 @@ impl Flow {
             Flow::DifferNet(f) => f.inverse(&mut g, params, z),
             Flow::Fast(f, ..) => f.inverse(&mut g, params, "map", z),
             Flow::Ssnf(f, ..) => f.inverse(&mut g, params, "map", z),
+            Flow::Position(f, ..) => code(&mut g, params).and_then(|code| f.inverse(&mut g, params, "map", z, code)),
         };
         g.output("x", x.unwrap_or_else(|e| panic!("{self:?}: {e}")));
         place("inverse", &g, &params.layout(), Reuse::Share).expect("a valid plan")
@@ -120,6 +133,12 @@ impl Flow {
         g.train(loss, params, adam).expect("differentiable");
         place("train", &g, &params.layout(), Reuse::Share).expect("a valid plan")
     }
+}
+
+/// The codes of positions, once a sample.
+fn code(g: &mut Graph, params: &Params) -> Result<TensorId, FlowError> {
+    let code = g.param(params, "code")?;
+    Ok(g.emit("codes", Repeat {}, &[code])?)
 }
 
 /// The dense flow by its definition, in f64, one sample: `R(h, d)` transforms both halves first, then

@@ -2,7 +2,7 @@
 //! the forward direction, log_det is the Jacobian's, gradients are those of the loss, and training finds a density.
 
 use adflow::cpu::{Cpu, Isa};
-use adflow::flows::{DenseFlow, DifferNetFlow, FastFlow, Kernels, Ssnf};
+use adflow::flows::{DenseFlow, DifferNetFlow, FastFlow, Kernels, PositionFlow, Ssnf};
 use adflow::graph::Graph;
 use adflow::op::{BatchMean, CellHinge};
 use adflow::params::Params;
@@ -26,7 +26,10 @@ const FAST_5: Flow = fast(Kernels::ThreeOne);
 const SSNF_6: Flow = Flow::Ssnf(SSNF, 4, 4);
 const SSNF: Ssnf =
     Ssnf { channels: 6, steps: 2, width: 4, convolutions: 1, attentions: 1, clamp: 2.0, zero_last: false };
-const ALL: [Flow; 5] = [DENSE_24, ODD_13, DIFFERNET_16, FAST_5, SSNF_6];
+/// A tree of couplings a block, on a map of 2×3.
+const POSITION_5: Flow =
+    Flow::Position(PositionFlow { channels: 5, blocks: 2, width: 10, depth: 1, clamp: 1.0, zero_last: false }, 2, 3);
+const ALL: [Flow; 6] = [DENSE_24, ODD_13, DIFFERNET_16, FAST_5, SSNF_6, POSITION_5];
 
 const fn fast(kernels: Kernels) -> Flow {
     Flow::Fast(FastFlow { channels: 5, steps: 3, kernels, ratio: 1.5, clamp: 2.0 }, 3, 3)

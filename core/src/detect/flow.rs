@@ -48,7 +48,9 @@ impl Flow {
             (Method::DifferNet, Preset::Fast) => {
                 Flow::DifferNet(DifferNetFlow { width: 512, ..DifferNetFlow::paper(dims) })
             }
-            (Method::Cdnf | Method::PosFlow | Method::Padim | Method::Gauss, _) => Flow::Dense(DenseFlow::paper(dims)),
+            (Method::Cdnf | Method::PosFlow | Method::FastFlow | Method::Padim | Method::Gauss, _) => {
+                Flow::Dense(DenseFlow::paper(dims))
+            }
         }
     }
 

@@ -12,9 +12,9 @@ mod fit_flow;
 mod flow;
 mod gauss;
 mod grid;
+mod map_flow;
 mod options;
 mod padim;
-mod posflow;
 
 pub use options::{Method, Preset, TrainOptions};
 
@@ -259,7 +259,7 @@ pub fn train(
     let draft = match setup.method {
         Method::Cdnf | Method::DifferNet => flow::fit(images, backbone, &setup, device, observer, resume)?,
         Method::Gauss => gauss::fit(images, backbone, &setup, device, observer)?,
-        Method::PosFlow => posflow::fit(images, backbone, &setup, device, observer, resume)?,
+        Method::PosFlow | Method::FastFlow => map_flow::fit(images, backbone, &setup, device, observer, resume)?,
         Method::Padim => padim::fit(images, backbone, &setup, device, observer)?,
     };
     calibrate::finish(images, backbone, &setup, draft, device, observer)

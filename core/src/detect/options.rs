@@ -18,6 +18,8 @@ pub enum Method {
     DifferNet,
     /// A position-conditioned flow on whitened feature maps.
     PosFlow,
+    /// FastFlow: 2D flows on feature maps.
+    FastFlow,
     /// A Gaussian at each position of a feature map.
     Padim,
     /// One Gaussian over pooled multi-scale features: the floor that a flow has to beat.
@@ -26,7 +28,8 @@ pub enum Method {
 
 impl Method {
     /// All methods.
-    pub const ALL: [Method; 5] = [Method::Cdnf, Method::DifferNet, Method::PosFlow, Method::Padim, Method::Gauss];
+    pub const ALL: [Method; 6] =
+        [Method::Cdnf, Method::DifferNet, Method::FastFlow, Method::PosFlow, Method::Padim, Method::Gauss];
 
     /// Name in files, on the command line and in C.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +37,7 @@ impl Method {
             Method::Cdnf => "cdnf",
             Method::DifferNet => "differnet",
             Method::PosFlow => "posflow",
+            Method::FastFlow => "fastflow",
             Method::Padim => "padim",
             Method::Gauss => "gauss",
         }
@@ -50,8 +54,11 @@ impl FromStr for Method {
     type Err = TrainError;
 
     fn from_str(text: &str) -> Result<Method, TrainError> {
-        let unknown =
-            || TrainError::Options(format!("unknown method \"{text}\": cdnf, differnet, posflow, padim or gauss"));
+        let unknown = || {
+            TrainError::Options(format!(
+                "unknown method \"{text}\": cdnf, differnet, fastflow, posflow, padim or gauss"
+            ))
+        };
         Method::ALL.into_iter().find(|m| m.as_str() == text).ok_or_else(unknown)
     }
 }
@@ -166,12 +173,16 @@ impl TrainOptions {
         range(self.epochs.is_none_or(|e| (1..=100_000).contains(&e)), "epochs must lie in 1..=100000")?;
         range(self.views.is_none_or(|v| (1..=256).contains(&v)), "views must lie in 1..=256")?;
         range(self.size.is_none_or(|s| (32..=2048).contains(&s)), "the size must lie in 32..=2048 pixels")?;
-        let lr = self.learning_rate.unwrap_or(if self.method == Method::PosFlow { 1e-3 } else { 2e-4 });
+        let lr = self.learning_rate.unwrap_or(match self.method {
+            Method::PosFlow => 2e-3,
+            Method::FastFlow => 1e-3,
+            Method::Cdnf | Method::DifferNet | Method::Padim | Method::Gauss => 2e-4,
+        });
         range(lr > 0.0 && lr <= 1.0, "the learning rate must lie in 0..=1")?;
         let flow = matches!(self.method, Method::Cdnf | Method::DifferNet);
         let paper = self.preset == Preset::Paper;
         let views = self.views.unwrap_or(match (self.method, paper) {
-            (Method::Padim | Method::PosFlow, _) => 1,
+            (Method::Padim | Method::PosFlow | Method::FastFlow, _) => 1,
             (Method::Cdnf | Method::Gauss | Method::DifferNet, false) => 4,
             (Method::Cdnf | Method::Gauss, true) => 48,
             (Method::DifferNet, true) => 64,
@@ -184,7 +195,7 @@ impl TrainOptions {
         });
         let default_size = match self.method {
             Method::Padim => super::padim::default_size(backbone),
-            Method::PosFlow => super::posflow::default_size(backbone),
+            Method::PosFlow | Method::FastFlow => super::map_flow::default_size(self.method, backbone),
             Method::Cdnf | Method::DifferNet | Method::Gauss if paper => 448,
             Method::Cdnf | Method::DifferNet | Method::Gauss => 224,
         };
@@ -212,7 +223,7 @@ impl Setup {
     pub fn min_images(&self) -> usize {
         match self.method {
             // A covariance at each position, ridged; fewer say nothing about spread.
-            Method::Padim | Method::PosFlow | Method::Gauss | Method::Cdnf | Method::DifferNet => 5,
+            Method::Padim | Method::PosFlow | Method::FastFlow | Method::Gauss | Method::Cdnf | Method::DifferNet => 5,
         }
     }
 

@@ -7,14 +7,14 @@
 //! `[s ‖ t] = N([u ‖ code])`, N two 1×1 convolutions with a ReLU between them. The code of a position is sines and cosines of
 //! its row and column, in three octaves: smooth, so that a position learns from its neighbours.
 
-use super::FlowError;
+use super::step::{add_conv, conv};
+use super::{FlowError, Init};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::SoftClamp;
-use crate::op::{Concat, Conv2d, Coupling, LogDet, Permute, Slice};
+use crate::op::{Concat, Coupling, LogDet, Permute, Slice};
 use crate::params::Params;
 use crate::rng::Rng;
-use crate::shape::Shape;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -36,6 +36,8 @@ pub struct PositionFlow {
     pub depth: u32,
     /// α of the soft clamp.
     pub clamp: f32,
+    /// Whether the last layer of every subnet starts at zero.
+    pub zero_last: bool,
 }
 
 /// A coupling of a tree: its channels, and its level.
@@ -72,10 +74,10 @@ impl PositionFlow {
     }
 
     fn check(&self) -> Result<(), FlowError> {
-        let fine = (2..=1 << 14).contains(&self.channels) && self.blocks <= 64 && self.depth <= 16;
+        let fine = (2..=1 << 14).contains(&self.channels) && (1..=64).contains(&self.blocks) && self.depth <= 16;
         if !fine || self.width == 0 || self.width > 1 << 14 || !(self.clamp > 0.0 && self.clamp.is_finite()) {
             return Err(FlowError::Config(
-                "a position flow needs 2..=16384 channels, at most 64 blocks and 16 levels, a width and a positive clamp",
+                "a position flow needs 2..=16384 channels, 1..=64 blocks, at most 16 levels, a width and a positive clamp",
             ));
         }
         Ok(())
@@ -96,7 +98,7 @@ impl PositionFlow {
         out
     }
 
-    /// Adds the flow's parameters, called `name` and so on, drawn from `seed`. The last layers are zero.
+    /// Adds the flow's parameters, called `name` and so on, drawn from `seed`.
     pub fn init(&self, params: &mut Params, name: &str, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         for block in 0..self.blocks {
@@ -108,15 +110,9 @@ impl PositionFlow {
                 let subnet = subnet(name, block, n);
                 let (inputs, outputs) = (node.condition() + Self::CODE, 2 * (node.size - node.condition()));
                 let width = (self.width >> node.level).max(8);
-                let bound = 1.0 / libm::sqrtf(inputs as f32);
-                let mut draw = |n: u32| -> Vec<f32> { (0..n).map(|_| rng.range(-bound..bound)).collect() };
-                let values = draw(width * inputs);
-                params.add(&format!("{subnet}.1.w"), Shape([width, inputs, 1, 1]), true, values)?;
-                let values = draw(width);
-                params.add(&format!("{subnet}.1.b"), Shape::vector(width), true, values)?;
-                let zeros = |n: u32| vec![0.0; n as usize];
-                params.add(&format!("{subnet}.2.w"), Shape([outputs, width, 1, 1]), true, zeros(outputs * width))?;
-                params.add(&format!("{subnet}.2.b"), Shape::vector(outputs), true, zeros(outputs))?;
+                let last = if self.zero_last { Init::Zero } else { Init::Uniform };
+                add_conv(params, &format!("{subnet}.1"), [width, inputs, 1], Init::Uniform, &mut rng)?;
+                add_conv(params, &format!("{subnet}.2"), [outputs, width, 1], last, &mut rng)?;
             }
         }
         Ok(())
@@ -137,16 +133,14 @@ impl PositionFlow {
         let condition = slice(g, "condition", node.first, node.condition())?;
         let mut h = g.emit(&format!("{subnet}.in"), Concat {}, &[condition, code])?;
         for (layer, act) in [("1", Activation::Relu), ("2", Activation::None)] {
-            let name = format!("{subnet}.{layer}");
-            let (w, b) = (g.param(params, &format!("{name}.w"))?, g.param(params, &format!("{name}.b"))?);
-            h = g.emit(&name, Conv2d::pointwise(act), &[h, w, b])?;
+            h = conv(g, params, &format!("{subnet}.{layer}"), h, act)?;
         }
         let (offset, active) = (node.first + node.condition(), node.size - node.condition());
         let coupling = Coupling { groups: 1, offset, active, clamp: self.clamp, inverse, form: SoftClamp::Atan };
         Ok((g.emit(&format!("{subnet}.out"), coupling, &[x, h])?, h))
     }
 
-    /// Emits the forward direction: latent z of whitened features x and log_det of each sample, `None` without blocks.
+    /// Emits the forward direction: latent z of whitened features x and log_det of each sample.
     /// `code` is batched, [`CODE`](Self::CODE)×H×W.
     pub fn forward(
         &self,
@@ -155,7 +149,7 @@ impl PositionFlow {
         name: &str,
         x: TensorId,
         code: TensorId,
-    ) -> Result<(TensorId, Option<TensorId>), FlowError> {
+    ) -> Result<(TensorId, TensorId), FlowError> {
         self.check()?;
         let (mut h, mut j) = (x, None);
         for block in 0..self.blocks {
@@ -170,7 +164,7 @@ impl PositionFlow {
                 j = Some(g.emit(&format!("{subnet}.log_det"), log_det, &inputs)?);
             }
         }
-        Ok((h, j))
+        j.map(|j| (h, j)).ok_or(FlowError::Config("a position flow needs at least one coupling"))
     }
 
     /// Emits the inverse direction: whitened features of latent z.
@@ -217,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_block_has_a_coupling_for_each_node_children_first() {
-        let flow = PositionFlow { channels: 10, blocks: 1, width: 16, depth: 2, clamp: 1.0 };
+        let flow = PositionFlow { channels: 10, blocks: 1, width: 16, depth: 2, clamp: 1.0, zero_last: true };
         let nodes: Vec<(u32, u32)> = flow.nodes().iter().map(|n| (n.first, n.size)).collect();
         assert_eq!(nodes, [(0, 2), (2, 3), (0, 5), (5, 2), (7, 3), (5, 5), (0, 10)].map(|(f, s)| (f, s)).to_vec());
     }

@@ -89,11 +89,6 @@ impl Conv2d {
         Conv2d { stride: 1, dilation: 1, groups: 1, top: 0, left: 0, bottom: 0, right: 0, act: Activation::None }
     }
 
-    /// 1×1 with an activation: one linear layer at every position.
-    pub fn pointwise(act: Activation) -> Conv2d {
-        Conv2d { act, ..Conv2d::new() }
-    }
-
     /// The same with a stride.
     pub fn stride(self, stride: u32) -> Conv2d {
         Conv2d { stride, ..self }
