@@ -207,6 +207,14 @@ typedef enum adflow_method {
      * One Gaussian over pooled features: trains in seconds.
      */
     ADFLOW_METHOD_GAUSS = 4,
+    /**
+     * A flow over feature maps, conditioned on the position.
+     */
+    ADFLOW_METHOD_POSFLOW = 5,
+    /**
+     * FastFlow: 2D flows over feature maps.
+     */
+    ADFLOW_METHOD_FASTFLOW = 6,
 } adflow_method;
 
 /**
@@ -359,7 +367,7 @@ typedef struct adflow_model_info {
      */
     uint64_t file_bytes;
     /**
-     * Method: "cdnf", "differnet", "padim" or "gauss".
+     * Method: "cdnf", "differnet", "fastflow", "posflow", "padim" or "gauss".
      */
     const char *method;
     /**
