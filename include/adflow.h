@@ -440,6 +440,11 @@ typedef struct adflow_session_options {
      * Not 0: a GPU that can keeps intermediate values in 16 bits, which is faster; scores differ by a few hundredths.
      */
     uint32_t half_precision;
+    /**
+     * Not 0: images come with regions of their own, `adflow_session_score_within`; takes about 8 bytes a pixel of the
+     * model's input.
+     */
+    uint32_t regions;
 } adflow_session_options;
 
 /**
@@ -620,6 +625,11 @@ typedef struct adflow_train_options {
      * CPU. The model's bytes depend on it, in the last digits of its numbers.
      */
     const char *device;
+    /**
+     * Where to look: a mask in which every channel of a pixel to inspect is at least half of white, stretched to each
+     * image. The model keeps it; pixels outside change neither the model nor a score. NULL: everywhere.
+     */
+    const struct adflow_image *region;
 } adflow_train_options;
 
 /**
@@ -837,6 +847,21 @@ enum adflow_status adflow_session_score(struct adflow_session *session,
                                         const struct adflow_image *image,
                                         const struct adflow_map *map,
                                         struct adflow_result *result);
+
+/**
+ * `adflow_session_score` of a part of the image: where every channel of `region`, an image of the same size, is at least
+ * half of white, and the model's own region of interest allows. NULL is the whole image.
+ *
+ * No pixel outside changes a bit of score or map; outside the map is 0. The session must have been made with `regions`.
+ * A part of the image that a model without a region of interest never saw cut off has an edge which it may find strange;
+ * cut along the background. Errors: NULL, ARGUMENT (also for a region in which nothing is left at the model's resolution),
+ * IMAGE, NO_MAP, BUSY, DEVICE. Thread class: local to the session.
+ */
+enum adflow_status adflow_session_score_within(struct adflow_session *session,
+                                               const struct adflow_image *image,
+                                               const struct adflow_image *region,
+                                               const struct adflow_map *map,
+                                               struct adflow_result *result);
 
 /**
  * Changes the threshold of this session only; NULL removes it, so that verdicts are NONE.

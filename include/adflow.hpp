@@ -230,6 +230,13 @@ public:
         return result;
     }
 
+    /// Of a part of the image only; made with SessionOptions::regions.
+    Result score_within(const Image &image, const Image &region) { return within(image, region, nullptr); }
+
+    Result score_within(const Image &image, const Image &region, const Map &map) {
+        return within(image, region, &map);
+    }
+
     /// Without exceptions and allocations; `map` may be nullptr, `result` is written on success.
     adflow_status try_score(const Image &image, const Map *map, Result &result) noexcept {
         detail::Sized<adflow_result> r;
@@ -246,6 +253,12 @@ public:
     adflow_session *get() const noexcept { return handle_.get(); }
 
 private:
+    Result within(const Image &image, const Image &region, const Map *map) {
+        detail::Sized<adflow_result> r;
+        detail::check(adflow_session_score_within(get(), &image, &region, map, &r));
+        return {r.score, static_cast<adflow_verdict>(r.verdict), r.reject};
+    }
+
     detail::Owner<adflow_session, adflow_session_free> handle_;
 };
 

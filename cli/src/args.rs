@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use adflow::image::Roi;
 use adflow_vulkan::Compute as Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::compute::Compute;
-use crate::failure::{Failure, Outcome};
+use crate::decode::{self, Decoded};
+use crate::failure::{Context, Failure, Outcome};
 
 /// Finds defective parts on the inspection line; learns from good parts only.
 #[derive(Debug, Parser)]
@@ -106,6 +108,8 @@ pub struct Train {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
+    pub roi: RoiArgs,
+    #[command(flatten)]
     pub compute: ComputeArgs,
     /// Continue from MODEL.ckpt, which an interrupted training left
     #[arg(long)]
@@ -130,6 +134,32 @@ pub struct TrainingArgs {
     /// Views of each image when scoring: up to 8 are flips and right angles, more are rotations [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub views: Option<u32>,
+}
+
+/// Where to look.
+#[derive(Debug, Args)]
+pub struct RoiArgs {
+    /// Region of interest: an image, white where parts are inspected; what lies outside changes nothing
+    #[arg(long = "roi", value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+impl RoiArgs {
+    /// Reads the mask, which has a white pixel.
+    pub fn open(&self) -> Outcome<Option<Decoded>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let mask = decode::open(path)?;
+        match Roi::from_mask(&mask.view().context(path.display())?) {
+            Some(_) => Ok(Some(mask)),
+            None => Err(Failure::new(format!("{}: no pixel of this region of interest is white", path.display()))),
+        }
+    }
+
+    /// The mask as a model keeps it.
+    pub fn for_training(&self) -> Outcome<Option<Roi>> {
+        let mask = self.open()?;
+        Ok(mask.and_then(|mask| mask.view().ok().and_then(|view| Roi::from_mask(&view))))
+    }
 }
 
 /// How the threshold is chosen from held-out good parts.
@@ -164,6 +194,8 @@ pub struct Inspect {
     #[arg(long)]
     pub fail_on_defect: bool,
     #[command(flatten)]
+    pub roi: RoiArgs,
+    #[command(flatten)]
     pub compute: ScoringArgs,
 }
 
@@ -180,6 +212,8 @@ pub struct Eval {
     /// Also write the figures as JSON ("-": standard output)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub roi: RoiArgs,
     #[command(flatten)]
     pub compute: ScoringArgs,
 }
@@ -200,6 +234,8 @@ pub struct Compare {
     pub seeds: Vec<u64>,
     #[command(flatten)]
     pub training: TrainingArgs,
+    #[command(flatten)]
+    pub roi: RoiArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
     /// Also write the figures as JSON ("-": standard output)

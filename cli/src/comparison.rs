@@ -196,7 +196,7 @@ impl Protocol<'_> {
         let model = OwnedModel::from_bytes(&trained.model).context("the trained model does not load")?;
         // What was odd about the data was said once.
         let test = Listing { items: self.test.items.clone(), notes: Vec::new() };
-        let mut evaluation = evaluate::run(&model, path, self.data, test, self.compute)?;
+        let mut evaluation = evaluate::run(&model, path, self.data, test, None, self.compute)?;
         evaluation.figures.train_seconds = Some(train_seconds);
         let run = Run {
             seed,

@@ -161,18 +161,19 @@ impl Milliseconds {
 const PIXEL_PROTOCOL: &str = "256x256: maps bilinear, masks by area without losing a region, masks > 0 are defect; \
      AUROC and AP pool all pixels of all images, good ones included; AUPRO up to a false-positive rate of 0.3, exact";
 
-/// Evaluates `model` on the images of `listing`.
+/// Evaluates `model` on the images of `listing`, inside `roi` where there is one.
 pub fn run(
     owned: &OwnedModel,
     model_path: Option<&Path>,
     data: &Path,
     listing: Listing<TestImage>,
+    roi: Option<&Decoded>,
     compute: &Compute,
 ) -> Outcome<Evaluation> {
     let model = owned.model();
     let threshold = model.threshold();
-    let (times, clocked) = clock(owned, &listing.items, compute)?;
-    let shots = score_all(owned, listing.items, compute, threshold)?;
+    let (times, clocked) = clock(owned, &listing.items, roi, compute)?;
+    let shots = score_all(owned, listing.items, roi, compute, threshold)?;
     if let Some(odd) = clocked.iter().find(|(i, score)| shots[*i].score.to_bits() != score.to_bits()) {
         note(&format!("{}: the score differs with and without map", shots[odd.0].image.path.display()));
     }
@@ -245,8 +246,8 @@ type Clocked = (Vec<f64>, Vec<(usize, f32)>);
 type Scored = (f32, Vec<f32>);
 
 /// Clocks up to [`CLOCKED`] images spread over the set.
-fn clock(owned: &OwnedModel, images: &[TestImage], compute: &Compute) -> Outcome<Clocked> {
-    let mut inspector = Inspector::new(owned, compute, false)?;
+fn clock(owned: &OwnedModel, images: &[TestImage], roi: Option<&Decoded>, compute: &Compute) -> Outcome<Clocked> {
+    let mut inspector = Inspector::new(owned, compute, false, roi)?;
     let count = images.len().min(CLOCKED);
     let stage = Stage::new("clocking", count);
     let (mut times, mut scores) = (Vec::new(), Vec::new());
@@ -272,6 +273,7 @@ fn clock(owned: &OwnedModel, images: &[TestImage], compute: &Compute) -> Outcome
 fn score_all(
     owned: &OwnedModel,
     images: Vec<TestImage>,
+    roi: Option<&Decoded>,
     compute: &Compute,
     threshold: Option<Threshold>,
 ) -> Outcome<Vec<Shot>> {
@@ -280,7 +282,7 @@ fn score_all(
     let slots: Vec<Mutex<Option<Outcome<Scored>>>> = images.iter().map(|_| Mutex::new(None)).collect();
     let work = || -> Outcome<()> {
         let maps = owned.model().map_size().0 > 0;
-        let mut inspector = Inspector::new(owned, &Compute { threads: 1, ..compute.clone() }, maps)?;
+        let mut inspector = Inspector::new(owned, &Compute { threads: 1, ..compute.clone() }, maps, roi)?;
         while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < images.len()) {
             interrupt::check()?;
             let path = &images[i].path;

@@ -26,15 +26,17 @@ pub fn open_model(path: &Path) -> Outcome<OwnedModel> {
 pub struct Inspector<'m> {
     model: &'m OwnedModel,
     options: ScorerOptions,
+    roi: Option<&'m Decoded>,
     memory: Vec<f32>,
     threads: Threads,
     executor: Option<VulkanExecutor>,
 }
 
 impl<'m> Inspector<'m> {
-    /// Reserves the memory that scoring takes; maps take more.
-    pub fn new(model: &'m OwnedModel, compute: &Compute, map: bool) -> Outcome<Self> {
-        let (parsed, options) = (model.model(), ScorerOptions { max_width: decode::MAX_SIDE, map });
+    /// Reserves the memory that scoring takes; maps take more. With `roi` images are inspected only where it is white.
+    pub fn new(model: &'m OwnedModel, compute: &Compute, map: bool, roi: Option<&'m Decoded>) -> Outcome<Self> {
+        let options = ScorerOptions { max_width: decode::MAX_SIDE, map, regions: roi.is_some() };
+        let parsed = model.model();
         let executor = match &compute.gpu {
             Some(gpu) => Some(gpu.open_executor(parsed.params(), 0, 0).context(gpu.describe())?),
             None => None,
@@ -49,7 +51,7 @@ impl<'m> Inspector<'m> {
             Failure::new(format!("the model needs {} of memory to run", crate::progress::bytes(4 * needed)))
         })?;
         memory.resize(needed, 0.0);
-        Ok(Self { model, options, memory, threads: Threads::new(compute.threads), executor })
+        Ok(Self { model, options, roi, memory, threads: Threads::new(compute.threads), executor })
     }
 
     /// Bytes of working memory; on a GPU also what it holds for the model once an image was scored.
@@ -59,24 +61,34 @@ impl<'m> Inspector<'m> {
 
     /// Bytes that the model takes on a GPU.
     pub fn device_bytes(model: &OwnedModel, map: bool) -> Outcome<usize> {
-        let options = ScorerOptions { max_width: decode::MAX_SIDE, map };
+        let options = ScorerOptions { max_width: decode::MAX_SIDE, map, regions: false };
         let floats = Scorer::device_len(&model.model(), &options, adflow_vulkan::PREFERRED_BATCH);
         Ok(4 * floats.context("cannot run this model")?)
     }
 
     /// The score alone; this is what a line needs for a verdict.
     pub fn score(&mut self, image: &Decoded) -> Result<f32, String> {
-        let view = image.view().map_err(|e| e.to_string())?;
-        self.scorer()?.score(&view).map_err(|e| e.to_string())
+        self.run(image, None)
     }
 
     /// The score and the map, `map_size` values row by row; an error if the model makes none.
     pub fn score_with_map(&mut self, image: &Decoded) -> Result<(f32, Vec<f32>), String> {
-        let view = image.view().map_err(|e| e.to_string())?;
         let (width, height) = self.model.model().map_size();
         let mut map = vec![0.0; width as usize * height as usize];
-        let score = self.scorer()?.score_with_map(&view, &mut map).map_err(|e| e.to_string())?;
+        let score = self.run(image, Some(&mut map))?;
         Ok((score, map))
+    }
+
+    fn run(&mut self, image: &Decoded, map: Option<&mut [f32]>) -> Result<f32, String> {
+        let view = image.view().map_err(|e| e.to_string())?;
+        let roi = self.roi.map(Decoded::view).transpose().map_err(|e| e.to_string())?;
+        let mut scorer = self.scorer()?;
+        let score = match (roi, map) {
+            (Some(roi), map) => scorer.score_within(&view, &roi, map),
+            (None, Some(map)) => scorer.score_with_map(&view, map),
+            (None, None) => scorer.score(&view),
+        };
+        score.map_err(|e| e.to_string())
     }
 
     /// Time of each op of the program that scores, by kind of op; an error on the CPU.

@@ -5,16 +5,19 @@
 //! likelihood towards the image (program `localize`; DifferNet, "localization"): per view and channel the gradient is
 //! turned back, blurred, its magnitude averaged, and the mean squared.
 
+mod kept;
+
 use crate::cpu::Cpu;
 use crate::executor::{DeviceError, Executor, Prepared};
 use crate::image::{
     GridPlace, ImageError, ImageView, Preprocess, d4_inverse, enlarge, gaussian_blur, gaussian_blur_scratch_len,
-    rotate_cubic, rotate_nearest, view_d4,
+    keep_scratch_len, rotate_cubic, rotate_nearest, view_d4,
 };
 use crate::model::{DetectorRecord, MapKind, Model, ViewKind};
 use crate::plan::Program;
 use crate::session::{Memory, Session, SessionError, Sizes};
 use core::fmt;
+use kept::{KeepLayout, Kept, top_of_map};
 
 /// Why an image cannot be scored.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +45,8 @@ pub enum ScoreError {
         /// Elements given.
         found: usize,
     },
+    /// The region of an image cannot be used: why.
+    Region(&'static str),
     /// The model, or this scorer, makes no maps.
     NoMap,
     /// The model needs more memory than can be addressed.
@@ -59,6 +64,7 @@ impl fmt::Display for ScoreError {
                 write!(f, "the image is {width} pixels wide, the scorer was made for at most {limit}")
             }
             ScoreError::MapLength { expected, found } => write!(f, "a map has {expected} values, the buffer {found}"),
+            ScoreError::Region(why) => write!(f, "region of interest: {why}"),
             ScoreError::NoMap => f.write_str("no map is made by this model or scorer"),
             ScoreError::Device(error) => write!(f, "{error}"),
             ScoreError::TooLarge => f.write_str("the model needs more memory than can be addressed"),
@@ -87,11 +93,13 @@ pub struct ScorerOptions {
     pub max_width: u32,
     /// Whether maps will be asked for. For flows a map costs the memory of a backward pass.
     pub map: bool,
+    /// Whether images will come with regions of their own: [`Scorer::score_within`].
+    pub regions: bool,
 }
 
 impl Default for ScorerOptions {
     fn default() -> ScorerOptions {
-        ScorerOptions { max_width: 16384, map: true }
+        ScorerOptions { max_width: 16384, map: true, regions: false }
     }
 }
 
@@ -102,22 +110,29 @@ struct Layout {
     preprocess: usize,
     plane: usize,
     blur: usize,
+    keep: KeepLayout,
 }
 
 impl Layout {
     fn of(model: &Model<'_>, options: &ScorerOptions) -> Layout {
         let d = model.detector();
         let (wants_map, side) = (wants_map(model, options), d.map_width as usize);
+        let regions = options.regions || model.roi().is_some();
+        let keep_scratch = if regions { keep_scratch_len(options.max_width.max(d.size)) } else { 0 };
         Layout {
             image: model.preprocess().output_len(),
-            preprocess: model.preprocess().scratch_len(options.max_width, 1),
+            preprocess: model.preprocess().scratch_len(options.max_width, 1).max(keep_scratch),
             plane: if wants_map { side * side } else { 0 },
             blur: if wants_map { gaussian_blur_scratch_len(side, side, d.map_blur) } else { 0 },
+            keep: if regions { KeepLayout::of(d) } else { KeepLayout::default() },
         }
     }
 
     fn total(&self) -> usize {
-        [self.image, self.preprocess, self.plane, self.plane, self.blur].into_iter().fold(0usize, usize::saturating_add)
+        let keep = self.keep.total();
+        [self.image, self.preprocess, self.plane, self.plane, self.blur, keep]
+            .into_iter()
+            .fold(0usize, usize::saturating_add)
     }
 }
 
@@ -306,37 +321,84 @@ impl<'m, 'e> Scorer<'m, 'e> {
 
     /// The anomaly score of an image: larger is stranger. A score beyond f32 is `f32::MAX`.
     pub fn score(&mut self, image: &ImageView<'_>) -> Result<f32, ScoreError> {
-        self.run(image, None)
+        self.run(image, None, None)
     }
 
-    /// The score, and how strange each pixel is: `map` gets `map_height` rows of `map_width` values.
+    /// The score, and how strange each pixel is: `map` gets `map_height` rows of `map_width` values, 0 outside the region
+    /// of interest.
     pub fn score_with_map(&mut self, image: &ImageView<'_>, map: &mut [f32]) -> Result<f32, ScoreError> {
-        if self.layout.plane == 0 {
-            return Err(ScoreError::NoMap);
-        }
-        if map.len() != self.layout.plane {
-            return Err(ScoreError::MapLength { expected: self.layout.plane, found: map.len() });
-        }
-        self.run(image, Some(map))
+        self.check_map(map)?;
+        self.run(image, None, Some(map))
     }
 
-    fn run(&mut self, image: &ImageView<'_>, mut map: Option<&mut [f32]>) -> Result<f32, ScoreError> {
+    /// [`Scorer::score`], or with a map [`Scorer::score_with_map`], of a part of the image: where every channel of
+    /// `region`, an image of the same size, is at least half of white, and the model's own region of interest allows.
+    ///
+    /// No pixel outside can change a bit of score or map. The scorer must have been made with [`ScorerOptions::regions`].
+    pub fn score_within(
+        &mut self,
+        image: &ImageView<'_>,
+        region: &ImageView<'_>,
+        map: Option<&mut [f32]>,
+    ) -> Result<f32, ScoreError> {
+        if let Some(map) = &map {
+            self.check_map(map)?;
+        }
+        let d = self.model.detector();
+        if !self.options.regions {
+            return Err(ScoreError::Region("this scorer was made for whole images"));
+        }
+        if d.map_kind() != MapKind::None && d.map_width != d.size {
+            return Err(ScoreError::Region("the model's map has another size than its input"));
+        }
+        if (region.width(), region.height()) != (image.width(), image.height()) {
+            return Err(ScoreError::Region("it must have the size of the image"));
+        }
+        self.run(image, Some(region), map)
+    }
+
+    fn check_map(&self, map: &[f32]) -> Result<(), ScoreError> {
+        match self.layout.plane {
+            0 => Err(ScoreError::NoMap),
+            plane if plane != map.len() => Err(ScoreError::MapLength { expected: plane, found: map.len() }),
+            _ => Ok(()),
+        }
+    }
+
+    fn run(
+        &mut self,
+        image: &ImageView<'_>,
+        region: Option<&ImageView<'_>>,
+        mut map: Option<&mut [f32]>,
+    ) -> Result<f32, ScoreError> {
         if image.width() > self.options.max_width {
             return Err(ScoreError::TooWide { width: image.width(), limit: self.options.max_width });
         }
-        let Layout { image: image_len, preprocess, plane, .. } = self.layout;
+        let Layout { image: image_len, preprocess, plane, keep, .. } = self.layout;
         let (base, rest) = self.memory.split_at_mut(image_len);
         let (scratch, rest) = rest.split_at_mut(preprocess);
         let (turned, rest) = rest.split_at_mut(plane);
-        let (back, blur) = rest.split_at_mut(plane);
+        let (back, rest) = rest.split_at_mut(plane);
+        let (keep_memory, blur) = rest.split_at_mut(keep.total());
         let how = self.model.preprocess();
-        how.apply(image, scratch, base)?;
         let d = self.model.detector();
+        let roi = self.model.roi();
+        let mut kept = (roi.is_some() || region.is_some()).then(|| Kept::carve(&keep, keep_memory));
+        match &mut kept {
+            None => how.apply(image, scratch, base)?,
+            Some(kept) => {
+                if !kept.find(d.size, image, roi, region, scratch) {
+                    return Err(ScoreError::Region(NOTHING_INSIDE));
+                }
+                how.apply_kept(image, kept.plane, scratch, base)?;
+            }
+        }
+        let top = if kept.is_some() { self.model.program("score").and_then(|p| top_of_map(&p)) } else { None };
         let views = Views { detector: d, preprocess: &how };
         if let Some(map) = map.as_deref_mut() {
             map.fill(0.0);
         }
-        let mut sum = 0.0f64;
+        let (mut sum, mut count) = (0.0f64, 0);
         let mut planes = MapPlanes { turned, back, blur };
         let batch = self.runner.batch();
         let write = |first: usize, images: &mut [f32]| {
@@ -350,10 +412,20 @@ impl<'m, 'e> Scorer<'m, 'e> {
                 Which::Score,
                 |images| write(first, images),
                 |output| {
-                    sum += output.get("score").iter().map(|s| f64::from(*s)).sum::<f64>();
-                    if let (Some(map), MapKind::Program) = (map.as_deref_mut(), d.map_kind()) {
-                        let grids = output.get("map");
-                        for (at, grid) in grids.chunks_exact(grids.len() / batch).enumerate() {
+                    let scores = output.get("score");
+                    let grids = if d.map_kind() == MapKind::Program { output.get("map") } else { &[] };
+                    let mut grids = grids.chunks_exact((grids.len() / batch).max(1));
+                    for (at, score) in scores.iter().enumerate() {
+                        let grid = grids.next();
+                        let score = match (&mut kept, top, grid) {
+                            (Some(kept), Some(k), Some(grid)) => kept.top_mean(&views, first + at, grid, k),
+                            _ => Some(*score),
+                        };
+                        if let Some(score) = score {
+                            sum += f64::from(score);
+                            count += 1;
+                        }
+                        if let (Some(map), Some(grid)) = (map.as_deref_mut(), grid) {
                             views.add_map(first + at, grid, &mut planes, map);
                         }
                     }
@@ -372,13 +444,22 @@ impl<'m, 'e> Scorer<'m, 'e> {
                 )?;
             }
         }
+        if count == 0 {
+            return Err(ScoreError::Region(NOTHING_INSIDE));
+        }
         if let Some(map) = map {
             views.finish_map(map);
+            if let Some(kept) = &kept {
+                map.iter_mut().zip(&*kept.plane).filter(|(_, keep)| **keep == 0.0).for_each(|(m, _)| *m = 0.0);
+            }
         }
-        let score = (sum / f64::from(d.views)) as f32;
+        let score = (sum / f64::from(count)) as f32;
         Ok(if score.is_finite() { score } else { f32::MAX })
     }
 }
+
+/// Why a region that is too small or too thin is refused.
+const NOTHING_INSIDE: &str = "nothing is inside at the model's resolution";
 
 struct MapPlanes<'p> {
     turned: &'p mut [f32],

@@ -13,7 +13,7 @@ use adflow_core::backbones::Backbone;
 use adflow_core::cpu::Cpu;
 use adflow_core::detect::{self, Images, Method, Observer, Phase, Preset, Progress, TrainError, TrainOptions};
 use adflow_core::executor::Device;
-use adflow_core::image::{ChannelOrder, ImageView, Samples};
+use adflow_core::image::{ChannelOrder, ImageView, Roi, Samples};
 use adflow_core::model::OwnedModel;
 use adflow_core::threads::Threads;
 use adflow_vulkan::VulkanDevice;
@@ -110,6 +110,9 @@ pub struct adflow_train_options {
     /// Where programs run: "auto" (a graphics card if there is one), "cpu", "vulkan", "vulkan:N" or "vulkan:NAME". NULL: the
     /// CPU. The model's bytes depend on it, in the last digits of its numbers.
     pub device: *const c_char,
+    /// Where to look: a mask in which every channel of a pixel to inspect is at least half of white, stretched to each
+    /// image. The model keeps it; pixels outside change neither the model nor a score. NULL: everywhere.
+    pub region: *const adflow_image,
 }
 
 // SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
@@ -219,6 +222,14 @@ impl State {
             Some(path) => Backbone::open(path).map_err(|error| fail!(Weights, "{}: {error}", path.display()))?,
         };
         let gpu = device::open(c, options.device, 0)?;
+        let roi = match options.region.is_null() {
+            true => None,
+            false => {
+                let mask = c.read("options.region", options.region)?;
+                let roi = Roi::from_mask(&mask.view(c)?);
+                Some(roi.ok_or_else(|| fail!(Argument, "options.region: no pixel is white"))?)
+            }
+        };
         let (threads, resume) = (options.threads, options.resume != 0);
         let options = TrainOptions {
             method,
@@ -232,6 +243,7 @@ impl State {
             seed: options.seed,
             learning_rate: (options.learning_rate != 0.0).then_some(options.learning_rate),
             map: options.no_map == 0,
+            roi,
         };
         Ok(State { options, backbone, threads, checkpoint, resume, gpu, images: Vec::new() })
     }

@@ -449,6 +449,53 @@ static void errors(void)
     adflow_trainer_free(NULL);
 }
 
+/* Pixels outside a region change nothing. */
+static void regions(void)
+{
+    enum { W = 50, H = 40 };
+    static float first[H][W], again[H][W];
+    uint8_t *mask = calloc(WIDTH * HEIGHT, 1), *changed = draw(3);
+    for (size_t y = 8; y < HEIGHT; y++)
+        memset(mask + y * WIDTH + 15, 255, 40);
+    adflow_image image = good(), region = describe(mask, ADFLOW_SAMPLES_U8, ADFLOW_CHANNELS_GREY);
+    adflow_result result = {.struct_size = sizeof result};
+    adflow_map map = {.struct_size = sizeof map, .width = W, .height = H, .data = &first[0][0]};
+
+    FAILS(ADFLOW_STATUS_ARGUMENT, "whole images", adflow_session_score_within(session, &image, &region, NULL, &result));
+    adflow_session *partial;
+    adflow_session_options options = {.struct_size = sizeof options, .regions = 1};
+    CHECK(adflow_session_new(model, &options, &partial) == ADFLOW_STATUS_OK);
+    CHECK(adflow_session_score_within(partial, &image, NULL, NULL, &result) == ADFLOW_STATUS_OK);
+    CHECK(bits(result.score) == rgb_bits && score_bits(partial, image) == rgb_bits);
+
+    CHECK(adflow_session_score_within(partial, &image, &region, &map, &result) == ADFLOW_STATUS_OK);
+    uint32_t expected = bits(result.score);
+    CHECK(expected != rgb_bits && first[0][0] == 0 && first[H - 5][W / 2] > 0);
+    image.data = changed, map.data = &again[0][0];
+    for (unsigned round = 0; round < 5; round++) {
+        for (size_t p = 0; p < WIDTH * HEIGHT; p++)
+            for (size_t c = 0; c < 3; c++)
+                if (mask[p] == 0)
+                    changed[3 * p + c] = (uint8_t)(p * 31 + round * 77 + c * c);
+        CHECK(adflow_session_score_within(partial, &image, &region, &map, &result) == ADFLOW_STATUS_OK);
+        CHECK(bits(result.score) == expected && memcmp(first, again, sizeof first) == 0);
+        CHECK(score_bits(partial, image) != rgb_bits);
+    }
+
+    region.height--;
+    FAILS(ADFLOW_STATUS_ARGUMENT, "size", adflow_session_score_within(partial, &image, &region, NULL, &result));
+    region.height++;
+    memset(mask, 0, WIDTH * HEIGHT);
+    FAILS(ADFLOW_STATUS_ARGUMENT, "inside", adflow_session_score_within(partial, &image, &region, NULL, &result));
+    region.width = 0;
+    FAILS(ADFLOW_STATUS_IMAGE, "0x44", adflow_session_score_within(partial, &image, &region, NULL, &result));
+    region.width = WIDTH, region.data = NULL;
+    FAILS(ADFLOW_STATUS_NULL, "data", adflow_session_score_within(partial, &image, &region, NULL, &result));
+    CHECK(bits(result.score) == expected);
+    adflow_session_free(partial);
+    free(mask), free(changed);
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 6);
@@ -459,6 +506,7 @@ int main(int argc, char **argv)
     CHECK(adflow_session_new(model, NULL, &session) == ADFLOW_STATUS_OK);
     layouts();
     maps(argv[4]);
+    regions();
     bad_images();
     sizes();
     models(argv[1], argv[5]);

@@ -58,8 +58,11 @@ int main(int argc, char **argv)
 {
     adflow_model *model;
     adflow_session *session;
-    adflow_session_options options = {.struct_size = sizeof options, .threads = 2};
+    adflow_session_options options = {.struct_size = sizeof options, .threads = 2, .regions = 1};
     static float values[33][21];
+    static uint8_t mask[WIDTH * HEIGHT];
+    adflow_image region = describe(mask, ADFLOW_SAMPLES_U8, ADFLOW_CHANNELS_GREY);
+    memset(mask, 255, sizeof mask / 2);
     CHECK(argc == 3);
     uint32_t expected = hex(argv[2]);
     uint8_t *rgb = draw(3);
@@ -78,6 +81,7 @@ int main(int argc, char **argv)
         adflow_image image = describe(rgb, ADFLOW_SAMPLES_U8, ADFLOW_CHANNELS_RGB);
         adflow_map map = {.struct_size = sizeof map, .width = 21, .height = 33, .data = &values[0][0]};
         adflow_result result = {.struct_size = sizeof result};
+        CHECK(adflow_session_score_within(session, &image, &region, &map, &result) == ADFLOW_STATUS_OK);
         CHECK(adflow_session_score(session, &image, NULL, &result) == ADFLOW_STATUS_OK);
         CHECK(bits(result.score) == expected);
         CHECK(adflow_session_score(session, &image, &map, &result) == ADFLOW_STATUS_OK);

@@ -141,6 +141,41 @@ static void wrong_images(void)
     adflow_trainer_free(trainer);
 }
 
+/* Pixels outside the region of interest change no byte of the model. */
+static void region(void)
+{
+    enum { COLUMNS = 28 };
+    static uint8_t mask[SIDE * SIDE];
+    adflow_image where = describe(mask, ADFLOW_SAMPLES_U8, ADFLOW_CHANNELS_GREY);
+    where.width = where.height = SIDE;
+    adflow_train_options o = {.method = ADFLOW_METHOD_GAUSS, .size = 64, .region = &where};
+    adflow_trainer *trainer = NULL;
+    o.struct_size = sizeof o;
+    FAILS(ADFLOW_STATUS_ARGUMENT, "options.region", adflow_trainer_new(&o, &trainer));
+    where.height = 0;
+    FAILS(ADFLOW_STATUS_IMAGE, "40x0", adflow_trainer_new(&o, &trainer));
+    where.height = SIDE;
+    for (size_t y = 0; y < SIDE; y++)
+        memset(mask + y * SIDE, 255, COLUMNS);
+    unsigned char *models[2];
+    size_t lengths[2];
+    for (unsigned set = 0; set < 2; set++) {
+        static uint16_t pixels[SIDE * SIDE];
+        trainer = trainer_with(o, 0);
+        for (unsigned k = 0; k < PARTS; k++) {
+            adflow_image image = part(k, pixels);
+            for (size_t p = 0; p < SIDE * SIDE; p++)
+                if (p % SIDE >= COLUMNS)
+                    pixels[p] = (uint16_t)(set * 1999 + (k * k * p) % 2000);
+            CHECK(adflow_trainer_add_image(trainer, &image, NULL) == ADFLOW_STATUS_OK);
+        }
+        models[set] = train(trainer, &lengths[set]);
+    }
+    CHECK(lengths[0] == lengths[1] && memcmp(models[0], models[1], lengths[0]) == 0);
+    free(models[0]);
+    free(models[1]);
+}
+
 static int exists(const char *path)
 {
     FILE *file = fopen(path, "rb");
@@ -193,6 +228,7 @@ int main(int argc, char **argv)
     adflow_train_options three = one;
     three.threads = 3;
     same_bytes(one, three);
+    region();
     cancel_and_resume();
     puts("training holds");
     return 0;

@@ -78,6 +78,13 @@ void scoring(const char *path, std::uint32_t expected) {
     CHECK(bits(session.score(mat, map).score) == expected);
     for (float value : values) CHECK(value >= 0);
     CHECK(bits(session.score(image, {values.data(), 5, 4}).score) == expected);
+    adflow::SessionOptions with_regions;
+    with_regions.regions = 1;
+    adflow::Session partial(model, with_regions);
+    std::vector<std::uint8_t> white(std::size_t{width} * height, 255);
+    adflow::Image everywhere(white.data(), width, height);
+    CHECK(bits(partial.score_within(image, everywhere).score) == expected);
+    CHECK(bits(partial.score_within(image, everywhere, {values.data(), 5, 4}).score) == expected);
 
     adflow::Result result;
     CHECK(session.try_score(image, nullptr, result) == ADFLOW_STATUS_OK && bits(result.score) == expected);

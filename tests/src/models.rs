@@ -2,6 +2,7 @@
 
 use adflow::flows::DenseFlow;
 use adflow::graph::{Graph, TensorId};
+use adflow::image::{ImageView, Roi};
 use adflow::kernels::activation::Activation;
 use adflow::model::{DetectorRecord, MapKind, ModelWriter, ViewKind};
 use adflow::op::{BatchMean, Conv2d, FlowNll, GlobalMean, PositionLinear, SquareSum, TopMean};
@@ -49,15 +50,20 @@ fn detector(map_kind: MapKind, view_kind: ViewKind, views: u32) -> DetectorRecor
     }
 }
 
-fn write(detector: DetectorRecord, params: &Params, programs: &[OwnedProgram]) -> Vec<u8> {
+fn write(detector: DetectorRecord, params: &Params, programs: &[OwnedProgram], roi: Option<&Roi>) -> Vec<u8> {
     let about = vec![("method".to_string(), "test".to_string())];
     let held_out_scores = vec![0.5, 1.0, 2.0];
-    let writer = ModelWriter { detector, about, params, held_out_scores, programs: programs.iter().collect() };
+    let writer = ModelWriter { detector, about, params, held_out_scores, roi, programs: programs.iter().collect() };
     writer.write().unwrap_or_else(|e| panic!("a valid model was meant: {e}"))
 }
 
 /// A Gaussian at each position: score and map from program `score`, four views.
 pub fn map_model() -> Vec<u8> {
+    map_model_within(None)
+}
+
+/// The same that looks at a region only.
+pub fn map_model_within(roi: Option<&Roi>) -> Vec<u8> {
     let (mut g, mut params) = (Graph::new(), Params::new());
     let (_, x) = features(&mut g, &mut params);
     let [c, h, w, _] = g.shape(x).0;
@@ -80,11 +86,16 @@ pub fn map_model() -> Vec<u8> {
         map_stride: 2.0,
         ..detector(MapKind::Program, ViewKind::Symmetries, 4)
     };
-    write(place, &params, &[plan])
+    write(place, &params, &[plan], roi)
 }
 
 /// A flow over pooled features: score from program `score`, map from the gradient of program `localize`, three views.
 pub fn flow_model() -> Vec<u8> {
+    flow_model_within(None)
+}
+
+/// The same that looks at a region only.
+pub fn flow_model_within(roi: Option<&Roi>) -> Vec<u8> {
     let flow = DenseFlow { dims: FEATURES, blocks: 2, width: 16, clamp: 2.0, zero_last: false };
     let mut params = Params::new();
     flow.init(&mut params, 5).expect("a flow");
@@ -105,5 +116,13 @@ pub fn flow_model() -> Vec<u8> {
     let gradient = g.backward(loss, &[image]).expect("differentiable")[0].expect("the loss depends on the image");
     g.output("gradient", gradient);
     let localize = place("localize", &g, &params.layout(), Reuse::Share).expect("a valid plan");
-    write(detector(MapKind::Gradient, ViewKind::Rotations, 3), &params, &[score, localize])
+    write(detector(MapKind::Gradient, ViewKind::Rotations, 3), &params, &[score, localize], roi)
+}
+
+/// A region of the model's input that is neither all nor nothing: a thick L.
+pub fn region() -> Roi {
+    let side = SIZE as usize;
+    let mask: Vec<u8> = (0..side * side).map(|i| if i / side >= 6 || i % side < 7 { 255 } else { 0 }).collect();
+    let view = ImageView::grey_u8(SIZE, SIZE, &mask).expect("a mask");
+    Roi::from_mask(&view).expect("something is white")
 }

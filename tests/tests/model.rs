@@ -9,11 +9,11 @@ use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
 use adflow_tests::compare::bits_differ;
 use adflow_tests::effort;
-use adflow_tests::models::{flow_model, map_model};
+use adflow_tests::models::{flow_model, flow_model_within, map_model, map_model_within, region};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const CHECKSUM: usize = std::mem::offset_of!(FileHeader, checksum);
-const OPTIONS: ScorerOptions = ScorerOptions { max_width: 64, map: true };
+const OPTIONS: ScorerOptions = ScorerOptions { max_width: 64, map: true, regions: true };
 
 /// Bytes at an address that is a multiple of 8.
 fn aligned(bytes: &[u8]) -> Vec<u64> {
@@ -52,6 +52,17 @@ fn score(model: Model<'_>, cpu: Cpu<'_>, image: &ImageView<'_>, garbage: f32) ->
     score.ok().map(|score| (score, map))
 }
 
+/// The score of a part of an image.
+fn score_within(model: Model<'_>, cpu: Cpu<'_>, image: &ImageView<'_>, within: &ImageView<'_>) -> Option<f32> {
+    let len = Scorer::memory_len(&model, &OPTIONS, cpu.threads().count()).ok()?;
+    if len > 1 << 22 || model.views() > 16 {
+        return None;
+    }
+    let mut memory = vec![f32::NAN; len];
+    let mut scorer = Scorer::new(model, &OPTIONS, cpu, &mut memory).expect("as much memory as asked for");
+    scorer.score_within(image, within, None).ok()
+}
+
 #[test]
 fn threads_and_old_memory_change_no_bit() {
     let pixels = pixels(17, 13);
@@ -88,14 +99,42 @@ fn damaged_files_are_refused() {
 }
 
 #[test]
+fn hostile_regions_are_refused() {
+    let roi = region();
+    let good = map_model_within(Some(&roi));
+    let bytes = roi.bits().bytes();
+    let at = good.windows(bytes.len()).position(|w| w == bytes).expect("the bits are in the file");
+    // The section's record follows the header; kind first, offset and length last.
+    let record = good.windows(8).position(|w| w == b"roi\0\0\0\0\0").expect("the section is in the table");
+    let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut forged = good.clone();
+        change(&mut forged);
+        seal(&mut forged);
+        let words = aligned(&forged);
+        let error = Model::parse(view(&words, forged.len())).err().map(|e| e.to_string());
+        error.unwrap_or_else(|| panic!("accepted"))
+    };
+    assert!(refused(&|f| f[at..at + bytes.len()].fill(0)).contains("roi"), "nothing inside");
+    assert!(refused(&|f| f[record + 40] -= 1).contains("section"), "too short");
+    assert!(refused(&|f| f[record + 40] += 1).contains("section"), "too long");
+    // 12×12 bits fill whole bytes; the input's size decides how many there are.
+    let table = good.windows(8).position(|w| w == b"detector").expect("the section is in the table");
+    let size = u64::from_le_bytes(good[table + 32..table + 40].try_into().expect("eight bytes")) as usize;
+    assert!(refused(&|f| f[size] = 13).contains("roi"), "bits for another size");
+    assert!(refused(&|f| f.copy_within(record..record + 8, record - 48)).contains("section"), "two of them");
+}
+
+#[test]
 fn forged_files_are_refused_or_scored() {
     let threads = Threads::serial();
     let cpu = Cpu::detect(&threads);
     let pixels = pixels(9, 7);
     let image = ImageView::rgb_u8(9, 7, &pixels).expect("an image");
     let (mut accepted, rounds) = (0, 12_000 * effort());
-    for base in [map_model(), flow_model()] {
-        for round in 0..rounds / 2 {
+    let (roi, mask) = (region(), [255; 63]);
+    let within = ImageView::grey_u8(9, 7, &mask).expect("a mask");
+    for base in [map_model(), flow_model(), map_model_within(Some(&roi)), flow_model_within(Some(&roi))] {
+        for round in 0..rounds / 4 {
             let mut rng = Rng::new(round, 3, 3);
             let mut forged = base.clone();
             for _ in 0..1 + rng.below(3) {
@@ -122,6 +161,8 @@ fn forged_files_are_refused_or_scored() {
                 model.dump(&mut text).expect("text");
                 let a = score(model, cpu, &image, 3.5);
                 let b = score(model, cpu, &image, f32::NAN);
+                let c = score_within(model, cpu, &image, &within);
+                assert!(a.is_some() || c.is_none_or(|c| !c.is_nan()), "a part of an image is scored as the whole is");
                 let same = match (&a, &b) {
                     (Some(a), Some(b)) => a.0.to_bits() == b.0.to_bits() && bits_differ(&a.1, &b.1).is_none(),
                     _ => a.is_none() && b.is_none(),

@@ -10,7 +10,7 @@ use adflow::place::{Reuse, place};
 use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
 use adflow_tests::graphs::random;
-use adflow_tests::models::{flow_model, map_model};
+use adflow_tests::models::{flow_model, flow_model_within, map_model, map_model_within, region};
 use adflow_tests::owned::Owned;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -58,12 +58,18 @@ fn pool(count: usize) -> Threads {
     threads
 }
 
+const OPTIONS: ScorerOptions = ScorerOptions { max_width: 64, map: true, regions: true };
+
 /// From the bytes of a file to the score and the map of an image.
 fn score(bytes: &[u8], cpu: Cpu<'_>, image: &ImageView<'_>, memory: &mut [f32], map: &mut [f32]) -> f32 {
     let model = Model::parse(bytes).expect("a model");
-    let mut scorer = Scorer::new(model, &ScorerOptions::default(), cpu, memory).expect("enough memory");
+    let mut scorer = Scorer::new(model, &OPTIONS, cpu, memory).expect("enough memory");
     let score = scorer.score(image).expect("a score");
     let with_map = scorer.score_with_map(image, map).expect("a score and a map");
+    let mask = [255u8; 40 * 30];
+    let region = ImageView::grey_u8(40, 30, &mask).expect("a mask");
+    let within = scorer.score_within(image, &region, Some(map)).expect("a score of a region");
+    assert!((within - score).abs() <= 1e-5 * score);
     assert_eq!(score.to_bits(), with_map.to_bits());
     score
 }
@@ -71,14 +77,14 @@ fn score(bytes: &[u8], cpu: Cpu<'_>, image: &ImageView<'_>, memory: &mut [f32], 
 fn scoring() {
     let samples: Vec<u16> = (0..3 * 40 * 30).map(|i| (i * 7919 % 65536) as u16).collect();
     let image = ImageView::rgb_u16(40, 30, &samples).expect("an image");
-    for file in [map_model(), flow_model()] {
+    for file in [map_model(), flow_model(), map_model_within(Some(&region())), flow_model_within(Some(&region()))] {
         let mut words = vec![0u64; file.len().div_ceil(8)];
         bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..file.len()].copy_from_slice(&file);
         let bytes = &bytemuck::cast_slice(&words)[..file.len()];
         for workers in [1, 2] {
             let threads = pool(workers);
             let model = Model::parse(bytes).expect("a model");
-            let len = Scorer::memory_len(&model, &ScorerOptions::default(), workers).expect("a size");
+            let len = Scorer::memory_len(&model, &OPTIONS, workers).expect("a size");
             let (mut memory, (w, h)) = (vec![f32::NAN; len], model.map_size());
             let mut map = vec![0.0; (w * h) as usize];
             for isa in Isa::all() {

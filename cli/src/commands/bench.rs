@@ -72,7 +72,7 @@ pub fn run(args: &Bench) -> Outcome<u8> {
     threads.dedup();
     for threads in threads {
         for map in [false, true].into_iter().filter(|map| !map || model.map_size().0 > 0) {
-            let mut inspector = Inspector::new(&owned, &Compute { threads, ..compute.clone() }, map)?;
+            let mut inspector = Inspector::new(&owned, &Compute { threads, ..compute.clone() }, map, None)?;
             let times = measure(&mut inspector, &image, map, args.seconds)?;
             let work_bytes = inspector.memory_bytes();
             let ms_per_image = Milliseconds::of(&times);
@@ -124,7 +124,7 @@ pub fn run(args: &Bench) -> Outcome<u8> {
 /// Time by kind of op, the median of several runs of each op.
 fn profile(owned: &OwnedModel, compute: &Compute) -> Outcome<Vec<OpKind>> {
     const RUNS: usize = 9;
-    let mut inspector = Inspector::new(owned, compute, false)?;
+    let mut inspector = Inspector::new(owned, compute, false, None)?;
     let runs: Vec<_> = (0..RUNS).map(|_| inspector.profile()).collect::<Result<_, _>>().map_err(Failure::new)?;
     let mut kinds: Vec<OpKind> = Vec::new();
     for (at, (op, _)) in runs[0].iter().enumerate() {

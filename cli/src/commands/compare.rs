@@ -26,6 +26,7 @@ pub fn run(args: &Compare) -> Outcome<u8> {
         output::check_writable(json)?;
     }
     let backbone = train::open_backbone(&args.backbone)?;
+    let roi = args.roi.for_training()?;
     let compute = args.compute.open()?;
     interrupt::listen();
     test.notes.iter().for_each(|text| note(text));
@@ -36,7 +37,7 @@ pub fn run(args: &Compare) -> Outcome<u8> {
         images: &images,
         test: &test,
         backbone: &backbone,
-        options: TrainOptions { size, epochs, views, ..TrainOptions::default() },
+        options: TrainOptions { size, epochs, views, roi, ..TrainOptions::default() },
         compute: &compute,
         models: args.models.as_deref(),
     };

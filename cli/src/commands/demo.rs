@@ -43,7 +43,7 @@ pub fn run(args: &Demo) -> Outcome<u8> {
     if !quiet {
         train::print_summary(&summary, &model);
     }
-    let mut evaluation = evaluate::run(&model, Some(&model_path), &data, dataset::test(&data)?, &compute)?;
+    let mut evaluation = evaluate::run(&model, Some(&model_path), &data, dataset::test(&data)?, None, &compute)?;
     evaluation.figures.train_seconds = Some(summary.train_seconds);
     if !quiet {
         eval::print_figures(&evaluation);

@@ -20,8 +20,9 @@ pub fn run(args: &Eval) -> Outcome<u8> {
     if let Some(json) = &args.json {
         output::check_writable(json)?;
     }
+    let roi = args.roi.open()?;
     let compute = args.compute.open()?;
-    let evaluation = evaluate::run(&owned, Some(&args.model), &args.data, listing, &compute)?;
+    let evaluation = evaluate::run(&owned, Some(&args.model), &args.data, listing, roi.as_ref(), &compute)?;
     if let Some(json) = &args.json {
         output::write_json(json, &evaluation.figures)?;
     }

@@ -24,7 +24,7 @@ pub fn run(args: &Info) -> Outcome<u8> {
     row("parameters", bytes(model.params_bytes()));
     row(
         "working memory",
-        format!("{} on one thread", bytes(Inspector::new(&owned, &Compute::cpu(1), width > 0)?.memory_bytes())),
+        format!("{} on one thread", bytes(Inspector::new(&owned, &Compute::cpu(1), width > 0, None)?.memory_bytes())),
     );
     row("GPU memory", bytes(Inspector::device_bytes(&owned, width > 0)?));
     for (key, value) in model.about().filter(|(key, _)| !["method", "backbone", "size"].contains(key)) {

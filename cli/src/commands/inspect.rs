@@ -33,9 +33,10 @@ pub fn run(args: &Inspect) -> Outcome<u8> {
         }
         output::make_folder(folder)?;
     }
+    let roi = args.roi.open()?;
     let mut run = Run {
         args,
-        inspector: Inspector::new(&owned, &args.compute.open()?, args.heatmaps.is_some())?,
+        inspector: Inspector::new(&owned, &args.compute.open()?, args.heatmaps.is_some(), roi.as_ref())?,
         threshold: args.threshold.map(Threshold::manual).or(owned.model().threshold()),
         scale: Scale::of(&owned.model()),
         map_size: owned.model().map_size(),

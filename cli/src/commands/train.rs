@@ -66,6 +66,7 @@ pub fn run(args: &Train) -> Outcome<u8> {
         held_out: args.held_out,
         seed: args.seed,
         learning_rate: args.learning_rate,
+        roi: args.roi.for_training()?,
         ..TrainOptions::default()
     };
     let (summary, model) = train(&args.data, &args.model, &backbone, &options, &args.compute.open()?, args.resume)?;

@@ -64,6 +64,7 @@ pub(super) fn finish(
         about: draft.about,
         params: &draft.params,
         held_out_scores: Vec::new(),
+        roi: setup.roi.as_ref(),
         programs: draft.programs.iter().collect(),
     };
     let model = OwnedModel::from_bytes(&writer.write()?)?;
@@ -125,8 +126,10 @@ fn measure(
         scores.push(result.map_err(|e| TrainError::Image { name: images.name(index), error: e.to_string() })?);
         if with_map {
             limit = map.iter().fold(limit, |l, m| l.max(*m));
-            map.sort_unstable_by(f32::total_cmp);
-            typical.push(map[map.len() / 2]);
+            // Outside of a region of interest the map is 0.
+            let mut seen: Vec<f32> = map.iter().copied().filter(|m| model.roi().is_none() || *m != 0.0).collect();
+            seen.sort_unstable_by(f32::total_cmp);
+            typical.extend(seen.get(seen.len() / 2));
         }
     }
     report(observer, Phase::Calibrate, held_out.len(), held_out.len())?;
@@ -142,7 +145,7 @@ fn score(
     memory: &mut Vec<f32>,
     map: Option<&mut [f32]>,
 ) -> Result<f32, ScoreError> {
-    let options = ScorerOptions { max_width: view.width().max(16384), map: map.is_some() };
+    let options = ScorerOptions { max_width: view.width().max(16384), map: map.is_some(), ..ScorerOptions::default() };
     let needed = Scorer::memory_len_on_device(model, &options)?;
     if memory.len() < needed {
         memory.resize(needed, 0.0);

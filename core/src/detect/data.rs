@@ -9,7 +9,9 @@ use crate::backbones::Backbone;
 use crate::checksum::Digest;
 use crate::duplicates;
 use crate::executor::{Device, Executor, Prepared};
-use crate::image::{ImageView, Preprocess};
+use crate::image::{
+    ChannelOrder, ImageError, ImageView, Preprocess, Roi, RoiBits, Samples, keep_cells, keep_scratch_len,
+};
 use crate::model::{DetectorRecord, ViewKind};
 use crate::place::OwnedProgram;
 use crate::rng::Rng;
@@ -54,9 +56,10 @@ const COLOUR_PROBES: usize = 8;
 const COLOUR: f32 = 8.0 / 255.0;
 
 /// Whether the images have colour, judged by a few of them; cameras are grey or not.
-pub(super) fn have_colour(images: &dyn Images) -> Result<bool, TrainError> {
-    let how = Preprocess::new(32, 3);
-    let (mut scratch, mut base) = (Vec::new(), vec![0.0; how.output_len()]);
+pub(super) fn have_colour(images: &dyn Images, setup: &Setup) -> Result<bool, TrainError> {
+    // A region of interest may be too thin for so few cells.
+    let how = Preprocess::new(if setup.roi.is_some() { setup.size } else { 32 }, 3);
+    let (mut scratch, mut base) = (Scratch::new(setup), vec![0.0; how.output_len()]);
     let step = images.len().div_ceil(COLOUR_PROBES).max(1);
     for index in (0..images.len()).step_by(step) {
         load(images, index, &mut scratch, &mut [(how, &mut base)])?;
@@ -70,21 +73,47 @@ pub(super) fn have_colour(images: &dyn Images) -> Result<bool, TrainError> {
     Ok(false)
 }
 
+/// Memory for reading images, and where to look in them.
+struct Scratch<'s> {
+    memory: Vec<f32>,
+    keep: Vec<f32>,
+    roi: Option<RoiBits<'s>>,
+}
+
+impl<'s> Scratch<'s> {
+    fn new(setup: &'s Setup) -> Scratch<'s> {
+        Scratch { memory: Vec::new(), keep: Vec::new(), roi: setup.roi.as_ref().map(Roi::bits) }
+    }
+
+    /// Brings a view into planes, of its region of interest only.
+    fn apply(&mut self, how: &Preprocess, view: &ImageView<'_>, out: &mut [f32]) -> Result<(), ImageError> {
+        let roi = self.roi.map_or(0, |roi| keep_scratch_len(roi.width()));
+        let needed = how.scratch_len(view.width(), view.height()).max(roi);
+        if self.memory.len() < needed {
+            self.memory.resize(needed, 0.0);
+        }
+        let Some(roi) = &self.roi else { return how.apply(view, &mut self.memory, out) };
+        self.keep.clear();
+        self.keep.resize((how.size as usize).pow(2), 1.0);
+        keep_cells(roi, (view.width(), view.height()), how.size, &mut self.memory, &mut self.keep);
+        if self.keep.iter().all(|k| *k == 0.0) {
+            return Err(ImageError::Options("the region of interest is too small or too thin to leave anything of it"));
+        }
+        how.apply_kept(view, &self.keep, &mut self.memory, out)
+    }
+}
+
 /// Reads an image once and brings it into planes in one or several ways; `scratch` grows as needed.
 fn load(
     images: &dyn Images,
     index: usize,
-    scratch: &mut Vec<f32>,
+    scratch: &mut Scratch<'_>,
     targets: &mut [(Preprocess, &mut [f32])],
 ) -> Result<(), TrainError> {
     let mut result = Ok(());
     let read = images.with(index, &mut |view: &ImageView<'_>| {
         for (how, out) in &mut *targets {
-            let needed = how.scratch_len(view.width(), view.height());
-            if scratch.len() < needed {
-                scratch.resize(needed, 0.0);
-            }
-            result = result.and_then(|()| how.apply(view, scratch, out));
+            result = result.and_then(|()| scratch.apply(how, view, out));
         }
     });
     read.map_err(|error| TrainError::Image { name: images.name(index), error })?;
@@ -96,7 +125,7 @@ pub(super) struct Extractor<'e> {
     executor: Box<dyn Executor + 'e>,
     program: Prepared,
     how: Preprocess,
-    scratch: Vec<f32>,
+    scratch: Scratch<'e>,
     base: Vec<f32>,
     thumbnail: Vec<f32>,
     /// Outputs of the program with their lengths: together they are the features.
@@ -109,10 +138,12 @@ impl<'e> Extractor<'e> {
     pub fn new(
         program: &'e OwnedProgram,
         params: &[f32],
-        how: Preprocess,
+        setup: &'e Setup,
+        backbone: &Backbone,
         device: &'e dyn Device,
     ) -> Result<Extractor<'e>, TrainError> {
         let p = program.program();
+        let how = preprocess(setup, backbone);
         let mut executor = device.executor(params, 0, 0)?;
         let prepared = executor.prepare(p, 1)?;
         let outputs = p.bindings().filter(|b| b.2);
@@ -122,7 +153,7 @@ impl<'e> Extractor<'e> {
             executor,
             program: prepared,
             how,
-            scratch: Vec::new(),
+            scratch: Scratch::new(setup),
             base: vec![0.0; how.output_len()],
             thumbnail: vec![0.0; duplicates::LEN],
             outputs,
@@ -132,8 +163,21 @@ impl<'e> Extractor<'e> {
 
     /// Reads an image; [`Extractor::base`] holds it then.
     pub fn load(&mut self, images: &dyn Images, index: usize) -> Result<(), TrainError> {
-        let targets = &mut [(self.how, &mut *self.base), (duplicates::thumbnail(), &mut *self.thumbnail)];
-        load(images, index, &mut self.scratch, targets)
+        let thumbnail = duplicates::thumbnail();
+        if self.scratch.roi.is_none() {
+            let targets = &mut [(self.how, &mut *self.base), (thumbnail, &mut *self.thumbnail)];
+            return load(images, index, &mut self.scratch, targets);
+        }
+        // A thumbnail's cells are wide, and the region may be thin: it is made of what the backbone sees.
+        load(images, index, &mut self.scratch, &mut [(self.how, &mut *self.base)])?;
+        let (side, row) = (self.how.size, self.how.size as isize);
+        let order = if self.how.channels == 1 { ChannelOrder::Grey } else { ChannelOrder::Rgb };
+        let seen = ImageView::new(Samples::F32(&self.base), side, side, order, 0, 1, row, row * row, 1.0);
+        let apply = |view: ImageView<'_>| {
+            let mut memory = vec![0.0; thumbnail.scratch_len(side, side)];
+            thumbnail.apply(&view, &mut memory, &mut self.thumbnail)
+        };
+        seen.and_then(apply).map_err(|error| TrainError::image(images.name(index), &error))
     }
 
     /// The image read last, C×S×S, normalised.

@@ -153,7 +153,7 @@ pub(super) fn fit(
         p.find("features").map_or(0, |t| p.tensor_type(t).shape.c())
     };
     let packed = params.pack();
-    let mut extractor = Extractor::new(&only_backbone, &packed, data::preprocess(setup, backbone), device)?;
+    let mut extractor = Extractor::new(&only_backbone, &packed, setup, backbone, device)?;
     let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
 
     let flow = Flow::of(setup, dims);

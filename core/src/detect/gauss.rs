@@ -33,7 +33,7 @@ pub(super) fn fit(
     let mut params = Params::new();
     let features = features_program(setup, backbone, &mut params)?;
     let packed = params.pack();
-    let mut extractor = Extractor::new(&features, &packed, data::preprocess(setup, backbone), device)?;
+    let mut extractor = Extractor::new(&features, &packed, setup, backbone, device)?;
     let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
     report(observer, Phase::Train, 0, 1)?;
     let (w, b) = whiten(data.len, data.train_rows())?;

@@ -256,7 +256,7 @@ pub(super) fn fit(
     }
     let only_backbone = place("features", &g, &params.layout(), Reuse::Share)?;
     let packed = params.pack();
-    let mut extractor = Extractor::new(&only_backbone, &packed, data::preprocess(setup, backbone), device)?;
+    let mut extractor = Extractor::new(&only_backbone, &packed, setup, backbone, device)?;
     let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
 
     let mut inputs = Vec::new();

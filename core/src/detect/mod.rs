@@ -297,6 +297,9 @@ fn about(setup: &options::Setup, backbone: &Backbone, data_digest: u64, images: 
     add("size", setup.size.to_string());
     add("images", images.to_string());
     add("data_digest", format!("{data_digest:016x}"));
+    if let Some(roi) = &setup.roi {
+        add("roi", format!("{:.4}", roi.bits().share()));
+    }
     add("adflow", crate::VERSION.to_string());
     about
 }

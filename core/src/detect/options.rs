@@ -3,6 +3,7 @@
 use super::TrainError;
 use crate::backbones::Backbone;
 use crate::checksum::Digest;
+use crate::image::Roi;
 use crate::model::ViewKind;
 use alloc::format;
 use alloc::string::ToString;
@@ -120,6 +121,8 @@ pub struct TrainOptions {
     pub learning_rate: Option<f32>,
     /// Whether the model can make maps.
     pub map: bool,
+    /// Where to look, stretched to each image; `None`: everywhere. The model keeps it. Pixels outside change nothing.
+    pub roi: Option<Roi>,
 }
 
 impl Default for TrainOptions {
@@ -136,6 +139,7 @@ impl Default for TrainOptions {
             seed: 0,
             learning_rate: None,
             map: true,
+            roi: None,
         }
     }
 }
@@ -161,6 +165,8 @@ pub(super) struct Setup {
     pub seed: u64,
     pub learning_rate: f32,
     pub map: bool,
+    /// In cells of the input.
+    pub roi: Option<Roi>,
 }
 
 impl TrainOptions {
@@ -199,10 +205,16 @@ impl TrainOptions {
             Method::Cdnf | Method::DifferNet | Method::Gauss if paper => 448,
             Method::Cdnf | Method::DifferNet | Method::Gauss => 224,
         };
+        let size = self.size.unwrap_or(default_size);
+        let too_small = || {
+            let cells = "nothing is inside the region of interest in the cells of the model's input";
+            TrainError::Options(format!("{cells}, {size}x{size}: it is too small or too thin"))
+        };
+        let roi = self.roi.as_ref().map(|roi| roi.at_side(size).ok_or_else(too_small)).transpose()?;
         Ok(Setup {
             method: self.method,
             preset: self.preset,
-            size: self.size.unwrap_or(default_size),
+            size,
             epochs,
             views,
             view_kind,
@@ -214,6 +226,8 @@ impl TrainOptions {
             seed: self.seed,
             learning_rate: lr,
             map: self.map,
+            // The whole image is no region.
+            roi: roi.filter(|roi| roi.bits().share() < 1.0),
         })
     }
 }

@@ -125,7 +125,7 @@ pub(super) fn fit(
     device: &dyn Device,
     observer: &mut dyn Observer,
 ) -> Result<Draft, TrainError> {
-    let colour = data::have_colour(images)?;
+    let colour = data::have_colour(images, setup)?;
     let mut params = Params::new();
     let mut g = Graph::new();
     let (x, centres) = emit_grid(&mut g, setup, backbone, &mut params, colour)?;
@@ -133,7 +133,7 @@ pub(super) fn fit(
     g.output("features", x);
     let features = place("features", &g, &params.layout(), Reuse::Share)?;
     let packed = params.pack();
-    let mut extractor = Extractor::new(&features, &packed, data::preprocess(setup, backbone), device)?;
+    let mut extractor = Extractor::new(&features, &packed, setup, backbone, device)?;
     let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
     let recipe = recipe(backbone);
     let rows: Vec<&[f32]> = data.train_rows().collect();

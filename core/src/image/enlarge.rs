@@ -14,6 +14,12 @@ pub struct GridPlace {
 }
 
 impl GridPlace {
+    /// The pixel, of `side`, at the centre of a step.
+    pub(crate) fn pixel(self, step: usize, side: usize) -> usize {
+        // Casts saturate: left of the first pixel is the first.
+        ((self.first + self.stride * step as f32 + 0.5) as usize).min(side - 1)
+    }
+
     /// The step to the left of a pixel, or the first, and the share of the next one.
     fn at(self, pixel: usize, steps: usize) -> (usize, f32) {
         let x = ((pixel as f32 - self.first) / self.stride).clamp(0.0, (steps - 1) as f32);

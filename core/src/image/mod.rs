@@ -1,7 +1,8 @@
 //! From a camera's bytes to the tensor a model reads, and the geometry of views and maps.
 //!
 //! [`ImageView`] looks at the caller's samples where they lie; its constructor checks every address once. [`Preprocess`]
-//! resizes and normalises such a view into C×S×S planes. Around the model, views are made with [`view_d4`] and
+//! resizes and normalises such a view into C×S×S planes, of which a
+//! [`Roi`] may leave parts out. Around the model, views are made with [`view_d4`] and
 //! [`rotate_nearest`], gradient maps are turned back with [`rotate_cubic`], grids [`enlarge`]d to maps, maps are smoothed with [`gaussian_blur`] and
 //! brought to another size with [`resize_bilinear`]. Nothing here allocates.
 
@@ -9,6 +10,7 @@ mod blur;
 mod enlarge;
 mod preprocess;
 mod resize;
+mod roi;
 mod rotate;
 mod spline;
 mod view;
@@ -17,6 +19,10 @@ pub use blur::{gaussian_blur, gaussian_blur_scratch_len};
 pub use enlarge::{GridPlace, enlarge};
 pub use preprocess::Preprocess;
 pub use resize::{Plane, PlaneMut, resize_bilinear, resize_row};
+#[cfg(feature = "alloc")]
+pub use roi::Roi;
+pub use roi::RoiBits;
+pub(crate) use roi::{keep_cells, keep_scratch_len};
 pub use rotate::{d4_inverse, rotate_nearest, view_d4};
 pub use spline::rotate_cubic;
 pub use view::{ChannelOrder, ImageError, ImageView, Samples};

@@ -10,6 +10,7 @@
 
 use super::view::{ChannelOrder, ImageError, ImageView};
 use crate::cpu::Isa;
+use core::ops::Range;
 
 /// Samples beyond this many times white are refused together with NaN and infinity; scaling them could overflow.
 const LIMIT: f32 = 1e30;
@@ -86,6 +87,31 @@ impl Preprocess {
     /// `NonFinite` names a pixel that is NaN, infinite or absurdly large; `Options`, `Scratch` and `Output` name what does
     /// not fit. `out` may have been written in part.
     pub fn apply(&self, view: &ImageView<'_>, scratch: &mut [f32], out: &mut [f32]) -> Result<(), ImageError> {
+        self.run(view, None, scratch, out)
+    }
+
+    /// [`Self::apply`] for the cells of the planes that `keep`, size² values, does not set to 0. The others become 0 after
+    /// normalisation, and what only they would have read may hold anything, NaN too.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(crate) fn apply_kept(
+        &self,
+        view: &ImageView<'_>,
+        keep: &[f32],
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> Result<(), ImageError> {
+        self.run(view, Some(keep), scratch, out)
+    }
+
+    fn run(
+        &self,
+        view: &ImageView<'_>,
+        keep: Option<&[f32]>,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> Result<(), ImageError> {
         self.check()?;
         let (width, height, size) = (view.width() as usize, view.height(), self.size as usize);
         let source_channels = view.order().channels();
@@ -113,16 +139,27 @@ impl Preprocess {
             ChannelOrder::Bgr => [2 * plane, plane, 0],
         };
         let isa = Isa::detect();
+        if keep.is_some() {
+            out.fill(0.0);
+        }
         for y in 0..size {
+            let kept = keep.map(|keep| &keep[y * size..][..size]);
+            if kept.is_some_and(|kept| kept.iter().all(|k| *k == 0.0)) {
+                continue;
+            }
             let window = Window::new(y, height, self.size);
             row.fill(0.0);
             for i in 0..window.count {
                 view.add_row(isa, (window.start + i) as u32, window.weight(i) / view.white(), row);
             }
-            if !row.iter().fold(true, |usable, v| usable & (v.abs() <= LIMIT)) {
-                return Err(blame(view, &window));
+            if kept.is_none() && !row.iter().fold(true, |usable, v| usable & (v.abs() <= LIMIT)) {
+                return Err(blame(view, &window, 0..view.width()));
             }
             for (x, weights) in weights.chunks_exact(taps).take(size).enumerate() {
+                if kept.is_some_and(|kept| kept[x] == 0.0) {
+                    continue;
+                }
+                let rows = &window;
                 let window = Window::new(x, view.width(), self.size);
                 let weights = &weights[..window.count];
                 let values = match (source_channels, pixel) {
@@ -133,6 +170,9 @@ impl Preprocess {
                         start.map(|channel| pixels[channel])
                     }
                 };
+                if kept.is_some() && !values.iter().all(|v| v.abs() <= LIMIT) {
+                    return Err(blame(view, rows, window.start as u32..(window.start + window.count) as u32));
+                }
                 let at = y * size + x;
                 match (source_channels, self.channels) {
                     (1, channels) => {
@@ -176,7 +216,7 @@ fn taps(input: u32, output: u32) -> usize {
 }
 
 /// The input samples under one output sample and their weights, as Pillow computes them.
-struct Window {
+pub(super) struct Window {
     start: usize,
     count: usize,
     centre: f64,
@@ -185,7 +225,7 @@ struct Window {
 }
 
 impl Window {
-    fn new(index: usize, input: u32, output: u32) -> Self {
+    pub(super) fn new(index: usize, input: u32, output: u32) -> Self {
         let ratio = f64::from(input) / f64::from(output);
         let support = ratio.max(1.0);
         let centre = (index as f64 + 0.5) * ratio;
@@ -195,6 +235,11 @@ impl Window {
         let mut window = Self { start, count: end - start, centre, inverse: 1.0 / support, norm: 1.0 };
         window.norm = 1.0 / (0..window.count).map(|i| window.triangle(i)).sum::<f64>();
         window
+    }
+
+    /// First sample and the one behind the last.
+    pub(super) fn range(&self) -> (usize, usize) {
+        (self.start, self.start + self.count)
     }
 
     fn triangle(&self, i: usize) -> f64 {
@@ -220,17 +265,17 @@ fn dot_pixels(weights: &[f32], values: &[f32]) -> [f32; 3] {
     sums
 }
 
-/// The first pixel under the window that cannot be used.
-fn blame(view: &ImageView<'_>, window: &Window) -> ImageError {
+/// The first pixel under the window of rows and the columns that cannot be used.
+fn blame(view: &ImageView<'_>, window: &Window, columns: Range<u32>) -> ImageError {
     for y in window.start..window.start + window.count {
-        for x in 0..view.width() {
+        for x in columns.clone() {
             let usable = |c| view.sample(x, y as u32, c).is_some_and(|s| (s / view.white()).abs() <= 0.9 * LIMIT);
             if !(0..view.order().channels()).all(usable) {
                 return ImageError::NonFinite { x, y: y as u32 };
             }
         }
     }
-    ImageError::NonFinite { x: 0, y: window.start as u32 }
+    ImageError::NonFinite { x: columns.start, y: window.start as u32 }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub use record::{DetectorRecord, FileHeader, MAGIC, MapKind, ParamRecord, Sectio
 pub use write::ModelWriter;
 
 use crate::checksum::{crc32, crc32_continue};
-use crate::image::Preprocess;
+use crate::image::{Preprocess, RoiBits};
 use crate::op::Op;
 use crate::plan::{BLOCK, PlanError, Program, Region, blocks_of};
 use crate::shape::{Shape, Type};
@@ -119,6 +119,7 @@ pub struct Model<'a> {
     params: &'a [f32],
     scores: &'a [f32],
     programs: [Option<Program<'a>>; MAX_PROGRAMS],
+    roi: Option<RoiBits<'a>>,
     bytes: &'a [u8],
 }
 
@@ -147,6 +148,10 @@ impl<'a> Sections<'a> {
             (Some(record), None) => Ok(self.bytes_of(record)),
             _ => Err(ModelError::Section(kind)),
         }
+    }
+
+    fn has(&self, kind: &str) -> bool {
+        self.records.iter().any(|r| r.kind() == kind)
     }
 
     fn slice<T: bytemuck::Pod>(&self, kind: &'static str) -> Result<&'a [T], ModelError> {
@@ -197,8 +202,14 @@ impl<'a> Model<'a> {
             params: sections.slice("params")?,
             scores: sections.slice("scores")?,
             programs: [None; MAX_PROGRAMS],
+            roi: None,
             bytes,
         };
+        if sections.has("roi") {
+            let fits = detector.map_kind == MapKind::None as u32 || detector.map_width == detector.size;
+            let roi = RoiBits::new(detector.size, detector.size, sections.get("roi")?);
+            model.roi = Some(roi.filter(|_| fits).ok_or(ModelError::Section("roi"))?);
+        }
         if gate == Gate::Check {
             model.check_params()?;
         }
@@ -340,6 +351,11 @@ impl<'a> Model<'a> {
         Preprocess { size: d.size, channels: d.channels, scale: d.scale, shift: d.shift }
     }
 
+    /// Where the model looks, in cells of its square input; `None`: everywhere.
+    pub fn roi(&self) -> Option<RoiBits<'a>> {
+        self.roi
+    }
+
     /// Width and height of the score map in pixels; (0, 0) where the method has none.
     pub fn map_size(&self) -> (u32, u32) {
         (self.detector.map_width, self.detector.map_height)
@@ -422,6 +438,9 @@ impl<'a> Model<'a> {
             writeln!(f, "  {key}: {value}")?;
         }
         writeln!(f, "  {:?}", self.detector)?;
+        if let Some(roi) = self.roi {
+            writeln!(f, "  region of interest: {:.2} % of the image", 100.0 * roi.share())?;
+        }
         writeln!(f, "parameters: {} bytes", self.params_bytes())?;
         for (name, shape, trainable, _) in self.named_params() {
             writeln!(f, "  {name}: {shape}{}", if trainable { "" } else { " frozen" })?;

@@ -2,6 +2,7 @@
 
 use super::record::{DetectorRecord, FileHeader, MAGIC, ParamRecord, SectionRecord, VERSION};
 use super::{Model, ModelError, checksum};
+use crate::image::Roi;
 use crate::params::Params;
 use crate::place::OwnedProgram;
 use alloc::format;
@@ -21,6 +22,8 @@ pub struct ModelWriter<'w> {
     pub params: &'w Params,
     /// Scores of held-out good parts, ascending.
     pub held_out_scores: Vec<f32>,
+    /// Where the model looks, in cells of the square input; `None`: everywhere.
+    pub roi: Option<&'w Roi>,
     /// Programs over those parameters.
     pub programs: Vec<&'w OwnedProgram>,
 }
@@ -51,6 +54,9 @@ impl ModelWriter<'_> {
             ("paramrec", "", bytemuck::cast_slice(&records)),
             ("paramnam", "", &names),
         ];
+        if let Some(roi) = self.roi {
+            sections.push(("roi", "", roi.bits().bytes()));
+        }
         for program in &self.programs {
             sections.push(("program", program.name(), program.bytes()));
         }

@@ -1,0 +1,317 @@
+//! Where to look: a region of interest, and which cells of a resized image are free of everything outside of it.
+//!
+//! A pixel outside the region must not change a score. Resizing mixes neighbours, so it is not enough to blank the cells
+//! outside: a cell of the resized image is *kept* only if every pixel that its resampling window reads lies inside. All
+//! others get one constant and are not even computed. A region of another resolution is stretched to the image; a pixel is
+//! then inside only if every cell of the region that it overlaps is.
+
+use super::preprocess::Window;
+use super::view::{ChannelOrder, ImageView};
+use crate::cpu::Isa;
+
+/// A region as one bit a cell, row by row, the lowest bit of a byte first; 1 is inside. Borrowed, for example from a model.
+#[derive(Clone, Copy, PartialEq)]
+pub struct RoiBits<'a> {
+    width: u32,
+    height: u32,
+    bits: &'a [u8],
+}
+
+impl<'a> RoiBits<'a> {
+    /// Checks that there are as many bits as cells, that at least one cell is inside, and that the bits behind the last are 0.
+    pub fn new(width: u32, height: u32, bits: &'a [u8]) -> Option<RoiBits<'a>> {
+        let cells = (width as usize).checked_mul(height as usize)?;
+        let last = bits.last()?;
+        let spare = if cells.is_multiple_of(8) { 0 } else { 0xFFu8 << (cells % 8) };
+        let fits = bits.len() == cells.div_ceil(8) && last & spare == 0 && bits.iter().any(|b| *b != 0);
+        fits.then_some(RoiBits { width, height, bits })
+    }
+
+    /// Cells in a row.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The bits.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bits
+    }
+
+    /// Share of cells inside, above 0.
+    pub fn share(&self) -> f64 {
+        let inside: u64 = self.bits.iter().map(|b| u64::from(b.count_ones())).sum();
+        inside as f64 / (f64::from(self.width) * f64::from(self.height))
+    }
+
+    /// Whether a cell is inside; `false` beyond the edges.
+    pub fn inside(&self, x: u32, y: u32) -> bool {
+        let at = y as usize * self.width as usize + x as usize;
+        x < self.width && y < self.height && self.bits[at / 8] >> (at % 8) & 1 == 1
+    }
+}
+
+impl core::fmt::Debug for RoiBits<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        // The digest goes into that of a training's settings.
+        write!(f, "Roi({}x{}, {:08x})", self.width, self.height, crate::checksum::crc32(self.bits))
+    }
+}
+
+/// Rows that say where to look.
+pub(crate) trait Rows {
+    /// Cells in a row and rows.
+    fn extent(&self) -> (u32, u32);
+    /// Writes 1 to `outside[x]` for each cell of row `y` that is outside; `scratch` is 3 rows long.
+    fn mark(&self, y: u32, scratch: &mut [f32], outside: &mut [u32]);
+}
+
+impl Rows for RoiBits<'_> {
+    fn extent(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    fn mark(&self, y: u32, _: &mut [f32], outside: &mut [u32]) {
+        for (x, o) in outside.iter_mut().enumerate() {
+            *o |= u32::from(!self.inside(x as u32, y));
+        }
+    }
+}
+
+/// A mask image: inside where every channel is at least half of white.
+impl Rows for ImageView<'_> {
+    fn extent(&self) -> (u32, u32) {
+        (self.width(), self.height())
+    }
+
+    fn mark(&self, y: u32, scratch: &mut [f32], outside: &mut [u32]) {
+        let width = outside.len();
+        let row = &mut scratch[..self.order().channels() * width];
+        row.fill(0.0);
+        self.add_row(Isa::detect(), y, 1.0 / self.white(), row);
+        // Not a number is not inside.
+        let inside = |v: f32| v >= 0.5;
+        match (self.order(), self.interleaved()) {
+            (ChannelOrder::Rgb | ChannelOrder::Bgr, true) => {
+                for (o, pixel) in outside.iter_mut().zip(row.as_chunks::<3>().0) {
+                    *o |= u32::from(!pixel.iter().all(|v| inside(*v)));
+                }
+            }
+            _ => {
+                for plane in row.chunks_exact(width) {
+                    outside.iter_mut().zip(plane).for_each(|(o, v)| *o |= u32::from(!inside(*v)));
+                }
+            }
+        }
+    }
+}
+
+/// The cells of `rows`, of which there are `of` along an axis, that pixels `from..to` of `pixels` overlap.
+fn overlap(from: usize, to: usize, pixels: u32, of: u32) -> (usize, usize) {
+    let (pixels, of) = (u64::from(pixels), u64::from(of));
+    let (from, to) = (from as u64 * of / pixels, (to as u64 * of).div_ceil(pixels));
+    (from as usize, to.min(of) as usize)
+}
+
+/// Floats of scratch for [`keep_cells`].
+pub(crate) fn keep_scratch_len(width: u32) -> usize {
+    (width as usize).saturating_mul(4)
+}
+
+/// Sets to 0 every cell of `keep`, `size`×`size`, whose window in an image of `image` = width×height pixels reads anything
+/// outside; leaves the others. `scratch` is 4 rows of the region long.
+pub(crate) fn keep_cells(rows: &impl Rows, image: (u32, u32), size: u32, scratch: &mut [f32], keep: &mut [f32]) {
+    let windows = |axis: u32| move |i: usize| Window::new(i, axis, size).range();
+    keep_where(rows, image, windows(image.0), windows(image.1), size, scratch, keep);
+}
+
+/// [`keep_cells`] with windows of any kind: `columns` and `rows` give the pixels of each cell.
+pub(crate) fn keep_where(
+    region: &impl Rows,
+    image: (u32, u32),
+    columns: impl Fn(usize) -> (usize, usize),
+    rows: impl Fn(usize) -> (usize, usize),
+    size: u32,
+    scratch: &mut [f32],
+    keep: &mut [f32],
+) {
+    let extent = region.extent();
+    let width = extent.0 as usize;
+    let (counts, scratch) = scratch.split_at_mut(width);
+    let counts: &mut [u32] = bytemuck::cast_slice_mut(counts);
+    for (y, line) in keep.chunks_exact_mut(size as usize).enumerate() {
+        let (from, to) = rows(y);
+        let (from, to) = overlap(from, to, image.1, extent.1);
+        counts.fill(0);
+        for row in from..to {
+            region.mark(row as u32, scratch, counts);
+        }
+        let mut sum = 0;
+        for count in &mut *counts {
+            sum += *count;
+            *count = sum;
+        }
+        for (x, cell) in line.iter_mut().enumerate() {
+            let (from, to) = columns(x);
+            let (from, to) = overlap(from, to, image.0, extent.0);
+            let before = if from == 0 { 0 } else { counts[from - 1] };
+            let outside = if to == 0 { 0 } else { counts[to - 1] - before };
+            if outside > 0 {
+                *cell = 0.0;
+            }
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+mod owned {
+    use super::{RoiBits, Rows, keep_where};
+    use crate::image::ImageView;
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use core::fmt;
+
+    /// A region of interest that owns its bits.
+    ///
+    /// ```
+    /// use adflow::image::{ImageView, Roi};
+    /// let mask = [0, 0, 0, 255, 255, 255];
+    /// let roi = Roi::from_mask(&ImageView::grey_u8(3, 2, &mask)?).expect("something is white");
+    /// assert!(roi.bits().inside(0, 1) && !roi.bits().inside(0, 0));
+    /// # Ok::<(), adflow::image::ImageError>(())
+    /// ```
+    #[derive(Clone, PartialEq)]
+    pub struct Roi {
+        width: u32,
+        height: u32,
+        bits: Vec<u8>,
+    }
+
+    impl Roi {
+        /// Inside where every channel of the mask is at least half of white; `None` if that is nowhere.
+        pub fn from_mask(mask: &ImageView<'_>) -> Option<Roi> {
+            let width = mask.width() as usize;
+            let (mut scratch, mut outside) = (vec![0.0; 3 * width], vec![0; width]);
+            let cells = (0..mask.height()).flat_map(|y| {
+                outside.fill(0);
+                mask.mark(y, &mut scratch, &mut outside);
+                outside.iter().map(|o| *o == 0).collect::<Vec<_>>()
+            });
+            Roi::from_cells(mask.width(), mask.height(), cells)
+        }
+
+        fn from_cells(width: u32, height: u32, cells: impl Iterator<Item = bool>) -> Option<Roi> {
+            let mut bits = vec![0u8; (width as usize * height as usize).div_ceil(8)];
+            for (at, _) in cells.enumerate().filter(|(_, inside)| *inside) {
+                bits[at / 8] |= 1 << (at % 8);
+            }
+            RoiBits::new(width, height, &bits)?;
+            Some(Roi { width, height, bits })
+        }
+
+        /// The region in `side`×`side` cells: inside where everything below a cell is; `None` if that is nowhere.
+        pub fn at_side(&self, side: u32) -> Option<Roi> {
+            let mut keep = vec![1.0; (side as usize).pow(2)];
+            let mut scratch = vec![0.0; 4 * self.width as usize];
+            // Each cell is its own window in an image of side×side pixels.
+            let own = |i: usize| (i, i + 1);
+            keep_where(&self.bits(), (side, side), own, own, side, &mut scratch, &mut keep);
+            Roi::from_cells(side, side, keep.iter().map(|k| *k != 0.0))
+        }
+
+        /// The bits.
+        pub fn bits(&self) -> RoiBits<'_> {
+            RoiBits { width: self.width, height: self.height, bits: &self.bits }
+        }
+    }
+
+    impl fmt::Debug for Roi {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fmt::Debug::fmt(&self.bits(), f)
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+pub use owned::Roi;
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// The definition: a cell is kept if no pixel of its window overlaps a cell of the region that is outside.
+    fn slow(roi: &RoiBits<'_>, (w, h): (u32, u32), size: u32, x: usize, y: usize) -> bool {
+        let (columns, rows) = (Window::new(x, w, size).range(), Window::new(y, h, size).range());
+        let apart = |pixel: u64, pixels: u32, cell: u64, cells: u32| {
+            (pixel + 1) * u64::from(cells) <= cell * u64::from(pixels)
+                || (cell + 1) * u64::from(pixels) <= pixel * u64::from(cells)
+        };
+        (rows.0..rows.1).all(|v| {
+            (columns.0..columns.1).all(|u| {
+                (0..roi.height()).all(|j| {
+                    (0..roi.width()).all(|i| {
+                        roi.inside(i, j)
+                            || apart(u as u64, w, i.into(), roi.width())
+                            || apart(v as u64, h, j.into(), roi.height())
+                    })
+                })
+            })
+        })
+    }
+
+    #[test]
+    fn kept_cells_read_nothing_outside() {
+        let mut rng = Rng::new(3, 1, 4);
+        for (rw, rh, w, h, size) in [(9, 7, 9, 7, 5), (6, 6, 13, 8, 6), (20, 11, 7, 9, 12), (1, 1, 5, 5, 3)] {
+            let mask: Vec<u8> = (0..rw * rh).map(|_| if rng.below(14) == 0 { 0 } else { 255 }).collect();
+            let Some(roi) = Roi::from_mask(&ImageView::grey_u8(rw, rh, &mask).unwrap()) else { continue };
+            let mut keep = vec![1.0; (size * size) as usize];
+            let mut scratch = vec![f32::NAN; 4 * rw as usize];
+            keep_cells(&roi.bits(), (w, h), size, &mut scratch, &mut keep);
+            for (at, kept) in keep.iter().enumerate() {
+                let (x, y) = (at % size as usize, at / size as usize);
+                assert_eq!(*kept == 1.0, slow(&roi.bits(), (w, h), size, x, y), "{rw}×{rh} {w}×{h} {size}: {x} {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn masks_of_any_layout() {
+        let colours = [255u8, 255, 255, 255, 0, 255, 130, 200, 128, 127, 255, 255];
+        let roi = Roi::from_mask(&ImageView::rgb_u8(4, 1, &colours).unwrap()).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|x| roi.bits().inside(x, 0)), [true, false, true, false]);
+        assert!(!roi.bits().inside(4, 0) && !roi.bits().inside(0, 1) && roi.bits().share() == 0.5);
+        let floats = [f32::NAN, 1.0, 0.4, f32::INFINITY];
+        let roi = Roi::from_mask(&ImageView::grey_f32(2, 2, &floats).unwrap()).unwrap();
+        assert_eq!([(0, 0), (1, 0), (0, 1), (1, 1)].map(|(x, y)| roi.bits().inside(x, y)), [false, true, false, true]);
+        assert!(Roi::from_mask(&ImageView::grey_u8(2, 1, &[0, 127]).unwrap()).is_none());
+    }
+
+    #[test]
+    fn another_resolution_never_adds() {
+        // One black pixel of 3×3 is a ninth of the area; every cell it touches is outside.
+        let roi =
+            Roi::from_mask(&ImageView::grey_u8(3, 3, &[9, 255, 255, 255, 255, 255, 255, 255, 255]).unwrap()).unwrap();
+        let finer = roi.at_side(4).unwrap();
+        let inside: Vec<bool> = (0..16).map(|i| finer.bits().inside(i % 4, i / 4)).collect();
+        assert_eq!(inside.iter().filter(|i| !**i).count(), 4);
+        assert!(!inside[0] && !inside[1] && !inside[4] && !inside[5]);
+        assert!(roi.at_side(1).is_none());
+    }
+
+    #[test]
+    fn bits_are_checked() {
+        assert!(RoiBits::new(3, 3, &[0xFF, 0x01]).is_some());
+        assert!(RoiBits::new(3, 3, &[0xFF, 0x02]).is_none(), "a bit behind the last cell");
+        assert!(RoiBits::new(3, 3, &[0, 0]).is_none(), "nothing inside");
+        assert!(RoiBits::new(3, 3, &[0xFF]).is_none() && RoiBits::new(3, 3, &[1, 1, 0]).is_none());
+        assert!(RoiBits::new(0, 3, &[]).is_none() && RoiBits::new(u32::MAX, u32::MAX, &[1]).is_none());
+    }
+}
