@@ -228,8 +228,10 @@ fn assert_close(got: &(f32, Vec<f32>), want: &(f32, Vec<f32>)) {
     assert!(worst <= 1e-4 * largest, "maps are off by {worst} of {largest}");
 }
 
-fn small_models() -> [OwnedModel; 2] {
-    [models::map_model(), models::flow_model()].map(|bytes| OwnedModel::from_bytes(&bytes).unwrap())
+fn small_models() -> [OwnedModel; 4] {
+    let roi = models::region();
+    let (map, flow) = (models::map_model_within(Some(&roi)), models::flow_model_within(Some(&roi)));
+    [models::map_model(), models::flow_model(), map, flow].map(|bytes| OwnedModel::from_bytes(&bytes).unwrap())
 }
 
 #[test]
@@ -394,7 +396,7 @@ fn a_session_takes_the_memory_that_was_announced() {
 #[test]
 fn lockstep_names_an_op_that_differs() {
     let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
-    let [model, _] = small_models();
+    let [model, ..] = small_models();
     let (model, threads) = (model.model(), Threads::serial());
     let program = model.program("score").expect("a program");
     // The parameters of the op "white" are off by a thousandth on one side.
@@ -412,7 +414,7 @@ fn lockstep_names_an_op_that_differs() {
 #[test]
 fn no_memory_is_an_error_and_nothing_worse() {
     let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
-    let [model, _] = small_models();
+    let [model, ..] = small_models();
     let mut at = 0;
     loop {
         fault::inject(Some((Site::Allocate, at)));
@@ -440,7 +442,7 @@ fn no_memory_is_an_error_and_nothing_worse() {
 #[test]
 fn sessions_on_several_threads_and_any_order_of_destruction() {
     let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
-    let [model, _] = small_models();
+    let [model, ..] = small_models();
     let want = on_cpu(&model, 0);
     std::thread::scope(|scope| {
         for _ in 0..4 {
