@@ -215,6 +215,10 @@ typedef enum adflow_method {
      * FastFlow: 2D flows over feature maps.
      */
     ADFLOW_METHOD_FASTFLOW = 6,
+    /**
+     * CS-Flow: one flow over feature maps at three scales.
+     */
+    ADFLOW_METHOD_CSFLOW = 7,
 } adflow_method;
 
 /**
@@ -367,7 +371,7 @@ typedef struct adflow_model_info {
      */
     uint64_t file_bytes;
     /**
-     * Method: "cdnf", "differnet", "fastflow", "posflow", "padim" or "gauss".
+     * Method: "cdnf", "differnet", "csflow", "fastflow", "posflow", "padim" or "gauss".
      */
     const char *method;
     /**

@@ -474,6 +474,8 @@ pub enum Method {
     Cdnf,
     /// The flow of Rudolph et al. 2021
     Differnet,
+    /// One flow over feature maps at three scales (Rudolph et al. 2022)
+    Csflow,
     /// 2D flows over feature maps (Yu et al. 2021)
     Fastflow,
     /// A flow over feature maps that knows positions
@@ -489,6 +491,7 @@ impl From<Method> for adflow::detect::Method {
         match method {
             Method::Cdnf => Self::Cdnf,
             Method::Differnet => Self::DifferNet,
+            Method::Csflow => Self::CsFlow,
             Method::Fastflow => Self::FastFlow,
             Method::Posflow => Self::PosFlow,
             Method::Padim => Self::Padim,

@@ -111,6 +111,7 @@ fn term_sizes(program: &Program<'_>, at: usize, batch: usize, values: &[Vec<f32>
         | Op::PositionLinearDx(_)
         | Op::ScaleShift(_)
         | Op::ScaleShiftDscale(_)
+        | Op::GainDgamma(_)
         | Op::ChannelSum(_)
         | Op::ChannelDot(_)
         | Op::GlobalMean(_)

@@ -45,6 +45,8 @@ pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
         | Op::ActivateDx(_)
         | Op::Add(_)
         | Op::Scale(_)
+        | Op::Gain(_)
+        | Op::Multiply(_)
         | Op::ScaleShiftDx(_)
         | Op::ChannelScale(_)
         | Op::MaxPool(_)
@@ -74,6 +76,7 @@ pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
         Op::PositionLinearDx(_) => sum(dim(1, 1)),
         Op::LinearDw(_) => sum(batch),
         Op::ScaleShiftDscale(_) | Op::ChannelSum(_) => sum(positions(0)),
+        Op::GainDgamma(_) => sum(batch * shape(0).len()),
         Op::BatchStats(_) | Op::BatchNormDstats(_) | Op::BatchNormDgamma(_) => sum(positions(0)),
         Op::ChannelDot(_) => sum(shape(0).positions()),
         Op::GlobalMean(_) => sum(shape(0).positions()),

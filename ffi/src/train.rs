@@ -42,11 +42,22 @@ pub enum adflow_method {
     Posflow = 5,
     /// FastFlow: 2D flows over feature maps.
     Fastflow = 6,
+    /// CS-Flow: one flow over feature maps at three scales.
+    Csflow = 7,
 }
 
 impl adflow_method {
     fn new(number: u32) -> Result<adflow_method, Failure> {
-        let all = [Self::Default, Self::Cdnf, Self::Differnet, Self::Padim, Self::Gauss, Self::Posflow, Self::Fastflow];
+        let all = [
+            Self::Default,
+            Self::Cdnf,
+            Self::Differnet,
+            Self::Padim,
+            Self::Gauss,
+            Self::Posflow,
+            Self::Fastflow,
+            Self::Csflow,
+        ];
         let known = all.get(number as usize).copied();
         known.ok_or_else(|| fail!(Argument, "options.method is {number}, which is not one of adflow_method"))
     }
@@ -203,6 +214,7 @@ impl State {
             adflow_method::Default => defaults.method,
             adflow_method::Cdnf => Method::Cdnf,
             adflow_method::Differnet => Method::DifferNet,
+            adflow_method::Csflow => Method::CsFlow,
             adflow_method::Fastflow => Method::FastFlow,
             adflow_method::Posflow => Method::PosFlow,
             adflow_method::Padim => Method::Padim,

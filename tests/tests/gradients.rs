@@ -43,9 +43,14 @@ fn slots(op: &Op) -> &'static [usize] {
         }
         Op::BatchNorm(_) => &[0, 1, 2, 3],
         Op::Concat(_) => &[0, 1, 2, 3, 4, 5],
-        Op::Add(_) | Op::ChannelScale(_) | Op::ChannelDot(_) | Op::LogDet(_) | Op::LogScale(_) | Op::FlowNll(_) => {
-            &[0, 1]
-        }
+        Op::Add(_)
+        | Op::Gain(_)
+        | Op::Multiply(_)
+        | Op::ChannelScale(_)
+        | Op::ChannelDot(_)
+        | Op::LogDet(_)
+        | Op::LogScale(_)
+        | Op::FlowNll(_) => &[0, 1],
         Op::Activate(_)
         | Op::Attention(_)
         | Op::CellHinge(_)
@@ -75,6 +80,7 @@ fn slots(op: &Op) -> &'static [usize] {
         | Op::BatchNormDgamma(_)
         | Op::ScaleShiftDx(_)
         | Op::ScaleShiftDscale(_)
+        | Op::GainDgamma(_)
         | Op::ChannelSum(_)
         | Op::MaxPoolDx(_)
         | Op::GlobalMeanDx(_)

@@ -317,6 +317,12 @@ pub(crate) fn dispatch(
         Op::BatchNormDx(a) => normed(Shader::BatchNormDx, a.eps).elements(out),
         Op::BatchNormDstats(a) => norm_sums(Shader::BatchNormDstats, a.eps)?,
         Op::BatchNormDgamma(a) => norm_sums(Shader::BatchNormDgamma, a.eps)?,
+        // One channel.
+        Op::Gain(_) => new(Shader::ScaleShiftDx).words(&[out, 1, 1]).elements(out),
+        Op::GainDgamma(_) => {
+            new(Shader::ScaleShiftDscale).words(&[n, 1, shape(0).len() as u32]).groups(1, u64::from(input(0)?))
+        }
+        Op::Multiply(_) => new(Shader::Multiply).words(&[out]).elements(out),
         Op::Scale(a) => new(Shader::Scale).words(&[out]).floats(&[a.factor]).elements(out),
         Op::ScaleShift(a) => {
             let plane = (shape(0).len() / shape(0).c() as usize) as u32;

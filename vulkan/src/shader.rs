@@ -69,6 +69,7 @@ shaders! {
     MagnitudeDx = "magnitude_dx",
     MaxPool = "max_pool",
     MaxPoolDx = "max_pool_dx",
+    Multiply = "multiply",
     Permute = "permute",
     PositionLinear = "position_linear",
     PositionLinearDx = "position_linear_dx",

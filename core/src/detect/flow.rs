@@ -48,7 +48,7 @@ impl Flow {
             (Method::DifferNet, Preset::Fast) => {
                 Flow::DifferNet(DifferNetFlow { width: 512, ..DifferNetFlow::paper(dims) })
             }
-            (Method::Cdnf | Method::PosFlow | Method::FastFlow | Method::Padim | Method::Gauss, _) => {
+            (Method::Cdnf | Method::PosFlow | Method::FastFlow | Method::CsFlow | Method::Padim | Method::Gauss, _) => {
                 Flow::Dense(DenseFlow::paper(dims))
             }
         }

@@ -1,4 +1,4 @@
-//! Flows on feature maps: the position-conditioned flow, and FastFlow.
+//! Flows on feature maps: the position-conditioned flow, FastFlow and CS-Flow.
 //!
 //! Maps of a frozen backbone, one a level, go each through a flow of its own. The energy of a position is the mean of z² over
 //! channels: the base density only, because the log-determinant made scores worse wherever it was tried (cdnf eq 12 and
@@ -9,21 +9,25 @@
 //! - `posflow`: taps joined to a grid are whitened at each position by a Gaussian of its own (`padim.rs`); a [`PositionFlow`]
 //!   shared by all positions and told where it is maps the result to a standard normal, with noise on its input in training. It
 //!   starts as the identity, so an untrained detector is PaDiM with squared distances.
+//! - `csflow`: one [`CsFlow`] over one tap of the image at three scales (Rudolph et al. 2022); the score is half the mean of z² over
+//!   all latents, the map the product of the scales' energies.
 //! - `fastflow`: each tap normalised over the sample, then a [`FastFlow`] (Yu et al. 2021).
 
 use super::calibrate::MapPlan;
 use super::data::{self, Extractor};
 use super::fit_flow::{self, FlowInput, FlowPrograms, Stop};
 use super::grid;
-use super::options::Setup;
+use super::options::{Preset, Setup};
 use super::padim::{draw, whiten_positions};
 use super::{Draft, Images, Method, Observer, TrainError, about};
 use crate::backbones::Backbone;
 use crate::executor::Device;
-use crate::flows::{FastFlow, PositionFlow};
+use crate::flows::{self, CsFlow, FastFlow, PositionFlow};
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
-use crate::op::{Adam, Add, BatchMean, FlowNll, Interpolation, PositionLinear, Repeat, Resize, SquareSum, TopMean};
+use crate::op::{
+    Adam, Add, BatchMean, FlowNll, Interpolation, Multiply, PositionLinear, Repeat, Resize, Scale, SquareSum, TopMean,
+};
 use crate::params::Params;
 use crate::place::{OwnedProgram, Reuse, place};
 use crate::shape::Shape;
@@ -37,9 +41,8 @@ const BATCH: usize = 16;
 const NOISE: f32 = 0.1;
 
 /// What a level reads and how it is modelled.
-#[derive(Clone, Copy)]
 struct Level {
-    taps: &'static [&'static str],
+    taps: Vec<&'static str>,
     model: LevelModel,
 }
 
@@ -50,51 +53,77 @@ enum LevelModel {
     Position { shared: f64 },
     /// [`FastFlow`].
     Fast,
+    /// A scale of [`CsFlow`], which is one flow for all levels; level i sees the image decimated by 2ⁱ.
+    Cross,
 }
 
 /// What is read from a backbone.
 struct Recipe {
     /// The finest grid first.
     levels: Vec<Level>,
-    /// Share of the finest grid whose mean energy is the score.
+    /// Share of the finest grid whose mean energy is the score; 1 is the mean over all levels' latents.
     top: f64,
     size: u32,
     adam: Adam,
+    /// Hidden channels of CS-Flow's subnets.
+    width: u32,
 }
 
-fn recipe(method: Method, backbone: &Backbone) -> Recipe {
-    let (fine, coarse): (&'static [&'static str], &'static [&'static str]) = match backbone.name() {
-        "mobilenet_v2" => (&["features.6"], &["features.6", "features.13"]),
-        "resnet18" | "wide_resnet50_2" => (&["layer2"], &["layer2", "layer3"]),
-        "efficientnet_b5" | "tf_efficientnet_b5" => (&["features.3"], &["features.3", "features.5"]),
-        "alexnet" => (&["conv5"], &[]),
-        _ => (&["builtin.coarse"], &[]),
+fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> Recipe {
+    // Taps from fine to coarse, and which of them are joined to grids for posflow, the finer grid first.
+    let (taps, grids): (&[&'static str], &[&[&'static str]]) = match backbone.name() {
+        "mobilenet_v2" => {
+            (&["features.3", "features.6", "features.13"], &[&["features.6"], &["features.6", "features.13"]])
+        }
+        "resnet18" | "wide_resnet50_2" => (&["layer1", "layer2", "layer3"], &[&["layer2"], &["layer2", "layer3"]]),
+        "efficientnet_b5" | "tf_efficientnet_b5" => {
+            (&["features.2", "features.3", "features.6"], &[&["features.3"], &["features.3", "features.5"]])
+        }
+        "alexnet" => (&["conv5"], &[&["conv5"]]),
+        _ if colour => (&["builtin.fine"], &[&["builtin.coarse", "builtin.colour"]]),
+        _ => (&["builtin.fine"], &[&["builtin.coarse"]]),
     };
-    let adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, clip: 1.0 };
-    if method == Method::FastFlow {
-        let taps: &[&'static [&'static str]] = match backbone.name() {
-            "mobilenet_v2" => &[&["features.3"], &["features.6"], &["features.13"]],
-            "resnet18" | "wide_resnet50_2" => &[&["layer1"], &["layer2"], &["layer3"]],
-            "efficientnet_b5" | "tf_efficientnet_b5" => &[&["features.2"], &["features.3"], &["features.5"]],
-            _ => &[fine],
-        };
-        return Recipe {
-            levels: taps.iter().map(|taps| Level { taps, model: LevelModel::Fast }).collect(),
+    let (builtin, paper) = (backbone.name() == "builtin", preset == Preset::Paper);
+    let adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-5, clip: 0.0 };
+    match method {
+        Method::FastFlow => Recipe {
+            levels: taps.iter().map(|&tap| Level { taps: Vec::from([tap]), model: LevelModel::Fast }).collect(),
             top: 0.01,
-            size: if fine[0] == "builtin.coarse" { 448 } else { 256 },
-            adam: Adam { weight_decay: 1e-5, clip: 0.0, ..adam },
-        };
+            size: if builtin { 448 } else { 256 },
+            adam,
+            width: 0,
+        },
+        Method::CsFlow => {
+            let level = |_| Level { taps: taps.last().copied().into_iter().collect(), model: LevelModel::Cross };
+            Recipe {
+                levels: (0..flows::SCALES).map(level).collect(),
+                top: 1.0,
+                size: if paper { 768 } else { 256 },
+                adam: Adam { eps: 1e-4, clip: 1.0, ..adam },
+                width: if paper { 1024 } else { 64 },
+            }
+        }
+        _ => Recipe {
+            levels: grids
+                .iter()
+                .enumerate()
+                // Where taps of a trained network are joined, a position's own covariance has too many numbers.
+                .map(|(i, taps)| {
+                    let shared = if builtin || (i == 0 && grids.len() > 1) { 0.0 } else { 0.5 };
+                    Level { taps: taps.to_vec(), model: LevelModel::Position { shared } }
+                })
+                .collect(),
+            top: 0.01,
+            size: if builtin { 448 } else { 224 },
+            adam: Adam { weight_decay: 0.0, clip: 1.0, ..adam },
+            width: 0,
+        },
     }
-    let mut levels = Vec::from([Level { taps: fine, model: LevelModel::Position { shared: 0.0 } }]);
-    if !coarse.is_empty() {
-        levels.push(Level { taps: coarse, model: LevelModel::Position { shared: 0.5 } });
-    }
-    Recipe { levels, top: 0.01, size: if fine[0] == "builtin.coarse" { 448 } else { 224 }, adam }
 }
 
 /// Side of the input where nothing is chosen.
-pub(super) fn default_size(method: Method, backbone: &Backbone) -> u32 {
-    recipe(method, backbone).size
+pub(super) fn default_size(method: Method, preset: Preset, backbone: &Backbone) -> u32 {
+    recipe(method, preset, backbone, false).size
 }
 
 /// Most channels of a whitened level; more are drawn from.
@@ -107,6 +136,10 @@ fn position_flow(channels: u32) -> PositionFlow {
     PositionFlow { channels, blocks: BLOCKS, width: 2 * channels, depth: 0, clamp: 1.0, zero_last: true }
 }
 
+fn cs_flow(recipe: &Recipe, channels: u32) -> CsFlow {
+    CsFlow { width: recipe.width, ..CsFlow::paper(channels) }
+}
+
 fn name(level: usize) -> String {
     format!("level{level}")
 }
@@ -115,10 +148,11 @@ fn name(level: usize) -> String {
 fn features(
     g: &mut Graph,
     setup: &Setup,
+    recipe: &Recipe,
     backbone: &Backbone,
     params: &mut Params,
 ) -> Result<Vec<(TensorId, GridPlace)>, TrainError> {
-    let levels = recipe(setup.method, backbone).levels;
+    let levels = &recipe.levels;
     let image = g.input("image", Shape::chw(3, setup.size, setup.size));
     let mut taps: Vec<&str> = levels.iter().flat_map(|l| l.taps.iter().copied()).collect();
     taps.sort_unstable();
@@ -132,8 +166,26 @@ fn features(
         let x = match level.model {
             LevelModel::Position { .. } => draw(g, params, &name(i), joined.features, CHANNELS)?,
             LevelModel::Fast => joined.features,
+            LevelModel::Cross if i == 0 => joined.features,
+            LevelModel::Cross => {
+                let side = setup.size >> i;
+                let resize = Resize { h: side, w: side, mode: Interpolation::Nearest };
+                let small = g.emit(&format!("image.scale{i}"), resize, &[image])?;
+                backbone.emit(g, params, "backbone.", small, &level.taps)?[0]
+            }
         };
         out.push((x, joined.place));
+    }
+    if levels.iter().any(|l| matches!(l.model, LevelModel::Cross)) {
+        let sides: Vec<u32> = out.iter().map(|x| g.shape(x.0).h()).collect();
+        if sides.windows(2).any(|s| s[0] != 2 * s[1]) {
+            return Err(TrainError::Options(format!(
+                "csflow needs maps that halve from scale to scale: at {0}x{0} pixels {1} gives {2:?}; try a multiple of 128",
+                setup.size,
+                backbone.name(),
+                sides
+            )));
+        }
     }
     Ok(out)
 }
@@ -142,14 +194,14 @@ fn features(
 fn init(
     params: &mut Params,
     at: usize,
-    level: &Level,
+    recipe: &Recipe,
     shape: Shape,
     rows: &[&[f32]],
     seed: u64,
     observer: &mut dyn Observer,
 ) -> Result<(), TrainError> {
     let name = name(at);
-    match level.model {
+    match recipe.levels[at].model {
         LevelModel::Position { shared } => {
             whiten_positions(params, &name, shape, shared, rows, observer)?;
             let code = PositionFlow::code(shape.h(), shape.w());
@@ -157,80 +209,128 @@ fn init(
             position_flow(shape.c()).init(params, &name, seed)?;
         }
         LevelModel::Fast => FastFlow::paper(shape.c()).init(params, &name, seed)?,
+        LevelModel::Cross if at == 0 => cs_flow(recipe, shape.c()).init(params, "cross", seed)?,
+        LevelModel::Cross => {}
     }
     Ok(())
 }
 
-/// Latent of a level's features and its log-determinant. Training adds noise to what was whitened.
-fn latent(
-    g: &mut Graph,
-    params: &Params,
-    at: usize,
-    level: &Level,
-    x: TensorId,
-    noise: bool,
-) -> Result<(TensorId, TensorId), TrainError> {
-    let (name, shape) = (name(at), g.shape(x));
-    match level.model {
-        LevelModel::Position { .. } => {
-            let (w, b) = (g.param(params, &format!("{name}.w"))?, g.param(params, &format!("{name}.b"))?);
-            let mut white = g.emit(&format!("{name}.white"), PositionLinear {}, &[x, w, b])?;
-            if noise {
-                let noise = g.input(&format!("noise.{name}"), shape);
-                white = g.emit(&format!("{name}.noisy"), Add {}, &[white, noise])?;
-            }
-            let code = g.param(params, &format!("{name}.code"))?;
-            let code = g.emit(&format!("{name}.codes"), Repeat {}, &[code])?;
-            Ok(position_flow(shape.c()).forward(g, params, &name, white, code)?)
-        }
-        LevelModel::Fast => Ok(FastFlow::paper(shape.c()).forward(g, params, &name, x)?),
-    }
+/// Latents of all levels, and their log-determinants: one a level, or one for all.
+struct Latents {
+    zs: Vec<TensorId>,
+    js: Vec<TensorId>,
 }
 
-/// Negative log-likelihood of each sample, nats per dimension, summed over the levels: their flows share nothing.
-fn likelihood(g: &mut Graph, latents: &[(TensorId, TensorId)]) -> Result<TensorId, TrainError> {
-    let mut total = None;
-    for (i, (z, j)) in latents.iter().enumerate() {
-        let nll = g.emit(&format!("{}.nll", name(i)), FlowNll {}, &[*z, *j])?;
-        total = Some(match total {
-            None => nll,
-            Some(other) => g.emit(&format!("{}.sum", name(i)), Add {}, &[other, nll])?,
-        });
+/// The levels' flows. Training adds noise to what was whitened.
+fn latents(
+    g: &mut Graph,
+    params: &Params,
+    recipe: &Recipe,
+    xs: &[TensorId],
+    noise: bool,
+) -> Result<Latents, TrainError> {
+    let mut out = Latents { zs: Vec::new(), js: Vec::new() };
+    for (i, (level, &x)) in recipe.levels.iter().zip(xs).enumerate() {
+        let (name, shape) = (name(i), g.shape(x));
+        let (z, j) = match level.model {
+            LevelModel::Position { .. } => {
+                let (w, b) = (g.param(params, &format!("{name}.w"))?, g.param(params, &format!("{name}.b"))?);
+                let mut white = g.emit(&format!("{name}.white"), PositionLinear {}, &[x, w, b])?;
+                if noise {
+                    let noise = g.input(&format!("noise.{name}"), shape);
+                    white = g.emit(&format!("{name}.noisy"), Add {}, &[white, noise])?;
+                }
+                let code = g.param(params, &format!("{name}.code"))?;
+                let code = g.emit(&format!("{name}.codes"), Repeat {}, &[code])?;
+                position_flow(shape.c()).forward(g, params, &name, white, code)?
+            }
+            LevelModel::Fast => FastFlow::paper(shape.c()).forward(g, params, &name, x)?,
+            LevelModel::Cross => {
+                let maps = core::array::from_fn(|scale| xs[scale]);
+                let (zs, j) = cs_flow(recipe, shape.c()).forward(g, params, "cross", maps)?;
+                return Ok(Latents { zs: zs.to_vec(), js: Vec::from([j]) });
+            }
+        };
+        out.zs.push(z);
+        out.js.push(j);
     }
-    total.ok_or_else(|| TrainError::Internal("no levels".to_string()))
+    Ok(out)
+}
+
+/// Sum of tensors of one type.
+fn sum(g: &mut Graph, name: &str, terms: &[TensorId]) -> Result<TensorId, TrainError> {
+    let (&first, rest) = terms.split_first().ok_or_else(|| TrainError::Internal("no levels".to_string()))?;
+    let mut total = first;
+    for (i, term) in rest.iter().enumerate() {
+        total = g.emit(&format!("{name}{i}"), Add {}, &[total, *term])?;
+    }
+    Ok(total)
+}
+
+/// Half the mean of z² over all levels' latents.
+fn half_mean_square(g: &mut Graph, zs: &[TensorId]) -> Result<TensorId, TrainError> {
+    let dims: usize = zs.iter().map(|z| g.shape(*z).len()).sum();
+    let mut terms = Vec::new();
+    for (i, z) in zs.iter().enumerate() {
+        let half = SquareSum { scale: 0.5 / dims as f32, per_position: false, root: false };
+        terms.push(g.emit(&format!("{}.half", name(i)), half, &[*z])?);
+    }
+    sum(g, "half", &terms)
+}
+
+/// Negative log-likelihood of each sample, nats per dimension: `(½‖z‖² − J)/D`, of one flow over all levels or summed over the
+/// levels' own flows, which share nothing.
+fn likelihood(g: &mut Graph, latents: &Latents) -> Result<TensorId, TrainError> {
+    if latents.js.len() < latents.zs.len() {
+        let dims: usize = latents.zs.iter().map(|z| g.shape(*z).len()).sum();
+        let half = half_mean_square(g, &latents.zs)?;
+        let j = g.emit("volume", Scale { factor: -1.0 / dims as f32 }, &[latents.js[0]])?;
+        return Ok(g.emit("likelihood", Add {}, &[half, j])?);
+    }
+    let mut terms = Vec::new();
+    for (i, (z, j)) in latents.zs.iter().zip(&latents.js).enumerate() {
+        terms.push(g.emit(&format!("{}.nll", name(i)), FlowNll {}, &[*z, *j])?);
+    }
+    sum(g, "likelihood", &terms)
 }
 
 /// Program `score`: image to score and map.
 fn score_program(
     setup: &Setup,
+    recipe: &Recipe,
     backbone: &Backbone,
     params: &mut Params,
 ) -> Result<(OwnedProgram, u32, GridPlace), TrainError> {
-    let recipe = recipe(setup.method, backbone);
     let mut g = Graph::new();
-    let xs = features(&mut g, setup, backbone, params)?;
-    let places: Vec<GridPlace> = xs.iter().map(|x| x.1).collect();
+    let xs = features(&mut g, setup, recipe, backbone, params)?;
+    let finest = xs[0].1;
     let xs: Vec<TensorId> = xs.into_iter().map(|x| x.0).collect();
-    let (side, finest) = (g.shape(xs[0]).h(), places[0]);
+    let side = g.shape(xs[0]).h();
+    let zs = latents(&mut g, params, recipe, &xs, false)?.zs;
+    let cross = matches!(recipe.levels[0].model, LevelModel::Cross);
     let mut map: Option<TensorId> = None;
-    for (i, (level, x)) in recipe.levels.iter().zip(&xs).enumerate() {
-        let (z, _) = latent(&mut g, params, i, level, *x, false)?;
-        let scale = 1.0 / g.shape(z).c() as f32;
+    for (i, z) in zs.iter().enumerate() {
+        let scale = 1.0 / g.shape(*z).c() as f32;
         let energy = SquareSum { scale, per_position: true, root: false };
-        let mut energy = g.emit(&format!("{}.energy", name(i)), energy, &[z])?;
+        let mut energy = g.emit(&format!("{}.energy", name(i)), energy, &[*z])?;
         if g.shape(energy).h() != side {
             let resize = Resize { h: side, w: side, mode: Interpolation::Bilinear };
             energy = g.emit(&format!("{}.fine", name(i)), resize, &[energy])?;
         }
         map = Some(match map {
             None => energy,
+            Some(other) if cross => g.emit(&format!("{}.map", name(i)), Multiply {}, &[other, energy])?,
             Some(other) => g.emit(&format!("{}.map", name(i)), Add {}, &[other, energy])?,
         });
     }
     let map = map.ok_or_else(|| TrainError::Internal("no levels".to_string()))?;
-    let k = ((recipe.top * f64::from(side * side)) as u32).max(1);
-    let top = g.emit("score", TopMean { k }, &[map])?;
-    g.output("score", top);
+    let score = if cross {
+        half_mean_square(&mut g, &zs)?
+    } else {
+        let k = ((recipe.top * f64::from(side * side)) as u32).max(1);
+        g.emit("score", TopMean { k }, &[map])?
+    };
+    g.output("score", score);
     if setup.map {
         g.output("map", map);
     }
@@ -245,10 +345,10 @@ pub(super) fn fit(
     observer: &mut dyn Observer,
     resume: Option<&[u8]>,
 ) -> Result<Draft, TrainError> {
-    let Recipe { levels, adam, .. } = recipe(setup.method, backbone);
+    let recipe = recipe(setup.method, setup.preset, backbone, data::have_colour(images, setup)?);
     let mut params = Params::new();
     let mut g = Graph::new();
-    let xs = features(&mut g, setup, backbone, &mut params)?;
+    let xs = features(&mut g, setup, &recipe, backbone, &mut params)?;
     let mut shapes = Vec::new();
     for (i, (x, _)) in xs.iter().enumerate() {
         g.output(&name(i), *x);
@@ -261,9 +361,9 @@ pub(super) fn fit(
 
     let mut inputs = Vec::new();
     let mut first = 0;
-    for (i, (level, shape)) in levels.iter().zip(&shapes).enumerate() {
+    for (i, (level, shape)) in recipe.levels.iter().zip(&shapes).enumerate() {
         let rows: Vec<&[f32]> = data.train_rows().map(|row| &row[first..][..shape.len()]).collect();
-        init(&mut params, i, level, *shape, &rows, setup.seed, observer)?;
+        init(&mut params, i, &recipe, *shape, &rows, setup.seed, observer)?;
         let noise = if matches!(level.model, LevelModel::Position { .. }) { NOISE } else { 0.0 };
         inputs.push(FlowInput { name: name(i), first, len: shape.len(), noise });
         first += shape.len();
@@ -272,17 +372,14 @@ pub(super) fn fit(
 
     let program = |name: &str, step: bool| -> Result<OwnedProgram, TrainError> {
         let mut g = Graph::new();
-        let mut zs = Vec::new();
-        for (i, (level, shape)) in levels.iter().zip(&shapes).enumerate() {
-            let x = g.input(&self::name(i), *shape);
-            zs.push(latent(&mut g, &params, i, level, x, step)?);
-        }
-        let nll = likelihood(&mut g, &zs)?;
+        let xs: Vec<TensorId> = shapes.iter().enumerate().map(|(i, shape)| g.input(&self::name(i), *shape)).collect();
+        let latents = latents(&mut g, &params, &recipe, &xs, step)?;
+        let nll = likelihood(&mut g, &latents)?;
         g.output("nll", nll);
         if step {
             let loss = g.emit("loss", BatchMean {}, &[nll])?;
             g.output("loss", loss);
-            g.train(loss, &params, adam)?;
+            g.train(loss, &params, recipe.adam)?;
         }
         Ok(place(name, &g, &layout, Reuse::Share)?)
     };
@@ -294,9 +391,9 @@ pub(super) fn fit(
         fit_flow::fit(images, backbone, setup, &data, &mut params, programs, &mut extractor, device, observer, resume)?;
     about.push(("epochs".to_string(), fitted.epochs.to_string()));
     about.push(("learning_rate".to_string(), setup.learning_rate.to_string()));
-    let (score, side, finest) = score_program(setup, backbone, &mut params)?;
+    let (score, side, finest) = score_program(setup, &recipe, backbone, &mut params)?;
     let mut g = Graph::new();
-    for (i, (x, _)) in features(&mut g, setup, backbone, &mut params)?.into_iter().enumerate() {
+    for (i, (x, _)) in features(&mut g, setup, &recipe, backbone, &mut params)?.into_iter().enumerate() {
         g.output(&name(i), x);
     }
     let features = place("features", &g, &layout, Reuse::Share)?;

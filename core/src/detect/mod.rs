@@ -259,7 +259,9 @@ pub fn train(
     let draft = match setup.method {
         Method::Cdnf | Method::DifferNet => flow::fit(images, backbone, &setup, device, observer, resume)?,
         Method::Gauss => gauss::fit(images, backbone, &setup, device, observer)?,
-        Method::PosFlow | Method::FastFlow => map_flow::fit(images, backbone, &setup, device, observer, resume)?,
+        Method::PosFlow | Method::FastFlow | Method::CsFlow => {
+            map_flow::fit(images, backbone, &setup, device, observer, resume)?
+        }
         Method::Padim => padim::fit(images, backbone, &setup, device, observer)?,
     };
     calibrate::finish(images, backbone, &setup, draft, device, observer)

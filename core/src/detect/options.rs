@@ -19,6 +19,8 @@ pub enum Method {
     DifferNet,
     /// A position-conditioned flow on whitened feature maps.
     PosFlow,
+    /// CS-Flow: one flow over feature maps at three scales.
+    CsFlow,
     /// FastFlow: 2D flows on feature maps.
     FastFlow,
     /// A Gaussian at each position of a feature map.
@@ -29,8 +31,15 @@ pub enum Method {
 
 impl Method {
     /// All methods.
-    pub const ALL: [Method; 6] =
-        [Method::Cdnf, Method::DifferNet, Method::FastFlow, Method::PosFlow, Method::Padim, Method::Gauss];
+    pub const ALL: [Method; 7] = [
+        Method::Cdnf,
+        Method::DifferNet,
+        Method::CsFlow,
+        Method::FastFlow,
+        Method::PosFlow,
+        Method::Padim,
+        Method::Gauss,
+    ];
 
     /// Name in files, on the command line and in C.
     pub const fn as_str(self) -> &'static str {
@@ -38,6 +47,7 @@ impl Method {
             Method::Cdnf => "cdnf",
             Method::DifferNet => "differnet",
             Method::PosFlow => "posflow",
+            Method::CsFlow => "csflow",
             Method::FastFlow => "fastflow",
             Method::Padim => "padim",
             Method::Gauss => "gauss",
@@ -57,7 +67,7 @@ impl FromStr for Method {
     fn from_str(text: &str) -> Result<Method, TrainError> {
         let unknown = || {
             TrainError::Options(format!(
-                "unknown method \"{text}\": cdnf, differnet, fastflow, posflow, padim or gauss"
+                "unknown method \"{text}\": cdnf, differnet, csflow, fastflow, posflow, padim or gauss"
             ))
         };
         Method::ALL.into_iter().find(|m| m.as_str() == text).ok_or_else(unknown)
@@ -182,13 +192,13 @@ impl TrainOptions {
         let lr = self.learning_rate.unwrap_or(match self.method {
             Method::PosFlow => 2e-3,
             Method::FastFlow => 1e-3,
-            Method::Cdnf | Method::DifferNet | Method::Padim | Method::Gauss => 2e-4,
+            Method::Cdnf | Method::DifferNet | Method::CsFlow | Method::Padim | Method::Gauss => 2e-4,
         });
         range(lr > 0.0 && lr <= 1.0, "the learning rate must lie in 0..=1")?;
         let flow = matches!(self.method, Method::Cdnf | Method::DifferNet);
         let paper = self.preset == Preset::Paper;
         let views = self.views.unwrap_or(match (self.method, paper) {
-            (Method::Padim | Method::PosFlow | Method::FastFlow, _) => 1,
+            (Method::Padim | Method::PosFlow | Method::FastFlow | Method::CsFlow, _) => 1,
             (Method::Cdnf | Method::Gauss | Method::DifferNet, false) => 4,
             (Method::Cdnf | Method::Gauss, true) => 48,
             (Method::DifferNet, true) => 64,
@@ -197,11 +207,14 @@ impl TrainOptions {
         let epochs = self.epochs.map(|e| e as usize).or(match (self.method, paper) {
             (Method::Cdnf, true) => Some(280),
             (Method::DifferNet, true) => Some(192),
+            (Method::CsFlow, true) => Some(240),
             _ => None,
         });
         let default_size = match self.method {
             Method::Padim => super::padim::default_size(backbone),
-            Method::PosFlow | Method::FastFlow => super::map_flow::default_size(self.method, backbone),
+            Method::PosFlow | Method::FastFlow | Method::CsFlow => {
+                super::map_flow::default_size(self.method, self.preset, backbone)
+            }
             Method::Cdnf | Method::DifferNet | Method::Gauss if paper => 448,
             Method::Cdnf | Method::DifferNet | Method::Gauss => 224,
         };
@@ -237,7 +250,13 @@ impl Setup {
     pub fn min_images(&self) -> usize {
         match self.method {
             // A covariance at each position, ridged; fewer say nothing about spread.
-            Method::Padim | Method::PosFlow | Method::FastFlow | Method::Gauss | Method::Cdnf | Method::DifferNet => 5,
+            Method::Padim
+            | Method::PosFlow
+            | Method::CsFlow
+            | Method::FastFlow
+            | Method::Gauss
+            | Method::Cdnf
+            | Method::DifferNet => 5,
         }
     }
 

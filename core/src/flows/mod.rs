@@ -4,6 +4,7 @@
 //! over the same parameters. The two laws: `inverse(forward(x)) = x`, and log_det is the logarithm of the Jacobian's
 //! determinant.
 
+mod csflow;
 mod dense;
 mod differnet;
 mod fastflow;
@@ -11,6 +12,7 @@ mod position;
 mod ssnf;
 mod step;
 
+pub use csflow::{CsFlow, SCALES};
 pub use dense::DenseFlow;
 pub use differnet::DifferNetFlow;
 pub use fastflow::{FastFlow, Kernels};

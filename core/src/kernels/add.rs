@@ -1,4 +1,4 @@
-//! `y = a + b`: residual connections, and gradients that arrive from two readers.
+//! `y = a + b`: residual connections, and gradients that arrive from two readers; and `y = a·b`.
 
 use crate::cpu::Cpu;
 use crate::simd::{Op, Simd};
@@ -15,6 +15,15 @@ pub fn add(cpu: Cpu<'_>, a: &[f32], b: &[f32], y: &mut [f32]) {
     });
 }
 
+/// `y = a·b`, element by element.
+pub fn multiply(cpu: Cpu<'_>, a: &[f32], b: &[f32], y: &mut [f32]) {
+    assert_eq!((a.len(), b.len()), (y.len(), y.len()), "lengths of a and b");
+    cpu.threads().chunks_mut(y, CHUNK, &|chunk, _, y| {
+        let (a, b) = (&a[chunk * CHUNK..][..y.len()], &b[chunk * CHUNK..][..y.len()]);
+        cpu.isa().run(Multiply { a, b, y });
+    });
+}
+
 struct Add<'a> {
     a: &'a [f32],
     b: &'a [f32],
@@ -27,6 +36,22 @@ impl Op for Add<'_> {
     fn run<S: Simd>(self, _: S) {
         for ((y, a), b) in self.y.iter_mut().zip(self.a).zip(self.b) {
             *y = a + b;
+        }
+    }
+}
+
+struct Multiply<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Op for Multiply<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for ((y, a), b) in self.y.iter_mut().zip(self.a).zip(self.b) {
+            *y = a * b;
         }
     }
 }

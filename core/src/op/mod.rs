@@ -24,6 +24,7 @@ mod concat;
 mod conv2d;
 mod coupling;
 mod flow_nll;
+mod gain;
 mod global_mean;
 mod layer_norm;
 mod linear;
@@ -31,6 +32,7 @@ mod log_det;
 mod log_scale;
 mod magnitude;
 mod max_pool;
+mod multiply;
 mod permute;
 mod position_linear;
 mod repeat;
@@ -55,6 +57,7 @@ pub use concat::{Concat, Embed, Slice};
 pub use conv2d::{Conv2d, Conv2dDw, Conv2dDx};
 pub use coupling::{Coupling, CouplingDst, CouplingDx};
 pub use flow_nll::{FlowNll, FlowNllDj, FlowNllDz};
+pub use gain::{Gain, GainDgamma};
 pub use global_mean::{GlobalMean, GlobalMeanDx};
 pub use layer_norm::{LayerNorm, LayerNormDx};
 pub use linear::{Linear, LinearDw, LinearDx};
@@ -62,6 +65,7 @@ pub use log_det::{LogDet, LogDetDst};
 pub use log_scale::{LogScale, LogScaleDscale};
 pub use magnitude::{Magnitude, MagnitudeDx};
 pub use max_pool::{MaxPool, MaxPoolDx};
+pub use multiply::Multiply;
 pub use permute::Permute;
 pub use position_linear::{PositionLinear, PositionLinearDx};
 pub use record::{Attr, Record};
@@ -319,6 +323,12 @@ ops! {
     Repeat = 65,
     /// Sums of squares of parts, for clipping gradients.
     SquareParts = 66,
+    /// Everything times one learned number.
+    Gain = 67,
+    /// Its gradient towards the number.
+    GainDgamma = 68,
+    /// Product of two tensors.
+    Multiply = 69,
 }
 
 impl Op {

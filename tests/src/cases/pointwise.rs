@@ -4,8 +4,9 @@ use super::{Case, Fill, Input, SIZES, batched, single};
 use adflow::kernels::activation::Activation;
 use adflow::kernels::smooth::Curve;
 use adflow::op::{
-    Activate, ActivateDx, Adam, Add, ChannelDot, ChannelScale, ChannelSum, LayerNorm, LayerNormDx, Magnitude,
-    MagnitudeDx, Root, RootDx, Scale, ScaleShift, ScaleShiftDscale, ScaleShiftDx, Smooth, SmoothDx, SquareParts,
+    Activate, ActivateDx, Adam, Add, ChannelDot, ChannelScale, ChannelSum, Gain, GainDgamma, LayerNorm, LayerNormDx,
+    Magnitude, MagnitudeDx, Multiply, Root, RootDx, Scale, ScaleShift, ScaleShiftDscale, ScaleShiftDx, Smooth,
+    SmoothDx, SquareParts,
 };
 use adflow::shape::{Shape, Type};
 
@@ -38,6 +39,9 @@ pub fn cases() -> Vec<Case> {
         }
         out.push(Case::new(Activate { act: Activation::Relu6 }, [x().fill(KINKS)]));
         out.push(Case::new(Add {}, [x(), x()]));
+        out.push(Case::new(Multiply {}, [x(), x()]));
+        out.push(Case::new(Gain {}, [x(), single(Shape::SCALAR)]));
+        out.push(Case::new(GainDgamma {}, [x(), x()]));
         for curve in [Curve::Silu, Curve::Sigmoid] {
             for fill in [wide.clone(), ENDS] {
                 out.push(Case::new(Smooth { curve }, [x().fill(fill.clone())]));

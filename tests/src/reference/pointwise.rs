@@ -41,6 +41,15 @@ pub fn scale(a: Scale, step: &Step<'_>) -> Vec<f64> {
     step.input(0).data.iter().map(|x| f64::from(a.factor) * x).collect()
 }
 
+pub fn gain(step: &Step<'_>) -> Vec<f64> {
+    let gamma = step.input(1).data[0];
+    step.input(0).data.iter().map(|x| gamma * x).collect()
+}
+
+pub fn multiply(step: &Step<'_>) -> Vec<f64> {
+    step.input(0).data.iter().zip(step.input(1).data).map(|(a, b)| a * b).collect()
+}
+
 /// `ln(1 + e^x)`, also where e^x is too large or too small.
 fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()

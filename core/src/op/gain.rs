@@ -1,0 +1,69 @@
+//! Everything times one learned number: `y = γ·x`, how a subnet of CS-Flow starts at zero.
+//!
+//! Gradients: towards x the same op, `gx = γ·gy`; towards γ `gγ = Σ gy·x` over the batch. Both run as
+//! [`ScaleShift`](super::ScaleShift)'s kernels on one channel.
+
+use super::{Check, Operation, Run, Types};
+use crate::kernels::channel;
+use crate::shape::{Shape, ShapeError, Type};
+
+record! {
+    /// `y = γ·x`; gamma: one number, not batched.
+    Gain {}
+}
+
+record! {
+    /// `gγ = Σ gy·x`.
+    GainDgamma {}
+}
+
+impl Operation for Gain {
+    const NAME: &'static str = "gain";
+    const INPUTS: &'static [&'static str] = &["x", "gamma"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let check = Check(Self::NAME);
+        let x = check.batched(inputs, 0)?;
+        check.same("gamma is one number", Shape::SCALAR, check.single(inputs, 1)?)?;
+        Ok(Type::batched(x))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let len = run.shape(0).len();
+        channel::scale_shift_dx(run.cpu, run.batch, 1, len, run.inputs[0], run.inputs[1], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        if g.needs(0) {
+            let gx = g.emit(Gain {}, &[g.upstream(), g.input(1)])?;
+            g.give(0, gx)?;
+        }
+        if g.needs(1) {
+            let gamma = g.emit(GainDgamma {}, &[g.upstream(), g.input(0)])?;
+            g.give(1, gamma)?;
+        }
+        Ok(())
+    }
+}
+
+impl Operation for GainDgamma {
+    const NAME: &'static str = "gain_dgamma";
+    const INPUTS: &'static [&'static str] = &["gy", "x"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        let check = Check(Self::NAME);
+        check.same("gy and x have one shape", check.batched(inputs, 1)?, check.batched(inputs, 0)?)?;
+        Ok(Type::single(Shape::SCALAR))
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        let len = run.shape(0).len();
+        channel::scale_shift_dscale(run.cpu, run.batch, 1, len, run.inputs[0], run.inputs[1], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.first_order_only()
+    }
+}

@@ -1,0 +1,35 @@
+//! Product of two tensors of one type, element by element: `y = a·b`. Gradients: `ga = gy·b`, `gb = gy·a`.
+
+use super::{Check, Operation, Run, Types};
+use crate::kernels::add;
+use crate::shape::{ShapeError, Type};
+
+record! {
+    /// `y = a·b`.
+    Multiply {}
+}
+
+impl Operation for Multiply {
+    const NAME: &'static str = "multiply";
+    const INPUTS: &'static [&'static str] = &["a", "b"];
+
+    fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
+        Check(Self::NAME).that(inputs[0] == inputs[1], "a and b must have the same type")?;
+        inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "a is missing", expected: None, found: None })
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        add::multiply(run.cpu, run.inputs[0], run.inputs[1], run.output);
+    }
+
+    #[cfg(feature = "alloc")]
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        for (slot, other) in [(0, 1), (1, 0)] {
+            if g.needs(slot) {
+                let gradient = g.emit(Multiply {}, &[g.upstream(), g.input(other)])?;
+                g.give(slot, gradient)?;
+            }
+        }
+        Ok(())
+    }
+}
