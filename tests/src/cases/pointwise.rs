@@ -41,7 +41,9 @@ pub fn cases() -> Vec<Case> {
         out.push(Case::new(Add {}, [x(), x()]));
         out.push(Case::new(Multiply {}, [x(), x()]));
         out.push(Case::new(Gain {}, [x(), single(Shape::SCALAR)]));
-        out.push(Case::new(GainDgamma {}, [x(), x()]));
+        // One sum of all: it must not cancel.
+        let positive = || x().fill(Fill::Uniform(0.5, 2.0));
+        out.push(Case::new(GainDgamma {}, [positive(), positive()]));
         for curve in [Curve::Silu, Curve::Sigmoid] {
             for fill in [wide.clone(), ENDS] {
                 out.push(Case::new(Smooth { curve }, [x().fill(fill.clone())]));
