@@ -153,10 +153,12 @@ fn the_threshold_comes_from_parts_that_did_not_train() {
 #[test]
 fn what_cannot_be_learned_is_refused() {
     for method in Method::ALL {
-        let few = fit(&shapes(7, 2, false), &options(method), 1).unwrap_err();
+        // A side that every method takes: CS-Flow's maps must halve twice.
+        let options = TrainOptions { size: Some(64), ..options(method) };
+        let few = fit(&shapes(7, 2, false), &options, 1).unwrap_err();
         assert_eq!(few, TrainError::TooFewImages { found: 2, needed: 5 });
         let black = Frames(vec![vec![0; (SIDE * SIDE) as usize]; 12]);
-        assert_eq!(fit(&black, &options(method), 1).unwrap_err(), TrainError::NoVariation, "{method}");
+        assert_eq!(fit(&black, &options, 1).unwrap_err(), TrainError::NoVariation, "{method}");
     }
     let wrong = [
         TrainOptions { false_reject: 0.0, ..options(Method::Gauss) },
@@ -166,6 +168,7 @@ fn what_cannot_be_learned_is_refused() {
         TrainOptions { views: Some(0), ..options(Method::Gauss) },
         TrainOptions { epochs: Some(0), ..options(Method::Cdnf) },
         TrainOptions { learning_rate: Some(f32::NAN), ..options(Method::Cdnf) },
+        TrainOptions { size: Some(48), ..options(Method::CsFlow) },
     ];
     for options in wrong {
         let error = fit(&shapes(8, 12, false), &options, 1).unwrap_err();

@@ -199,7 +199,7 @@ fn pixels_outside_change_no_byte_of_a_model() {
     for method in Method::ALL {
         let options = TrainOptions {
             method,
-            size: Some(48),
+            size: Some(64),
             epochs: Some(2),
             held_out: 0.25,
             roi: roi.clone(),
@@ -221,7 +221,7 @@ fn pixels_outside_change_no_byte_of_a_model() {
             let mut memory = vec![0.0; Scorer::memory_len(&model.model(), &options, 1).unwrap()];
             let serial = Threads::serial();
             let mut scorer = Scorer::new(model.model(), &options, Cpu::detect(&serial), &mut memory).unwrap();
-            let mut map = vec![0.0; 48 * 48];
+            let mut map = vec![0.0; 64 * 64];
             let score = scorer.score_with_map(&image, &mut map).unwrap();
             (score.to_bits(), map)
         });

@@ -167,7 +167,8 @@ impl CsFlow {
         xs: [TensorId; SCALES],
     ) -> Result<([TensorId; SCALES], TensorId), FlowError> {
         self.check()?;
-        let halves = |a: Shape, b: Shape| b == Shape::chw(self.channels, a.h() / 2, a.w() / 2) && a.h() % 2 == 0;
+        let halves =
+            |a: Shape, b: Shape| b == Shape::chw(self.channels, a.h() / 2, a.w() / 2) && a.h().is_multiple_of(2);
         let shapes = xs.map(|x| g.shape(x));
         if shapes[0].c() != self.channels || !halves(shapes[0], shapes[1]) || !halves(shapes[1], shapes[2]) {
             return Err(FlowError::Config("CS-Flow needs maps each half as high and wide as the one before"));
