@@ -77,6 +77,17 @@ fn cdnf_tells_circles_from_squares() {
     assert_eq!(circles_among_squares(144, &flow_options(Method::Cdnf, 20, 1e-3)), 1.0);
 }
 
+/// FastFlow and posflow look at one position at a time, or little more, and most of a circle looks like a square there.
+#[test]
+fn flows_on_maps_tell_circles_from_squares() {
+    for (method, epochs, learning_rate, least) in
+        [(Method::CsFlow, 20, 1e-3, 1.0), (Method::FastFlow, 10, 1e-3, 0.85), (Method::PosFlow, 10, 2e-3, 0.9)]
+    {
+        let options = TrainOptions { size: Some(64), ..flow_options(method, epochs, learning_rate) };
+        assert!(circles_among_squares(144, &options) >= least, "{method}");
+    }
+}
+
 #[test]
 fn differnet_tells_circles_from_squares() {
     assert_eq!(circles_among_squares(144, &flow_options(Method::DifferNet, 40, 1e-3)), 1.0);

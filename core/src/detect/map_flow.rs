@@ -26,7 +26,8 @@ use crate::flows::{self, CsFlow, FastFlow, PositionFlow};
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
 use crate::op::{
-    Adam, Add, BatchMean, FlowNll, Interpolation, Multiply, PositionLinear, Repeat, Resize, Scale, SquareSum, TopMean,
+    Adam, Add, BatchMean, FlowNll, Interpolation, Multiply, PositionLinear, Repeat, Resize, Scale, ScaleShift,
+    SquareSum, TopMean,
 };
 use crate::params::Params;
 use crate::place::{OwnedProgram, Reuse, place};
@@ -67,6 +68,9 @@ struct Recipe {
     adam: Adam,
     /// Hidden channels of CS-Flow's subnets.
     width: u32,
+    /// Whether CS-Flow sees features standardised per channel rather than as they are: those of `builtin` are a few hundredths
+    /// wide, which Adam's ε drowns.
+    standardise: bool,
 }
 
 fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> Recipe {
@@ -92,6 +96,7 @@ fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> 
             size: if builtin { 448 } else { 256 },
             adam,
             width: 0,
+            standardise: false,
         },
         Method::CsFlow => {
             let level = |_| Level { taps: taps.last().copied().into_iter().collect(), model: LevelModel::Cross };
@@ -101,6 +106,7 @@ fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> 
                 size: if paper { 768 } else { 256 },
                 adam: Adam { eps: 1e-4, clip: 1.0, ..adam },
                 width: if paper { 1024 } else { 64 },
+                standardise: backbone.standardise_pooled(),
             }
         }
         _ => Recipe {
@@ -117,6 +123,7 @@ fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> 
             size: if builtin { 448 } else { 224 },
             adam: Adam { weight_decay: 0.0, clip: 1.0, ..adam },
             width: 0,
+            standardise: false,
         },
     }
 }
@@ -209,9 +216,32 @@ fn init(
             position_flow(shape.c()).init(params, &name, seed)?;
         }
         LevelModel::Fast => FastFlow::paper(shape.c()).init(params, &name, seed)?,
-        LevelModel::Cross if at == 0 => cs_flow(recipe, shape.c()).init(params, "cross", seed)?,
-        LevelModel::Cross => {}
+        LevelModel::Cross => {
+            if recipe.standardise {
+                add_standardisation(params, &name, shape, rows)?;
+            }
+            if at == 0 {
+                cs_flow(recipe, shape.c()).init(params, "cross", seed)?;
+            }
+        }
     }
+    Ok(())
+}
+
+/// Adds what brings each channel of maps to mean 0 and deviation 1 over images and positions: `name.scale` and `name.shift`.
+fn add_standardisation(params: &mut Params, name: &str, shape: Shape, maps: &[&[f32]]) -> Result<(), TrainError> {
+    let (mut scale, mut shift) = (Vec::new(), Vec::new());
+    let count = (maps.len() * shape.positions()) as f64;
+    for c in 0..shape.c() as usize {
+        let values = || maps.iter().flat_map(|map| &map[c * shape.positions()..][..shape.positions()]);
+        let mean = values().map(|v| f64::from(*v)).sum::<f64>() / count;
+        let variance = values().map(|v| (f64::from(*v) - mean) * (f64::from(*v) - mean)).sum::<f64>() / count;
+        let sd = libm::sqrt(variance) + 1e-3;
+        scale.push((1.0 / sd) as f32);
+        shift.push((-mean / sd) as f32);
+    }
+    params.add(&format!("{name}.scale"), Shape::vector(shape.c()), false, scale)?;
+    params.add(&format!("{name}.shift"), Shape::vector(shape.c()), false, shift)?;
     Ok(())
 }
 
@@ -246,7 +276,14 @@ fn latents(
             }
             LevelModel::Fast => FastFlow::paper(shape.c()).forward(g, params, &name, x)?,
             LevelModel::Cross => {
-                let maps = core::array::from_fn(|scale| xs[scale]);
+                let mut maps = core::array::from_fn(|scale| xs[scale]);
+                for (scale, map) in maps.iter_mut().enumerate().filter(|_| recipe.standardise) {
+                    let name = self::name(scale);
+                    let (scale, shift) =
+                        (g.param(params, &format!("{name}.scale"))?, g.param(params, &format!("{name}.shift"))?);
+                    *map =
+                        g.emit(&format!("{name}.standardised"), ScaleShift { inverse: false }, &[*map, scale, shift])?;
+                }
                 let (zs, j) = cs_flow(recipe, shape.c()).forward(g, params, "cross", maps)?;
                 return Ok(Latents { zs: zs.to_vec(), js: Vec::from([j]) });
             }
