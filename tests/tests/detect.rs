@@ -77,14 +77,24 @@ fn cdnf_tells_circles_from_squares() {
     assert_eq!(circles_among_squares(144, &flow_options(Method::Cdnf, 20, 1e-3)), 1.0);
 }
 
-/// FastFlow and posflow look at one position at a time, or little more, and most of a circle looks like a square there.
 #[test]
 fn flows_on_maps_tell_circles_from_squares() {
-    for (method, epochs, learning_rate, least) in
-        [(Method::CsFlow, 20, 1e-3, 1.0), (Method::FastFlow, 10, 1e-3, 0.85), (Method::PosFlow, 10, 2e-3, 0.9)]
+    for (method, epochs, learning_rate) in
+        [(Method::CsFlow, 20, 1e-3), (Method::FastFlow, 10, 1e-3), (Method::PosFlow, 10, 2e-3)]
     {
         let options = TrainOptions { size: Some(64), ..flow_options(method, epochs, learning_rate) };
-        assert!(circles_among_squares(144, &options) >= least, "{method}");
+        assert_eq!(circles_among_squares(144, &options), 1.0, "{method}");
+    }
+}
+
+/// What a flow on maps is given has mean square 1 in each dimension, half a nat: more than that after training says that it was not
+/// normalised, or that nothing was learned.
+#[test]
+fn flows_on_maps_become_likelier_than_noise() {
+    for (method, learning_rate) in [(Method::CsFlow, 1e-3), (Method::FastFlow, 1e-3), (Method::PosFlow, 2e-3)] {
+        let options = TrainOptions { size: Some(64), ..flow_options(method, 3, learning_rate) };
+        let loss = fit(&shapes(1, 48, false), &options, 2).unwrap().final_loss.unwrap();
+        assert!(loss < 0.5, "{method}: {loss}");
     }
 }
 

@@ -215,7 +215,8 @@ fn init(
             params.add(&format!("{name}.code"), Shape::chw(PositionFlow::CODE, shape.h(), shape.w()), false, code)?;
             position_flow(shape.c()).init(params, &name, seed)?;
         }
-        LevelModel::Fast => FastFlow::paper(shape.c()).init(params, &name, seed)?,
+        // Maps of one model need a seed each.
+        LevelModel::Fast => FastFlow::paper(shape.c()).init(params, &name, seed.wrapping_add((at as u64) << 32))?,
         LevelModel::Cross => {
             if recipe.standardise {
                 add_standardisation(params, &name, shape, rows)?;
@@ -274,7 +275,11 @@ fn latents(
                 let code = g.emit(&format!("{name}.codes"), Repeat {}, &[code])?;
                 position_flow(shape.c()).forward(g, params, &name, white, code)?
             }
-            LevelModel::Fast => FastFlow::paper(shape.c()).forward(g, params, &name, x)?,
+            LevelModel::Fast => {
+                let flow = FastFlow::paper(shape.c());
+                let normal = flow.normalise(g, &name, x)?;
+                flow.forward(g, params, &name, normal)?
+            }
             LevelModel::Cross => {
                 let mut maps = core::array::from_fn(|scale| xs[scale]);
                 for (scale, map) in maps.iter_mut().enumerate().filter(|_| recipe.standardise) {
