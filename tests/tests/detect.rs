@@ -126,14 +126,14 @@ impl Observer for Interrupt {
 #[test]
 fn threads_and_interruptions_change_no_byte() {
     let good = shapes(4, 30, false);
-    for method in [Method::Cdnf, Method::Gauss, Method::Padim] {
-        let options = TrainOptions { epochs: Some(2), ..options(method) };
+    for method in [Method::Cdnf, Method::PosFlow, Method::CsFlow, Method::FastFlow, Method::Gauss, Method::Padim] {
+        let options = TrainOptions { epochs: Some(2), size: Some(64), ..options(method) };
         let one = fit(&good, &options, 1).unwrap();
         let three = fit(&good, &options, 3).unwrap();
         assert!(one.model == three.model, "{method}: the number of threads changed the model");
         let other = fit(&good, &TrainOptions { seed: 1, ..options.clone() }, 2).unwrap();
         assert!(one.model != other.model, "{method}: the seed changed nothing");
-        if method != Method::Cdnf {
+        if ![Method::Cdnf, Method::PosFlow].contains(&method) {
             continue;
         }
         let (backbone, threads) = (Backbone::builtin(), Threads::new(2));

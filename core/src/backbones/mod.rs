@@ -241,7 +241,7 @@ impl Backbone {
     }
 
     /// Whether a flow should see pooled features standardised per dimension rather than as they are: yes where they are
-    /// small or lie far from zero for their spread (`detect/flow.rs` has the measurement).
+    /// small or lie far from zero for their spread (`detect/pooled_flow.rs` has the measurement).
     pub fn standardise_pooled(&self) -> bool {
         self.architecture.standardise_pooled
     }

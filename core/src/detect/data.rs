@@ -17,6 +17,7 @@ use crate::place::OwnedProgram;
 use crate::rng::Rng;
 use crate::score::Views;
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -222,7 +223,7 @@ impl Data {
     }
 
     /// All views of the training images.
-    pub fn train_rows(&self) -> impl Iterator<Item = &[f32]> {
+    pub fn train_rows(&self) -> impl Iterator<Item = &[f32]> + Clone {
         self.train.iter().flat_map(move |&i| (0..self.views).map(move |v| self.row(i, v)))
     }
 }
@@ -244,7 +245,19 @@ pub(super) fn read(
     let fixed = Views { detector: &record, preprocess: &how };
     let mut digest = Digest::new(0);
     let len = extractor.len;
-    let mut features = vec![0.0; count * views * len];
+    // Maps of many large images may not fit; without this the program would end here.
+    let too_large = || {
+        let bytes = count as f64 * views as f64 * len as f64 * 4.0;
+        TrainError::Options(format!(
+            "the features of {count} images at {0}x{0} pixels take {1:.1} GB, more than there is: try a smaller size",
+            setup.size,
+            bytes / 1e9
+        ))
+    };
+    let total = count.checked_mul(views).and_then(|n| n.checked_mul(len)).ok_or_else(too_large)?;
+    let mut features: Vec<f32> = Vec::new();
+    features.try_reserve_exact(total).map_err(|_| too_large())?;
+    features.resize(total, 0.0);
     let mut thumbnails = Vec::with_capacity(count * duplicates::LEN);
     for index in 0..count {
         report(observer, Phase::Features, index, count)?;

@@ -5,8 +5,8 @@
 
 use super::calibrate::MapPlan;
 use super::data::{self, Extractor};
-use super::flow::{features_program, pooled};
 use super::options::Setup;
+use super::pooled_flow::{features_program, pooled};
 use super::{Draft, Images, Observer, Phase, TrainError, about, report};
 use crate::backbones::Backbone;
 use crate::executor::Device;

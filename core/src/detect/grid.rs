@@ -1,12 +1,16 @@
-//! Several taps of a backbone on one grid: each brought to the coarsest's, their channels concatenated.
+//! Several taps of a backbone on one grid: each brought to the coarsest's, their channels concatenated; where those are too many,
+//! some drawn at random (PaDiM).
 
 use super::TrainError;
 use super::options::Setup;
 use crate::backbones::{Backbone, TapInfo};
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
-use crate::op::{Concat, Interpolation, Resize};
+use crate::op::{Concat, Interpolation, Permute, Resize, Slice};
+use crate::params::Params;
+use crate::rng::Rng;
 use alloc::format;
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// Joined taps and where their steps lie in the image.
@@ -47,4 +51,27 @@ pub(super) fn join(
     }
     let place = GridPlace { first, stride: stride as f32 };
     joined.map(|features| Grid { features, place }).ok_or_else(no_taps)
+}
+
+/// `count` of the channels of x, the same ones for every model, where it has more. The order is parameter `name.drawn`.
+pub(super) fn draw(
+    g: &mut Graph,
+    params: &mut Params,
+    name: &str,
+    x: TensorId,
+    count: u32,
+) -> Result<TensorId, TrainError> {
+    let channels = g.shape(x).c();
+    if count >= channels {
+        return Ok(x);
+    }
+    let drawn = format!("{name}.drawn");
+    if params.find(&drawn).is_none() {
+        let mut order = vec![0; channels as usize];
+        Rng::new(0, 0, 0).permutation(&mut order);
+        params.add_index(&drawn, &order)?;
+    }
+    let order = g.param(params, &drawn)?;
+    let shuffled = g.emit(&format!("{name}.shuffled"), Permute { inverse: false }, &[x, order])?;
+    Ok(g.emit(&format!("{name}.drawn"), Slice { first: 0, count }, &[shuffled])?)
 }

@@ -18,7 +18,8 @@ use super::data::{self, Extractor};
 use super::fit_flow::{self, FlowInput, FlowPrograms, Stop};
 use super::grid;
 use super::options::{Preset, Setup};
-use super::padim::{draw, whiten_positions};
+use super::padim::whiten_positions;
+use super::standardise;
 use super::{Draft, Images, Method, Observer, TrainError, about};
 use crate::backbones::Backbone;
 use crate::executor::Device;
@@ -54,23 +55,28 @@ enum LevelModel {
     Position { shared: f64 },
     /// [`FastFlow`].
     Fast,
-    /// A scale of [`CsFlow`], which is one flow for all levels; level i sees the image decimated by 2ⁱ.
-    Cross,
+    /// A scale of [`CsFlow`], which is one flow for all levels; level i sees the image decimated by 2ⁱ. `width` is that of its
+    /// subnets; `standardise` says whether it sees features standardised per channel rather than as they are: those of `builtin`
+    /// are a few hundredths wide, which Adam's ε drowns.
+    Cross { width: u32, standardise: bool },
+}
+
+/// How latents become the score of an image.
+#[derive(Clone, Copy)]
+enum Score {
+    /// Mean energy of this share of the finest grid, the largest.
+    Top(f64),
+    /// Half the mean of z² over all levels.
+    Mean,
 }
 
 /// What is read from a backbone.
 struct Recipe {
     /// The finest grid first.
     levels: Vec<Level>,
-    /// Share of the finest grid whose mean energy is the score; 1 is the mean over all levels' latents.
-    top: f64,
+    score: Score,
     size: u32,
     adam: Adam,
-    /// Hidden channels of CS-Flow's subnets.
-    width: u32,
-    /// Whether CS-Flow sees features standardised per channel rather than as they are: those of `builtin` are a few hundredths
-    /// wide, which Adam's ε drowns.
-    standardise: bool,
 }
 
 fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> Recipe {
@@ -92,24 +98,23 @@ fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> 
     match method {
         Method::FastFlow => Recipe {
             levels: taps.iter().map(|&tap| Level { taps: Vec::from([tap]), model: LevelModel::Fast }).collect(),
-            top: 0.01,
+            score: Score::Top(0.01),
             size: if builtin { 448 } else { 256 },
             adam,
-            width: 0,
-            standardise: false,
         },
         Method::CsFlow => {
-            let level = |_| Level { taps: taps.last().copied().into_iter().collect(), model: LevelModel::Cross };
+            let width = if paper { 1024 } else { 64 };
+            let model = LevelModel::Cross { width, standardise: backbone.standardise_pooled() };
+            let level = |_| Level { taps: taps.last().copied().into_iter().collect(), model };
             Recipe {
                 levels: (0..flows::SCALES).map(level).collect(),
-                top: 1.0,
+                score: Score::Mean,
                 size: if paper { 768 } else { 256 },
                 adam: Adam { eps: 1e-4, clip: 1.0, ..adam },
-                width: if paper { 1024 } else { 64 },
-                standardise: backbone.standardise_pooled(),
             }
         }
-        _ => Recipe {
+        // The others have no levels; see `fit`.
+        Method::PosFlow | Method::Cdnf | Method::DifferNet | Method::Padim | Method::Gauss => Recipe {
             levels: grids
                 .iter()
                 .enumerate()
@@ -119,11 +124,9 @@ fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> 
                     Level { taps: taps.to_vec(), model: LevelModel::Position { shared } }
                 })
                 .collect(),
-            top: 0.01,
+            score: Score::Top(0.01),
             size: if builtin { 448 } else { 224 },
             adam: Adam { weight_decay: 0.0, clip: 1.0, ..adam },
-            width: 0,
-            standardise: false,
         },
     }
 }
@@ -141,10 +144,6 @@ const BLOCKS: u32 = 6;
 /// The position flow of a level with so many channels.
 fn position_flow(channels: u32) -> PositionFlow {
     PositionFlow { channels, blocks: BLOCKS, width: 2 * channels, depth: 0, clamp: 1.0, zero_last: true }
-}
-
-fn cs_flow(recipe: &Recipe, channels: u32) -> CsFlow {
-    CsFlow { width: recipe.width, ..CsFlow::paper(channels) }
 }
 
 fn name(level: usize) -> String {
@@ -171,10 +170,10 @@ fn features(
         let own: Vec<(&str, TensorId)> = level.taps.iter().filter_map(find).collect();
         let joined = grid::join(g, &name(i), setup, backbone, &own)?;
         let x = match level.model {
-            LevelModel::Position { .. } => draw(g, params, &name(i), joined.features, CHANNELS)?,
+            LevelModel::Position { .. } => grid::draw(g, params, &name(i), joined.features, CHANNELS)?,
             LevelModel::Fast => joined.features,
-            LevelModel::Cross if i == 0 => joined.features,
-            LevelModel::Cross => {
+            LevelModel::Cross { .. } if i == 0 => joined.features,
+            LevelModel::Cross { .. } => {
                 let side = setup.size >> i;
                 let resize = Resize { h: side, w: side, mode: Interpolation::Nearest };
                 let small = g.emit(&format!("image.scale{i}"), resize, &[image])?;
@@ -183,7 +182,7 @@ fn features(
         };
         out.push((x, joined.place));
     }
-    if levels.iter().any(|l| matches!(l.model, LevelModel::Cross)) {
+    if levels.iter().any(|l| matches!(l.model, LevelModel::Cross { .. })) {
         let sides: Vec<u32> = out.iter().map(|x| g.shape(x.0).h()).collect();
         if sides.windows(2).any(|s| s[0] != 2 * s[1]) {
             return Err(TrainError::Options(format!(
@@ -217,32 +216,15 @@ fn init(
         }
         // Maps of one model need a seed each.
         LevelModel::Fast => FastFlow::paper(shape.c()).init(params, &name, seed.wrapping_add((at as u64) << 32))?,
-        LevelModel::Cross => {
-            if recipe.standardise {
-                add_standardisation(params, &name, shape, rows)?;
+        LevelModel::Cross { width, standardise } => {
+            if standardise {
+                standardise::add(params, &name, shape, rows.iter().copied())?;
             }
             if at == 0 {
-                cs_flow(recipe, shape.c()).init(params, "cross", seed)?;
+                CsFlow { width, ..CsFlow::paper(shape.c()) }.init(params, "cross", seed)?;
             }
         }
     }
-    Ok(())
-}
-
-/// Adds what brings each channel of maps to mean 0 and deviation 1 over images and positions: `name.scale` and `name.shift`.
-fn add_standardisation(params: &mut Params, name: &str, shape: Shape, maps: &[&[f32]]) -> Result<(), TrainError> {
-    let (mut scale, mut shift) = (Vec::new(), Vec::new());
-    let count = (maps.len() * shape.positions()) as f64;
-    for c in 0..shape.c() as usize {
-        let values = || maps.iter().flat_map(|map| &map[c * shape.positions()..][..shape.positions()]);
-        let mean = values().map(|v| f64::from(*v)).sum::<f64>() / count;
-        let variance = values().map(|v| (f64::from(*v) - mean) * (f64::from(*v) - mean)).sum::<f64>() / count;
-        let sd = libm::sqrt(variance) + 1e-3;
-        scale.push((1.0 / sd) as f32);
-        shift.push((-mean / sd) as f32);
-    }
-    params.add(&format!("{name}.scale"), Shape::vector(shape.c()), false, scale)?;
-    params.add(&format!("{name}.shift"), Shape::vector(shape.c()), false, shift)?;
     Ok(())
 }
 
@@ -280,16 +262,16 @@ fn latents(
                 let normal = flow.normalise(g, &name, x)?;
                 flow.forward(g, params, &name, normal)?
             }
-            LevelModel::Cross => {
+            LevelModel::Cross { width, standardise } => {
                 let mut maps = core::array::from_fn(|scale| xs[scale]);
-                for (scale, map) in maps.iter_mut().enumerate().filter(|_| recipe.standardise) {
+                for (scale, map) in maps.iter_mut().enumerate().filter(|_| standardise) {
                     let name = self::name(scale);
                     let (scale, shift) =
                         (g.param(params, &format!("{name}.scale"))?, g.param(params, &format!("{name}.shift"))?);
                     *map =
                         g.emit(&format!("{name}.standardised"), ScaleShift { inverse: false }, &[*map, scale, shift])?;
                 }
-                let (zs, j) = cs_flow(recipe, shape.c()).forward(g, params, "cross", maps)?;
+                let (zs, j) = CsFlow { width, ..CsFlow::paper(shape.c()) }.forward(g, params, "cross", maps)?;
                 return Ok(Latents { zs: zs.to_vec(), js: Vec::from([j]) });
             }
         };
@@ -349,7 +331,7 @@ fn score_program(
     let xs: Vec<TensorId> = xs.into_iter().map(|x| x.0).collect();
     let side = g.shape(xs[0]).h();
     let zs = latents(&mut g, params, recipe, &xs, false)?.zs;
-    let cross = matches!(recipe.levels[0].model, LevelModel::Cross);
+    let cross = matches!(recipe.score, Score::Mean);
     let mut map: Option<TensorId> = None;
     for (i, z) in zs.iter().enumerate() {
         let scale = 1.0 / g.shape(*z).c() as f32;
@@ -366,11 +348,12 @@ fn score_program(
         });
     }
     let map = map.ok_or_else(|| TrainError::Internal("no levels".to_string()))?;
-    let score = if cross {
-        half_mean_square(&mut g, &zs)?
-    } else {
-        let k = ((recipe.top * f64::from(side * side)) as u32).max(1);
-        g.emit("score", TopMean { k }, &[map])?
+    let score = match recipe.score {
+        Score::Mean => half_mean_square(&mut g, &zs)?,
+        Score::Top(share) => {
+            let k = ((share * f64::from(side * side)) as u32).max(1);
+            g.emit("score", TopMean { k }, &[map])?
+        }
     };
     g.output("score", score);
     if setup.map {

@@ -9,12 +9,13 @@ mod calibrate;
 mod checkpoint;
 mod data;
 mod fit_flow;
-mod flow;
 mod gauss;
 mod grid;
 mod map_flow;
 mod options;
 mod padim;
+mod pooled_flow;
+mod standardise;
 
 pub use options::{Method, Preset, TrainOptions};
 
@@ -257,7 +258,7 @@ pub fn train(
         return Err(TrainError::TooFewImages { found: images.len(), needed: setup.min_images() });
     }
     let draft = match setup.method {
-        Method::Cdnf | Method::DifferNet => flow::fit(images, backbone, &setup, device, observer, resume)?,
+        Method::Cdnf | Method::DifferNet => pooled_flow::fit(images, backbone, &setup, device, observer, resume)?,
         Method::Gauss => gauss::fit(images, backbone, &setup, device, observer)?,
         Method::PosFlow | Method::FastFlow | Method::CsFlow => {
             map_flow::fit(images, backbone, &setup, device, observer, resume)?

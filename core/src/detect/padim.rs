@@ -19,10 +19,9 @@ use crate::executor::Device;
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
 use crate::linalg::Moments;
-use crate::op::{Permute, PositionLinear, Slice, SquareSum, TopMean};
+use crate::op::{PositionLinear, SquareSum, TopMean};
 use crate::params::Params;
 use crate::place::{Reuse, place};
-use crate::rng::Rng;
 use crate::shape::Shape;
 use alloc::format;
 use alloc::vec;
@@ -90,31 +89,8 @@ fn emit_grid(
     let maps = backbone.emit(g, params, "backbone.", image, &taps)?;
     let maps: Vec<(&str, TensorId)> = taps.iter().copied().zip(maps).collect();
     let grid = grid::join(g, "grid", setup, backbone, &maps)?;
-    let x = draw(g, params, "padim", grid.features, recipe.draw)?;
+    let x = grid::draw(g, params, "padim", grid.features, recipe.draw)?;
     Ok((x, grid.place))
-}
-
-/// `count` of the channels of x, the same ones for every model, where it has more. The order is parameter `name.drawn`.
-pub(super) fn draw(
-    g: &mut Graph,
-    params: &mut Params,
-    name: &str,
-    x: TensorId,
-    count: u32,
-) -> Result<TensorId, TrainError> {
-    let channels = g.shape(x).c();
-    if count >= channels {
-        return Ok(x);
-    }
-    let drawn = format!("{name}.drawn");
-    if params.find(&drawn).is_none() {
-        let mut order = vec![0; channels as usize];
-        Rng::new(0, 0, 0).permutation(&mut order);
-        params.add_index(&drawn, &order)?;
-    }
-    let order = g.param(params, &drawn)?;
-    let shuffled = g.emit(&format!("{name}.shuffled"), Permute { inverse: false }, &[x, order])?;
-    Ok(g.emit(&format!("{name}.drawn"), Slice { first: 0, count }, &[shuffled])?)
 }
 
 /// PaDiM is fitted from the features of one view.

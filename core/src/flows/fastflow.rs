@@ -5,15 +5,13 @@
 //! whole sample, without parameters. A flow has one map; names of its parameters begin with what the caller says. The step is
 //! in `step.rs`.
 
-use super::step::{self, Step, add_conv, conv};
+use super::step::{self, Step, Steps, Subnet, add_conv, conv, step_name};
 use super::{FlowError, Init};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
-use crate::op::LayerNorm;
 use crate::params::Params;
 use crate::rng::Rng;
 use alloc::format;
-use alloc::string::String;
 
 /// Sides of the kernels from step to step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +78,7 @@ impl FastFlow {
 
     /// Emits the normalisation that comes before the flow.
     pub fn normalise(&self, g: &mut Graph, name: &str, x: TensorId) -> Result<TensorId, FlowError> {
-        Ok(g.emit(&format!("{name}.normal"), LayerNorm { per_position: false, eps: 1e-5 }, &[x])?)
+        step::normalise(g, name, x)
     }
 
     /// Emits the forward direction: latent z, as large as x, and log_det, one number per sample.
@@ -91,7 +89,7 @@ impl FastFlow {
         name: &str,
         x: TensorId,
     ) -> Result<(TensorId, TensorId), FlowError> {
-        self.run(g, params, name, x, false)
+        self.steps()?.forward(g, params, name, x, false)
     }
 
     /// Emits the forward direction with what each position adds to log_det, 1×H×W.
@@ -102,47 +100,25 @@ impl FastFlow {
         name: &str,
         x: TensorId,
     ) -> Result<(TensorId, TensorId), FlowError> {
-        self.run(g, params, name, x, true)
+        self.steps()?.forward(g, params, name, x, true)
     }
 
-    fn run(
-        &self,
-        g: &mut Graph,
-        params: &Params,
-        name: &str,
-        x: TensorId,
-        per_position: bool,
-    ) -> Result<(TensorId, TensorId), FlowError> {
+    fn steps(&self) -> Result<Steps<'_>, FlowError> {
         self.check()?;
-        let (mut h, mut j) = (x, None);
-        for k in 0..self.steps {
-            let at = step_name(name, k);
-            let (y, log_det) =
-                self.step().forward(g, params, &at, (h, j, per_position), |g, x| subnet(g, params, &at, x))?;
-            (h, j) = (y, Some(log_det));
-        }
-        j.map(|j| (h, j)).ok_or(FlowError::Config("the flow needs at least one step"))
+        Ok(Steps { step: self.step(), count: self.steps, subnet: self })
     }
 
     /// Emits the inverse direction: the normalised map of latent z.
     pub fn inverse(&self, g: &mut Graph, params: &Params, name: &str, z: TensorId) -> Result<TensorId, FlowError> {
-        self.check()?;
-        let mut h = z;
-        for k in (0..self.steps).rev() {
-            let at = step_name(name, k);
-            h = self.step().inverse(g, params, &at, h, |g, x| subnet(g, params, &at, x))?;
-        }
-        Ok(h)
+        self.steps()?.inverse(g, params, name, z)
     }
 }
 
-fn step_name(name: &str, k: u32) -> String {
-    format!("{name}.step{k}")
-}
-
-fn subnet(g: &mut Graph, params: &Params, name: &str, x: TensorId) -> Result<TensorId, FlowError> {
-    let h = conv(g, params, &format!("{name}.1"), x, Activation::Relu)?;
-    conv(g, params, &format!("{name}.2"), h, Activation::None)
+impl Subnet for FastFlow {
+    fn subnet(&self, g: &mut Graph, params: &Params, name: &str, x: TensorId) -> Result<TensorId, FlowError> {
+        let h = conv(g, params, &format!("{name}.1"), x, Activation::Relu)?;
+        conv(g, params, &format!("{name}.2"), h, Activation::None)
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! the number of positions, so maps of more than 1024 have none. The step is in `step.rs`; the loss per cell uses
 //! [`Ssnf::likelihood`] and `op/cell_hinge.rs`.
 
-use super::step::{self, Step, add_conv, conv};
+use super::step::{self, Step, Steps, Subnet, add_conv, conv, step_name};
 use super::{FlowError, Init};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
@@ -17,7 +17,6 @@ use crate::params::Params;
 use crate::rng::Rng;
 use crate::shape::Shape;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec;
 
 /// Configuration of SSNF's flow on one map.
@@ -103,7 +102,7 @@ impl Ssnf {
 
     /// Emits the normalisation that comes before the flow.
     pub fn normalise(&self, g: &mut Graph, name: &str, x: TensorId) -> Result<TensorId, FlowError> {
-        Ok(g.emit(&format!("{name}.normal"), LayerNorm { per_position: false, eps: 1e-5 }, &[x])?)
+        step::normalise(g, name, x)
     }
 
     /// Emits the forward direction: latent z, as large as x, and log_det, one number per sample.
@@ -114,7 +113,7 @@ impl Ssnf {
         name: &str,
         x: TensorId,
     ) -> Result<(TensorId, TensorId), FlowError> {
-        self.run(g, params, name, x, false)
+        self.steps()?.forward(g, params, name, x, false)
     }
 
     /// Emits the forward direction with what each position adds to log_det, 1×H×W.
@@ -125,37 +124,17 @@ impl Ssnf {
         name: &str,
         x: TensorId,
     ) -> Result<(TensorId, TensorId), FlowError> {
-        self.run(g, params, name, x, true)
+        self.steps()?.forward(g, params, name, x, true)
     }
 
-    fn run(
-        &self,
-        g: &mut Graph,
-        params: &Params,
-        name: &str,
-        x: TensorId,
-        per_position: bool,
-    ) -> Result<(TensorId, TensorId), FlowError> {
+    fn steps(&self) -> Result<Steps<'_>, FlowError> {
         self.check()?;
-        let (mut h, mut j) = (x, None);
-        for k in 0..self.steps {
-            let at = step_name(name, k);
-            let subnet = |g: &mut Graph, x: TensorId| self.subnet(g, params, &at, x);
-            let (y, log_det) = self.step().forward(g, params, &at, (h, j, per_position), subnet)?;
-            (h, j) = (y, Some(log_det));
-        }
-        j.map(|j| (h, j)).ok_or(FlowError::Config("the flow needs at least one step"))
+        Ok(Steps { step: self.step(), count: self.steps, subnet: self })
     }
 
     /// Emits the inverse direction: the normalised map of latent z.
     pub fn inverse(&self, g: &mut Graph, params: &Params, name: &str, z: TensorId) -> Result<TensorId, FlowError> {
-        self.check()?;
-        let mut h = z;
-        for k in (0..self.steps).rev() {
-            let at = step_name(name, k);
-            h = self.step().inverse(g, params, &at, h, |g, x| self.subnet(g, params, &at, x))?;
-        }
-        Ok(h)
+        self.steps()?.inverse(g, params, name, z)
     }
 
     /// Emits the negative log-likelihood of each cell and channel up to a constant, `n_q = (½‖z_q‖² − j_q)/C`, 1×H×W, from the
@@ -167,7 +146,9 @@ impl Ssnf {
         let j = g.emit(&format!("{name}.minus_j"), Scale { factor: -share }, &[j])?;
         Ok(g.emit(&format!("{name}.nll"), Add {}, &[squares, j])?)
     }
+}
 
+impl Subnet for Ssnf {
     fn subnet(&self, g: &mut Graph, params: &Params, name: &str, x: TensorId) -> Result<TensorId, FlowError> {
         let mut f = conv(g, params, &format!("{name}.first"), x, Activation::Relu)?;
         for i in 0..self.convolutions {
@@ -192,10 +173,6 @@ impl Ssnf {
         }
         conv(g, params, &format!("{name}.last"), f, Activation::None)
     }
-}
-
-fn step_name(name: &str, k: u32) -> String {
-    format!("{name}.step{k}")
 }
 
 /// `r + conv(x)`.

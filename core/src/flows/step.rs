@@ -10,11 +10,12 @@ use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::SoftClamp;
 use crate::kernels::smooth::Curve;
-use crate::op::{Conv2d, Coupling, LogDet, LogScale, Permute, Scale, ScaleShift, Slice, Smooth};
+use crate::op::{Conv2d, Coupling, LayerNorm, LogDet, LogScale, Permute, Scale, ScaleShift, Slice, Smooth};
 use crate::params::Params;
 use crate::rng::Rng;
 use crate::shape::Shape;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -125,6 +126,60 @@ impl Step {
         let x = g.emit(&format!("{name}.unscaled"), ScaleShift { inverse: true }, &[x, scale, shift])?;
         let st = self.scale_translation(g, name, x, subnet)?;
         Ok(g.emit(&format!("{name}.uncoupled"), self.coupling(true), &[x, st])?)
+    }
+}
+
+/// Step `k` of the flow called `name`.
+pub(super) fn step_name(name: &str, k: u32) -> String {
+    format!("{name}.step{k}")
+}
+
+/// Emits the normalisation that comes before a flow: over the whole sample, without parameters.
+pub(super) fn normalise(g: &mut Graph, name: &str, x: TensorId) -> Result<TensorId, FlowError> {
+    Ok(g.emit(&format!("{name}.normal"), LayerNorm { per_position: false, eps: 1e-5 }, &[x])?)
+}
+
+/// What a flow computes scale and translation with.
+pub(super) trait Subnet {
+    /// Emits the subnet of the step called `name`.
+    fn subnet(&self, g: &mut Graph, params: &Params, name: &str, x: TensorId) -> Result<TensorId, FlowError>;
+}
+
+/// Steps one after the other, each with a subnet of its own.
+pub(super) struct Steps<'s> {
+    pub step: Step,
+    pub count: u32,
+    pub subnet: &'s dyn Subnet,
+}
+
+impl Steps<'_> {
+    /// Emits the forward direction: latent, and log_det per sample or per position.
+    pub fn forward(
+        &self,
+        g: &mut Graph,
+        params: &Params,
+        name: &str,
+        x: TensorId,
+        per_position: bool,
+    ) -> Result<(TensorId, TensorId), FlowError> {
+        let (mut h, mut j) = (x, None);
+        for k in 0..self.count {
+            let at = step_name(name, k);
+            let subnet = |g: &mut Graph, x| self.subnet.subnet(g, params, &at, x);
+            let (y, log_det) = self.step.forward(g, params, &at, (h, j, per_position), subnet)?;
+            (h, j) = (y, Some(log_det));
+        }
+        j.map(|j| (h, j)).ok_or(FlowError::Config("the flow needs at least one step"))
+    }
+
+    /// Emits the inverse direction.
+    pub fn inverse(&self, g: &mut Graph, params: &Params, name: &str, z: TensorId) -> Result<TensorId, FlowError> {
+        let mut h = z;
+        for k in (0..self.count).rev() {
+            let at = step_name(name, k);
+            h = self.step.inverse(g, params, &at, h, |g, x| self.subnet.subnet(g, params, &at, x))?;
+        }
+        Ok(h)
     }
 }
 

@@ -8,7 +8,6 @@
 
 pub mod activation;
 pub mod adam;
-pub mod add;
 pub mod attention;
 pub mod batch_norm;
 pub mod cell_hinge;
@@ -16,10 +15,12 @@ pub mod channel;
 pub mod conv2d;
 mod conv2d_grad;
 pub mod coupling;
+pub mod elementwise;
 pub mod gemm;
 pub mod layer_norm;
 pub mod layout;
 pub mod linear;
+pub mod log_det;
 pub mod log_scale;
 pub mod magnitude;
 pub mod pool;
@@ -27,7 +28,6 @@ pub mod position_linear;
 pub mod reduce;
 pub mod resize;
 pub mod root;
-pub mod scale;
 pub mod smooth;
 
 #[cfg(all(test, feature = "std"))]

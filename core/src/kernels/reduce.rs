@@ -3,6 +3,7 @@
 //! A sum always runs in the same order, whatever the number of threads: outputs are shared out, or a fixed number of
 //! parts is.
 
+use super::elementwise::Scale;
 use crate::cpu::Cpu;
 use crate::simd::{Op, Simd, sum};
 
@@ -182,23 +183,6 @@ impl Op for Squares<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
         sum::dot(s, self.0, self.0)
-    }
-}
-
-/// `y = scale · x`
-struct Scale<'a> {
-    scale: f32,
-    x: &'a [f32],
-    y: &'a mut [f32],
-}
-
-impl Op for Scale<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (y, x) in self.y.iter_mut().zip(self.x) {
-            *y = self.scale * x;
-        }
     }
 }
 

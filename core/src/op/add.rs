@@ -1,7 +1,7 @@
 //! Sum of two tensors of one type: `y = a + b`.
 
 use super::{Check, Operation, Run, Types};
-use crate::kernels::add;
+use crate::kernels::elementwise;
 use crate::shape::{ShapeError, Type};
 
 record! {
@@ -19,7 +19,7 @@ impl Operation for Add {
     }
 
     fn run(&self, run: &mut Run<'_>) {
-        add::add(run.cpu, run.inputs[0], run.inputs[1], run.output);
+        elementwise::add(run.cpu, run.inputs[0], run.inputs[1], run.output);
     }
 
     #[cfg(feature = "alloc")]

@@ -6,7 +6,8 @@
 
 use super::coupling::CLAMPS;
 use super::{Check, Operation, Run, Types};
-use crate::kernels::coupling::{self, CouplingShape, SoftClamp};
+use crate::kernels::coupling::{CouplingShape, SoftClamp};
+use crate::kernels::log_det;
 use crate::shape::{Shape, ShapeError, Type};
 
 record! {
@@ -74,9 +75,9 @@ impl Operation for LogDet {
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), self.groups, self.clamp, self.form);
         if self.per_position {
-            coupling::log_det_map(run.cpu, &s, run.inputs[0], run.output);
+            log_det::log_det_map(run.cpu, &s, run.inputs[0], run.output);
         } else {
-            coupling::log_det(run.cpu, &s, run.inputs[0], run.output);
+            log_det::log_det(run.cpu, &s, run.inputs[0], run.output);
         }
         if run.types[1].is_some() {
             for (y, j) in run.output.iter_mut().zip(run.inputs[1]) {
@@ -116,9 +117,9 @@ impl Operation for LogDetDst {
         let s = kernel_shape(run.batch, run.shape(1), self.groups, self.clamp, self.form);
         let [g, st, ..] = run.inputs;
         if self.per_position {
-            coupling::log_det_map_dst(run.cpu, &s, g, st, run.output);
+            log_det::log_det_map_dst(run.cpu, &s, g, st, run.output);
         } else {
-            coupling::log_det_dst(run.cpu, &s, g, st, run.output);
+            log_det::log_det_dst(run.cpu, &s, g, st, run.output);
         }
     }
 

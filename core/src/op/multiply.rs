@@ -1,7 +1,7 @@
 //! Product of two tensors of one type, element by element: `y = a·b`. Gradients: `ga = gy·b`, `gb = gy·a`.
 
 use super::{Check, Operation, Run, Types};
-use crate::kernels::add;
+use crate::kernels::elementwise;
 use crate::shape::{ShapeError, Type};
 
 record! {
@@ -19,7 +19,7 @@ impl Operation for Multiply {
     }
 
     fn run(&self, run: &mut Run<'_>) {
-        add::multiply(run.cpu, run.inputs[0], run.inputs[1], run.output);
+        elementwise::multiply(run.cpu, run.inputs[0], run.inputs[1], run.output);
     }
 
     #[cfg(feature = "alloc")]

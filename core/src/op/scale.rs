@@ -2,7 +2,7 @@
 //! loss are weighed with it. Gradient: `gx = a·gy`, the same op.
 
 use super::{Operation, Run, Types};
-use crate::kernels::scale;
+use crate::kernels::elementwise;
 use crate::shape::{ShapeError, Type};
 
 record! {
@@ -22,7 +22,7 @@ impl Operation for Scale {
     }
 
     fn run(&self, run: &mut Run<'_>) {
-        scale::scale(run.cpu, self.factor, run.inputs[0], run.output);
+        elementwise::scale(run.cpu, self.factor, run.inputs[0], run.output);
     }
 
     #[cfg(feature = "alloc")]

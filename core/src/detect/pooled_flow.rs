@@ -11,9 +11,10 @@
 //! dimensions lies between. `builtin` standardised 0.71, with one factor for all dimensions 0.68 (one seed).
 
 use super::calibrate::MapPlan;
-use super::data::{self, Data, Extractor};
+use super::data::{self, Extractor};
 use super::fit_flow::{self, FlowInput, FlowPrograms, Stop};
 use super::options::Setup;
+use super::standardise;
 use super::{Draft, Images, Method, Observer, Preset, TrainError, about};
 use crate::backbones::Backbone;
 use crate::executor::Device;
@@ -24,8 +25,6 @@ use crate::params::Params;
 use crate::place::{OwnedProgram, Reuse, place};
 use crate::shape::Shape;
 use alloc::string::ToString;
-use alloc::vec;
-use alloc::vec::Vec;
 
 /// Scales of the image: full, half, quarter.
 const SCALES: u32 = 3;
@@ -100,28 +99,6 @@ pub(super) fn features_program(
     Ok(place("features", &g, &params.layout(), Reuse::Share)?)
 }
 
-/// Adds mean and deviation of each feature over the training views, and what standardises with them.
-fn add_standardisation(params: &mut Params, data: &Data) -> Result<(), TrainError> {
-    let count = (data.train.len() * data.views) as f64;
-    let mut mean = vec![0.0f64; data.len];
-    data.train_rows().for_each(|row| mean.iter_mut().zip(row).for_each(|(m, y)| *m += f64::from(*y) / count));
-    let mut variance = vec![0.0f64; data.len];
-    for row in data.train_rows() {
-        for ((v, y), m) in variance.iter_mut().zip(row).zip(&mean) {
-            let d = f64::from(*y) - m;
-            *v += d * d / count;
-        }
-    }
-    let sd: Vec<f64> = variance.iter().map(|v| libm::sqrt(*v) + 1e-3).collect();
-    let shape = Shape::vector(data.len as u32);
-    let mut add = |name: &str, values: Vec<f32>| params.add(name, shape, false, values);
-    add("features.scale", sd.iter().map(|s| (1.0 / s) as f32).collect())?;
-    add("features.shift", mean.iter().zip(&sd).map(|(m, s)| (-m / s) as f32).collect())?;
-    add("features.sd", sd.iter().map(|s| *s as f32).collect())?;
-    add("features.mean", mean.iter().map(|m| *m as f32).collect())?;
-    Ok(())
-}
-
 /// What the flow sees of features.
 fn flow_input(g: &mut Graph, params: &Params, backbone: &Backbone, y: TensorId) -> Result<TensorId, TrainError> {
     if !backbone.standardise_pooled() {
@@ -159,7 +136,7 @@ pub(super) fn fit(
     let flow = Flow::of(setup, dims);
     flow.init(&mut params, setup.seed)?;
     if backbone.standardise_pooled() {
-        add_standardisation(&mut params, &data)?;
+        standardise::add(&mut params, "features", Shape::vector(data.len as u32), data.train_rows())?;
     }
     let layout = params.layout();
 
