@@ -112,7 +112,8 @@ struct Interrupt {
 
 impl Observer for Interrupt {
     fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
-        if progress.phase == Phase::Train {
+        // Whitening comes before the first epoch and leaves nothing to resume from.
+        if progress.phase == Phase::Train && progress.epochs > 0 {
             self.seen += 1;
         }
         if self.seen > self.at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
