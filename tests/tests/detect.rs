@@ -103,6 +103,34 @@ fn differnet_tells_circles_from_squares() {
     assert_eq!(circles_among_squares(144, &flow_options(Method::DifferNet, 40, 1e-3)), 1.0);
 }
 
+const FLOWS: [Method; 5] = [Method::Cdnf, Method::DifferNet, Method::CsFlow, Method::FastFlow, Method::PosFlow];
+
+#[test]
+fn flows_train_whatever_the_seed() {
+    let good = shapes(5, 18, false);
+    for method in FLOWS {
+        // The flows on pooled features take seconds to draw; `benches/RESULTS.md` has twenty seeds of theirs.
+        let seeds = if matches!(method, Method::Cdnf | Method::DifferNet) { 2 } else { 20 };
+        for seed in 0..seeds {
+            let options = TrainOptions { seed, size: Some(64), epochs: Some(2), map: false, ..options(method) };
+            let trained = fit(&good, &options, 2).unwrap_or_else(|e| panic!("{method}, seed {seed}: {e}"));
+            let loss = trained.final_loss.unwrap();
+            assert!(loss.is_finite() && trained.held_out_scores.iter().all(|s| s.is_finite()), "{method}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_training_with_the_step() {
+    // Steps so long that no flow survives them. The first one still sees a finite loss.
+    for method in [Method::DifferNet, Method::CsFlow, Method::PosFlow] {
+        let options = TrainOptions { size: Some(64), learning_rate: Some(1.0), epochs: Some(100), ..options(method) };
+        let error = fit(&shapes(5, 18, false), &options, 2).unwrap_err();
+        assert!(matches!(error, TrainError::NotFinite { step: 2.., epoch: 1.. }), "{method}: {error}");
+        assert!(error.to_string().contains("at step "), "{error}");
+    }
+}
+
 /// Cancels at step `at` and keeps the checkpoint.
 struct Interrupt {
     at: usize,

@@ -238,7 +238,7 @@ pub(super) fn fit(
     run.executor.read(Region::Params, &mut trained[..trainable])?;
     params.unpack(&trained);
     if trained[..trainable].iter().any(|p| !p.is_finite()) {
-        return Err(TrainError::NotFinite { epoch: progress.epoch });
+        return Err(TrainError::NotFinite { step: at.steps, epoch: progress.epoch });
     }
     Ok(Fitted { epochs: progress.epoch, loss: at.last_loss })
 }
@@ -328,7 +328,7 @@ impl Fit<'_, '_> {
         executor.run(step)?;
         let loss = executor.output(step, "loss").first().map_or(f64::NAN, |l| f64::from(*l));
         if !loss.is_finite() {
-            return Err(TrainError::NotFinite { epoch: at.epoch as usize + 1 });
+            return Err(TrainError::NotFinite { step: at.steps, epoch: at.epoch as usize + 1 });
         }
         at.loss_sum += loss * images.len() as f64;
         at.loss_count += images.len() as u64;

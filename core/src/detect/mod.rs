@@ -137,8 +137,10 @@ pub enum TrainError {
     Options(String),
     /// The checkpoint cannot be used.
     Checkpoint(String),
-    /// The loss is no longer a number.
+    /// The loss, or a parameter, is no longer a number.
     NotFinite {
+        /// After which step of the optimiser, counted from 1 over all epochs.
+        step: u64,
         /// In which epoch, counted from 1.
         epoch: usize,
     },
@@ -161,8 +163,8 @@ impl fmt::Display for TrainError {
             }
             TrainError::Options(text) => f.write_str(text),
             TrainError::Checkpoint(text) => write!(f, "the checkpoint cannot be used: {text}"),
-            TrainError::NotFinite { epoch } => {
-                write!(f, "the loss is no longer a number in epoch {epoch}; try a lower learning rate")
+            TrainError::NotFinite { step, epoch } => {
+                write!(f, "the loss is no longer a number at step {step}, epoch {epoch}; try a lower learning rate")
             }
             TrainError::Device(error) => write!(f, "{error}"),
             TrainError::Internal(text) => write!(f, "internal error: {text}"),
