@@ -151,8 +151,25 @@ fn one_by_one(c: &mut Criterion) {
             bench.iter(|| conv2d(cpu, &mut d.scratch, s, &x, &d.weight, Some(&d.bias), None, Activation::Relu, &mut y));
         });
     }
-    for (name, s) in [("3x3 64-64 @40", same(64, 64, 40, 3, 1, 1)), ("dw 192 @40", same(192, 192, 40, 3, 1, 192))] {
-        let d = data(&s);
+    let batch = |s| Conv2dShape { n: 16, ..s };
+    let trained = [
+        ("3x3 64-64 @40", same(64, 64, 40, 3, 1, 1)),
+        ("dw 192 @40", same(192, 192, 40, 3, 1, 192)),
+        // CS-Flow's subnets, a batch.
+        ("3x3 64-96 @16", batch(same(64, 96, 16, 3, 1, 1))),
+        ("3x3 64-96 @4", batch(same(64, 96, 4, 3, 1, 1))),
+        ("5x5 64-96 @16", batch(same(64, 96, 16, 5, 1, 1))),
+        ("3x3 64-96 @16 /2", batch(same(64, 96, 16, 3, 2, 1))),
+    ];
+    for (name, s) in trained {
+        let mut d = data(&s);
+        if s.n > 1 {
+            let (x, mut y) = (vec![0.1; s.x_len()], vec![0.0; s.y_len()]);
+            group.throughput(Throughput::Elements(work(&s)));
+            group.bench_function(format!("y {name}"), |bench| {
+                bench.iter(|| conv2d(cpu, &mut d.scratch, &s, &x, &d.weight, None, None, Activation::None, &mut y));
+            });
+        }
         let (x, gy) = (vec![0.1; s.x_len()], vec![0.1; s.y_len()]);
         let (mut gx, mut gw) = (vec![0.0; s.x_len()], vec![0.0; s.weight_len()]);
         let mut scratch = vec![0.0; conv2d_scratch(&s, Pass::Dx, 1).max(conv2d_scratch(&s, Pass::Dw, 1))];

@@ -68,11 +68,6 @@ impl Conv2dShape {
         (o * self.stride + k * self.dilation).checked_sub(self.pad_top).filter(|&i| i < self.h)
     }
 
-    /// Input column of output column `o` and kernel column `k`, if inside the image.
-    pub(crate) fn col(&self, o: usize, k: usize) -> Option<usize> {
-        (o * self.stride + k * self.dilation).checked_sub(self.pad_left).filter(|&i| i < self.w)
-    }
-
     /// Whether the output is a matrix product of the weights and the image as it lies.
     pub(crate) fn is_pointwise(&self) -> bool {
         self.kh == 1

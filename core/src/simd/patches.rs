@@ -4,8 +4,10 @@
 //! gradient of the weights. [`BackPatches`] is the B of the gradient of the input: row `(o, ky, kx)`, column `(iy, ix)`, which holds
 //! `gy[o, (iy + top − ky·dilation)/stride, …]` where that is an output position and 0 elsewhere.
 
-use super::{Simd, product::Source};
+use super::product::{BLOCK_K, Source, pack_lanes_of_columns};
+use super::{MAX_LANES, Simd};
 use crate::kernels::conv2d::Conv2dShape;
+use core::mem::MaybeUninit;
 
 /// The patches of `x`; batch number is `sample · groups + group`.
 pub(crate) struct Patches<'a> {
@@ -70,10 +72,11 @@ pub(crate) struct PatchRows<'a> {
 }
 
 impl Source for PatchRows<'_> {
+    /// Few columns at a time are laid out as [`Patches`] packs them, in runs along the rows of the image, and then transposed.
     #[inline(always)]
     unsafe fn pack<S: Simd>(
         &self,
-        _: S,
+        v: S,
         batch: usize,
         p0: usize,
         rows: usize,
@@ -82,25 +85,20 @@ impl Source for PatchRows<'_> {
         to: *mut f32,
         width: usize,
     ) {
-        let s = self.s;
-        let image = s.cin / s.groups * s.h * s.w;
-        let x = &self.x[batch * image..][..image];
-        let (oy0, ox0) = (p0 / s.ow, p0 % s.ow);
-        for j in 0..width {
-            let (c, ky, kx) = split(j0 + j, s.kh, s.kw);
-            let (mut oy, mut ox) = (oy0, ox0);
-            for p in 0..rows {
-                let value = match (s.row(oy, ky), s.col(ox, kx)) {
-                    (Some(iy), Some(ix)) if j < cols => x[(c * s.h + iy) * s.w + ix],
-                    _ => 0.0,
-                };
-                // SAFETY: the panel has room for `rows · width` elements.
-                unsafe { *to.add(p * width + j) = value };
-                ox += 1;
-                if ox == s.ow {
-                    (oy, ox) = (oy + 1, 0);
-                }
+        let patches = Patches { s: self.s, x: self.x };
+        let mut lines = MaybeUninit::<[f32; MAX_LANES * BLOCK_K]>::uninit();
+        let lines = lines.as_mut_ptr().cast::<f32>();
+        let line = rows.next_multiple_of(S::LANES);
+        debug_assert!(line <= BLOCK_K);
+        let mut j = 0;
+        while j < width {
+            let count = cols.saturating_sub(j).min(S::LANES);
+            // SAFETY: promised by the caller; `lines` has room for `LANES` rows of a block of B, and is read where it was written.
+            unsafe {
+                patches.pack(v, batch, j0 + j, count, p0, rows, lines, line);
+                pack_lanes_of_columns(v, lines, line, rows, count, to.add(j), width);
             }
+            j += S::LANES;
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::kernels::gemm::{Bias, Matrix};
 use crate::threads::SharedMut;
 
 /// Rows of B in one block: a panel of 48 columns takes 36 KiB.
-const BLOCK_K: usize = 192;
+pub(super) const BLOCK_K: usize = 192;
 /// Columns of every instruction set's tile divide this.
 const PANEL: usize = 48;
 /// Elements of B in one chunk, unless a single panel has more.
@@ -620,7 +620,7 @@ pub(super) unsafe fn pack_rows<S: Simd>(
     }
 }
 
-/// Copies rows that are stored by columns, `col` elements apart: squares of `LANES` are transposed in registers.
+/// Copies rows that are stored by columns, `col` elements apart.
 #[inline(always)]
 pub(super) unsafe fn pack_columns<S: Simd>(
     s: S,
@@ -631,27 +631,41 @@ pub(super) unsafe fn pack_columns<S: Simd>(
     to: *mut f32,
     width: usize,
 ) {
-    // SAFETY: promised by the caller of `pack`.
+    let mut j = 0;
+    while j < width {
+        let cols = cols.saturating_sub(j).min(S::LANES);
+        // SAFETY: promised by the caller of `pack`.
+        unsafe { pack_lanes_of_columns(s, from.wrapping_add(j * col), col, rows, cols, to.add(j), width) };
+        j += S::LANES;
+    }
+}
+
+/// Up to `LANES` columns, filled up with zeros: squares of `LANES` are transposed in registers.
+#[inline(always)]
+pub(super) unsafe fn pack_lanes_of_columns<S: Simd>(
+    s: S,
+    from: *const f32,
+    col: usize,
+    rows: usize,
+    cols: usize,
+    to: *mut f32,
+    width: usize,
+) {
+    // SAFETY: `cols` columns of `rows` elements exist and rows `width` apart have room for `LANES`, promised by the caller.
     unsafe {
-        let mut j = 0;
-        while j < width {
-            let mut p = 0;
-            while p < rows {
-                let count = (rows - p).min(S::LANES);
-                let mut square = [s.zero(); MAX_LANES];
-                for i in 0..S::LANES {
-                    if j + i < cols {
-                        let from = from.add((j + i) * col + p);
-                        square[i] = if count == S::LANES { s.load_ptr(from) } else { s.load_lanes(from, 0, count) };
-                    }
-                }
-                s.transpose(&mut square);
-                for i in 0..count {
-                    s.store_ptr(to.add((p + i) * width + j), square[i]);
-                }
-                p += S::LANES;
+        let mut p = 0;
+        while p < rows {
+            let count = (rows - p).min(S::LANES);
+            let mut square = [s.zero(); MAX_LANES];
+            for i in 0..cols {
+                let from = from.add(i * col + p);
+                square[i] = if count == S::LANES { s.load_ptr(from) } else { s.load_lanes(from, 0, count) };
             }
-            j += S::LANES;
+            s.transpose(&mut square);
+            for i in 0..count {
+                s.store_ptr(to.add((p + i) * width), square[i]);
+            }
+            p += S::LANES;
         }
     }
 }
