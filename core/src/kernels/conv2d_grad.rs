@@ -1,15 +1,16 @@
 //! The gradients of [`conv2d`](super::conv2d): of its input and of its weights.
 //!
 //! `gx[c, i] = Σ_{o,k} w[o, c, k] · gy[o, p]` over the output positions p that saw i through kernel element k: a matrix product of the
-//! weights, transposed, and [`BackPatches`]. `gw[o, c, k] = Σ_p gy[o, p] · x[c, p·stride + k]`: a matrix product of gy and
-//! [`PatchRows`], summed over the batch in order. `gy` is the gradient before the activation.
+//! weights, transposed, and [`BackPatches`]; where the stride is 1, a convolution with the kernel turned round. `gw[o, c, k] =
+//! Σ_p gy[o, p] · x[c, p·stride + k]`: a matrix product of gy and [`PatchRows`], summed over the batch in order. `gy` is the gradient
+//! before the activation.
 
 use super::Activation;
 use super::conv2d::{Conv2dShape, planes_a_task};
 use super::gemm::{Bias, Matrix};
 use crate::cpu::Cpu;
 use crate::simd::depthwise::Depthwise;
-use crate::simd::patches::{BackPatches, PatchRows};
+use crate::simd::patches::{BackPatches, PatchRows, Patches};
 use crate::simd::product::{self, MatrixSource, Product};
 
 pub(crate) fn dx_scratch(s: &Conv2dShape, threads: usize) -> usize {
@@ -63,13 +64,29 @@ pub fn conv2d_dx(cpu: Cpu, scratch: &mut [f32], s: &Conv2dShape, gy: &[f32], wei
     if s.is_pointwise() {
         return product::run(cpu, scratch, &p.with(&MatrixSource { b: Matrix::rows(gy, n), batch_step: k * n }), gx);
     }
-    // [group, o, c, kernel] to [group, c, o, kernel].
+    // [group, o, c, kernel] to [group, c, o, kernel], and the kernel turned round where the gradient is a convolution.
+    let back = turned_round(s);
     let (turned, scratch) = scratch.split_at_mut(s.weight_len());
     for (i, to) in turned.chunks_exact_mut(kernel).enumerate() {
         let (g, c, o) = (i / (gin * gout), i / gout % gin, i % gout);
         to.copy_from_slice(&weight[((g * gout + o) * gin + c) * kernel..][..kernel]);
+        if back.is_some() {
+            to.reverse();
+        }
     }
-    product::run(cpu, scratch, &Product { a: Matrix::rows(turned, k), ..p.with(&BackPatches { s, gy }) }, gx);
+    let a = Matrix::rows(turned, k);
+    match &back {
+        Some(s) => product::run(cpu, scratch, &Product { a, ..p.with(&Patches { s, x: gy }) }, gx),
+        None => product::run(cpu, scratch, &Product { a, ..p.with(&BackPatches { s, gy }) }, gx),
+    }
+}
+
+/// Stride 1: the convolution from gy to gx, with the kernel turned round.
+fn turned_round(s: &Conv2dShape) -> Option<Conv2dShape> {
+    let pad = |k: usize, pad: usize| (s.dilation * (k - 1)).checked_sub(pad).filter(|_| s.stride == 1);
+    let (pad_top, pad_left) = (pad(s.kh, s.pad_top)?, pad(s.kw, s.pad_left)?);
+    let (cin, h, w, cout, oh, ow) = (s.cout, s.oh, s.ow, s.cin, s.h, s.w);
+    Some(Conv2dShape { cin, h, w, cout, oh, ow, pad_top, pad_left, ..*s })
 }
 
 fn depthwise_dx(cpu: Cpu, s: &Conv2dShape, gy: &[f32], weight: &[f32], gx: &mut [f32]) {

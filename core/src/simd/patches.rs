@@ -103,7 +103,7 @@ impl Source for PatchRows<'_> {
     }
 }
 
-/// The output positions that saw an input position; batch number is `sample · groups + group`.
+/// The output positions that saw an input position, where the stride is not 1 (then they are [`Patches`] of `gy`); batch number is `sample · groups + group`.
 pub(crate) struct BackPatches<'a> {
     pub s: &'a Conv2dShape,
     pub gy: &'a [f32],
@@ -113,7 +113,7 @@ impl Source for BackPatches<'_> {
     #[inline(always)]
     unsafe fn pack<S: Simd>(
         &self,
-        v: S,
+        _: S,
         batch: usize,
         p0: usize,
         rows: usize,
@@ -126,8 +126,8 @@ impl Source for BackPatches<'_> {
         let image = s.cout / s.groups * s.oh * s.ow;
         let gy = &self.gy[batch * image..][..image];
         let (iy0, ix0) = (j0 / s.w, j0 % s.w);
+        let (mut o, mut ky, mut kx) = split(p0, s.kh, s.kw);
         for p in 0..rows {
-            let (o, ky, kx) = split(p0 + p, s.kh, s.kw);
             let plane = &gy[o * s.oh * s.ow..][..s.oh * s.ow];
             // Input column `ix` was seen by output column `(ix + pad_left − shift) / stride`.
             let shift = kx * s.dilation;
@@ -139,21 +139,16 @@ impl Source for BackPatches<'_> {
                     let run = (cols - j).min(s.w - ix);
                     zero(to.add(j), run);
                     let up = (iy + s.pad_top).checked_sub(ky * s.dilation);
-                    if let Some(oy) =
-                        up.filter(|u| u.is_multiple_of(s.stride)).map(|u| u / s.stride).filter(|&o| o < s.oh)
-                    {
+                    let oy = up.map(|u| (u, div_ceil(u, s.stride))).filter(|(u, oy)| oy * s.stride == *u && *oy < s.oh);
+                    if let Some((_, oy)) = oy {
                         let row = &plane[oy * s.ow..][..s.ow];
                         // Output columns whose input column lies in the run.
-                        let first = (ix + s.pad_left).saturating_sub(shift).div_ceil(s.stride);
-                        let end = (ix + run + s.pad_left).saturating_sub(shift).div_ceil(s.stride).min(s.ow);
+                        let first = div_ceil((ix + s.pad_left).saturating_sub(shift), s.stride);
+                        let end = div_ceil((ix + run + s.pad_left).saturating_sub(shift), s.stride).min(s.ow);
                         if first < end {
                             let at = j + first * s.stride + shift - s.pad_left - ix;
-                            if s.stride == 1 {
-                                copy_strided(v, &row[first..], 1, to.add(at), end - first);
-                            } else {
-                                for (i, g) in row[first..end].iter().enumerate() {
-                                    *to.add(at + i * s.stride) = *g;
-                                }
+                            for (i, g) in row[first..end].iter().enumerate() {
+                                *to.add(at + i * s.stride) = *g;
                             }
                         }
                     }
@@ -161,6 +156,7 @@ impl Source for BackPatches<'_> {
                 }
                 zero(to.add(cols), width - cols);
             }
+            (o, ky, kx) = after(o, ky, kx, s.kh, s.kw);
         }
     }
 }
