@@ -219,6 +219,10 @@ typedef enum adflow_method {
      * CS-Flow: one flow over feature maps at three scales.
      */
     ADFLOW_METHOD_CSFLOW = 7,
+    /**
+     * SSNF: 2D flows over feature maps, trained against synthetic anomalies.
+     */
+    ADFLOW_METHOD_SSNF = 8,
 } adflow_method;
 
 /**
@@ -371,7 +375,7 @@ typedef struct adflow_model_info {
      */
     uint64_t file_bytes;
     /**
-     * Method: "cdnf", "differnet", "csflow", "fastflow", "posflow", "padim" or "gauss".
+     * Method: "cdnf", "differnet", "csflow", "fastflow", "ssnf", "posflow", "padim" or "gauss".
      */
     const char *method;
     /**

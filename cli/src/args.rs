@@ -478,6 +478,8 @@ pub enum Method {
     Csflow,
     /// 2D flows over feature maps (Yu et al. 2021)
     Fastflow,
+    /// 2D flows over feature maps, trained against synthetic anomalies
+    Ssnf,
     /// A flow over feature maps that knows positions
     Posflow,
     /// A Gaussian for each position of the feature maps
@@ -493,6 +495,7 @@ impl From<Method> for adflow::detect::Method {
             Method::Differnet => Self::DifferNet,
             Method::Csflow => Self::CsFlow,
             Method::Fastflow => Self::FastFlow,
+            Method::Ssnf => Self::Ssnf,
             Method::Posflow => Self::PosFlow,
             Method::Padim => Self::Padim,
             Method::Gauss => Self::Gauss,

@@ -37,7 +37,7 @@ pub struct adflow_model_info {
     pub param_bytes: u64,
     /// Bytes of the model file.
     pub file_bytes: u64,
-    /// Method: "cdnf", "differnet", "csflow", "fastflow", "posflow", "padim" or "gauss".
+    /// Method: "cdnf", "differnet", "csflow", "fastflow", "ssnf", "posflow", "padim" or "gauss".
     pub method: *const c_char,
     /// Name of the backbone.
     pub backbone: *const c_char,

@@ -44,6 +44,8 @@ pub enum adflow_method {
     Fastflow = 6,
     /// CS-Flow: one flow over feature maps at three scales.
     Csflow = 7,
+    /// SSNF: 2D flows over feature maps, trained against synthetic anomalies.
+    Ssnf = 8,
 }
 
 impl adflow_method {
@@ -57,6 +59,7 @@ impl adflow_method {
             Self::Posflow,
             Self::Fastflow,
             Self::Csflow,
+            Self::Ssnf,
         ];
         let known = all.get(number as usize).copied();
         known.ok_or_else(|| fail!(Argument, "options.method is {number}, which is not one of adflow_method"))
@@ -216,6 +219,7 @@ impl State {
             adflow_method::Differnet => Method::DifferNet,
             adflow_method::Csflow => Method::CsFlow,
             adflow_method::Fastflow => Method::FastFlow,
+            adflow_method::Ssnf => Method::Ssnf,
             adflow_method::Posflow => Method::PosFlow,
             adflow_method::Padim => Method::Padim,
             adflow_method::Gauss => Method::Gauss,

@@ -79,9 +79,12 @@ fn cdnf_tells_circles_from_squares() {
 
 #[test]
 fn flows_on_maps_tell_circles_from_squares() {
-    for (method, epochs, learning_rate) in
-        [(Method::CsFlow, 20, 1e-3), (Method::FastFlow, 10, 1e-3), (Method::PosFlow, 10, 2e-3)]
-    {
+    for (method, epochs, learning_rate) in [
+        (Method::CsFlow, 20, 1e-3),
+        (Method::FastFlow, 10, 1e-3),
+        (Method::Ssnf, 10, 1e-3),
+        (Method::PosFlow, 10, 2e-3),
+    ] {
         let options = TrainOptions { size: Some(64), ..flow_options(method, epochs, learning_rate) };
         assert_eq!(circles_among_squares(144, &options), 1.0, "{method}");
     }
@@ -91,9 +94,13 @@ fn flows_on_maps_tell_circles_from_squares() {
 /// normalised, or that nothing was learned.
 #[test]
 fn flows_on_maps_become_likelier_than_noise() {
-    for (method, learning_rate) in [(Method::CsFlow, 1e-3), (Method::FastFlow, 1e-3), (Method::PosFlow, 2e-3)] {
-        let options = TrainOptions { size: Some(64), ..flow_options(method, 3, learning_rate) };
+    // SSNF's loss has half a nat for anomalies that are as likely as that besides, so it gets longer.
+    for (method, epochs, learning_rate) in
+        [(Method::CsFlow, 3, 1e-3), (Method::FastFlow, 3, 1e-3), (Method::Ssnf, 8, 2e-3), (Method::PosFlow, 3, 2e-3)]
+    {
+        let options = TrainOptions { size: Some(64), ..flow_options(method, epochs, learning_rate) };
         let loss = fit(&shapes(1, 48, false), &options, 2).unwrap().final_loss.unwrap();
+        println!("{method}: {loss}");
         assert!(loss < 0.5, "{method}: {loss}");
     }
 }
@@ -103,7 +110,8 @@ fn differnet_tells_circles_from_squares() {
     assert_eq!(circles_among_squares(144, &flow_options(Method::DifferNet, 40, 1e-3)), 1.0);
 }
 
-const FLOWS: [Method; 5] = [Method::Cdnf, Method::DifferNet, Method::CsFlow, Method::FastFlow, Method::PosFlow];
+const FLOWS: [Method; 6] =
+    [Method::Cdnf, Method::DifferNet, Method::CsFlow, Method::FastFlow, Method::Ssnf, Method::PosFlow];
 
 #[test]
 fn flows_train_whatever_the_seed() {
@@ -155,14 +163,16 @@ impl Observer for Interrupt {
 #[test]
 fn threads_and_interruptions_change_no_byte() {
     let good = shapes(4, 30, false);
-    for method in [Method::Cdnf, Method::PosFlow, Method::CsFlow, Method::FastFlow, Method::Gauss, Method::Padim] {
+    for method in
+        [Method::Cdnf, Method::PosFlow, Method::CsFlow, Method::FastFlow, Method::Ssnf, Method::Gauss, Method::Padim]
+    {
         let options = TrainOptions { epochs: Some(2), size: Some(64), ..options(method) };
         let one = fit(&good, &options, 1).unwrap();
         let three = fit(&good, &options, 3).unwrap();
         assert!(one.model == three.model, "{method}: the number of threads changed the model");
         let other = fit(&good, &TrainOptions { seed: 1, ..options.clone() }, 2).unwrap();
         assert!(one.model != other.model, "{method}: the seed changed nothing");
-        if ![Method::Cdnf, Method::PosFlow].contains(&method) {
+        if ![Method::Cdnf, Method::PosFlow, Method::Ssnf].contains(&method) {
             continue;
         }
         let (backbone, threads) = (Backbone::builtin(), Threads::new(2));

@@ -4,7 +4,7 @@
 use adflow::cpu::{Cpu, Isa};
 use adflow::flows::{DenseFlow, DifferNetFlow, FastFlow, Kernels, PositionFlow, Ssnf};
 use adflow::graph::Graph;
-use adflow::op::{BatchMean, CellHinge};
+use adflow::op::{Adam, BatchMean, CellHinge};
 use adflow::params::Params;
 use adflow::place::{OwnedProgram, Reuse, place};
 use adflow::plan::BLOCK;
@@ -246,6 +246,107 @@ fn cells_beyond_the_margin_do_not_push() {
     session.run();
     assert_eq!(session.output("loss").expect("the loss"), [0.75]);
     assert_eq!(bits_differ(session.output("gn").expect("gn"), &[2.0, 0.0, -0.5, 0.0, 0.0]), None);
+}
+
+/// SSNF's loss of a flow's likelihoods, per cell: input `x`, `w` and `b`, outputs `n`, `loss`, and a step where `train`.
+fn contrast_program(flow: &Ssnf, side: u32, params: &Params, train: bool) -> OwnedProgram {
+    let mut g = Graph::new();
+    let x = g.input("x", Shape::chw(flow.channels, side, side));
+    let (w, b) = (g.input("w", Shape::chw(1, side, side)), g.control("b", Shape::SCALAR));
+    let (z, j) = flow.forward_map(&mut g, params, "map", x).expect("a flow");
+    let n = flow.likelihood(&mut g, "map", z, j).expect("shapes fit");
+    let sum = g.emit("sum", CellHinge { margin: 1.0 }, &[n, w, b]).expect("shapes fit");
+    let loss = g.emit("loss", BatchMean {}, &[sum]).expect("shapes fit");
+    g.output("n", n);
+    g.output("loss", loss);
+    if train {
+        let adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, clip: 1.0 };
+        g.train(loss, params, adam).expect("differentiable");
+    }
+    place("contrast", &g, &params.layout(), Reuse::Share).expect("a valid plan")
+}
+
+/// Where all cells are normal, SSNF's loss is the negative log-likelihood of the samples.
+#[test]
+fn without_anomalies_the_loss_is_the_likelihood() {
+    let threads = Threads::serial();
+    let cpu = Cpu::detect(&threads);
+    let flow = Flow::Ssnf(SSNF, 4, 4);
+    let (params, x) = (flow.init(27), normal(28, 3 * flow.dims() as usize));
+    let [want] = run(cpu, &flow.forward_program(&params), &params.pack(), ("x", &x), ["loss"]);
+    let plan = contrast_program(&SSNF, 4, &params, false);
+    let mut owned = Owned::new(&plan.program(), 3, cpu, &params.pack(), f32::NAN).expect("sizes");
+    let mut session = owned.session(plan.program(), 3, cpu).expect("enough memory");
+    session.input("x").expect("x").copy_from_slice(&x);
+    // Three samples of 16 cells, 3/48 each.
+    session.input("w").expect("w").fill(3.0 / 48.0);
+    session.input("b").expect("b").fill(0.0);
+    session.run();
+    let got = session.output("loss").expect("the loss")[0];
+    assert!((got - want[0]).abs() <= 1e-6 * want[0].abs(), "{got} {}", want[0]);
+}
+
+/// Points of a ring, and anomalies in its middle, where a flow that knows good points only finds them likely.
+fn ring(step: u64, count: usize) -> (Vec<f32>, Vec<f32>) {
+    let mut rng = Rng::new(29, step, 0);
+    let mut points = |radius: f32, deviation: f64| -> Vec<f32> {
+        (0..count)
+            .flat_map(|_| {
+                let (turn, [dx, dy]) = (rng.range(0.0..std::f32::consts::TAU), [rng.normal(), rng.normal()]);
+                [radius * turn.cos() + (deviation * dx) as f32, radius * turn.sin() + (deviation * dy) as f32]
+            })
+            .collect()
+    };
+    (points(2.0, 0.5), points(0.0, 0.2))
+}
+
+/// Mean negative log-likelihood of good points and of anomalies never seen, and b, after training with λ.
+fn contrast(lambda: f32) -> (f64, f64, f64) {
+    const HALF: usize = 64;
+    let flow = Ssnf { channels: 2, steps: 4, width: 16, convolutions: 1, attentions: 0, clamp: 2.0, zero_last: true };
+    let mut params = Params::new();
+    flow.init(&mut params, "map", 30).expect("a flow");
+    let plan = contrast_program(&flow, 1, &params, true);
+    let threads = Threads::serial();
+    let cpu = Cpu::detect(&threads);
+    let mut owned = Owned::new(&plan.program(), 2 * HALF, cpu, &params.pack(), 0.0).expect("sizes");
+    let mut session = owned.session(plan.program(), 2 * HALF, cpu).expect("enough memory");
+    let (mut b, mut means) = (0.0, (0.0, 0.0));
+    for step in 0..STEPS {
+        let (good, bad) = ring(step, HALF);
+        session.input("x").expect("x").copy_from_slice(&[good, bad].concat());
+        let share = if step < STEPS / 10 { 0.0 } else { lambda };
+        let w = session.input("w").expect("w");
+        w[..HALF].fill(2.0);
+        w[HALF..].fill(-2.0 * share);
+        session.input("b").expect("b")[0] = b as f32;
+        let rate = 5e-3 * (1.0 - step as f32 / STEPS as f32) + 1e-5;
+        session.input("control").expect("control").copy_from_slice(&[rate, step as f32 + 1.0]);
+        session.run();
+        let n = wide(session.output("n").expect("n"));
+        let mean = |n: &[f64]| n.iter().sum::<f64>() / n.len() as f64;
+        let now = (mean(&n[..HALF]), mean(&n[HALF..]));
+        b = if step == 0 { now.0 } else { 0.99 * b + 0.01 * now.0 };
+        // The last tenth, whose points are as new as any: every step draws its own.
+        if step >= STEPS - STEPS / 10 {
+            let share = 1.0 / (STEPS / 10) as f64;
+            means = (means.0 + share * now.0, means.1 + share * now.1);
+        }
+    }
+    (means.0, means.1, b)
+}
+
+const STEPS: u64 = 700;
+
+/// Anomalies are pushed to the margin and left there, and good points pay next to nothing for it.
+#[test]
+fn anomalies_stop_at_the_margin() {
+    let (alone, middle, _) = contrast(0.0);
+    let (good, bad, b) = contrast(0.5);
+    println!("good {alone:.4} and {good:.4}, anomalies {middle:.4} and {bad:.4}, b {b:.4}");
+    assert!(middle < b + 0.7, "there is nothing to push: {middle}");
+    assert!((b + 0.9..b + 1.3).contains(&bad), "anomalies at {bad}, b + m = {}", b + 1.0);
+    assert!(good <= alone + 0.01 * alone.abs(), "good points at {good}, {alone} without anomalies");
 }
 
 /// A fresh SSNF flow only permutes: its last layers are zero and every scale is one.

@@ -1,7 +1,7 @@
 //! A training that was interrupted, as bytes: where it was, parameters and moments.
 //!
 //! Little-endian: magic, digest of options and data, epoch, step within it, steps so far, loss sum and count of the
-//! epoch, number of floats, then trainable parameters and both moments, and a CRC-32 of it all. Batches are drawn from a
+//! epoch, what decides when to stop, baselines, number of floats, then trainable parameters and both moments, and a CRC-32 of it all. Batches are drawn from a
 //! counter, so nothing else is needed to go on as if nothing had happened.
 
 use super::TrainError;
@@ -13,7 +13,10 @@ use core::mem::size_of;
 
 const MAGIC: [u8; 8] = *b"\x89ADFCKP\n";
 
-/// Where a training is: 96 bytes.
+/// Levels that may have a baseline.
+pub(super) const LEVELS: usize = 4;
+
+/// Where a training is: 128 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Position {
@@ -38,13 +41,23 @@ pub(super) struct Position {
     pub stale: u64,
     /// 1 once held-out parts have said to stop.
     pub stopped: u64,
+    /// Running mean of the negative log-likelihood of normal cells on each level, where synthetic anomalies are measured by
+    /// it (`ssnf.rs`); no number before the first step.
+    pub baselines: [f64; LEVELS],
     floats: u64,
 }
 
 impl Position {
     /// The beginning.
     pub fn start(digest: u64) -> Position {
-        Position { magic: MAGIC, digest, last_loss: f64::NAN, best: f64::INFINITY, ..Position::zeroed() }
+        Position {
+            magic: MAGIC,
+            digest,
+            last_loss: f64::NAN,
+            best: f64::INFINITY,
+            baselines: [f64::NAN; LEVELS],
+            ..Position::zeroed()
+        }
     }
 }
 

@@ -51,6 +51,12 @@ pub(super) fn detector(setup: &Setup, backbone: &Backbone) -> DetectorRecord {
     }
 }
 
+/// The same with the views of a training.
+pub(super) fn training_views(setup: &Setup, backbone: &Backbone, views: usize) -> DetectorRecord {
+    let view_kind = if views <= 8 { ViewKind::Symmetries } else { ViewKind::Rotations } as u32;
+    DetectorRecord { views: views as u32, view_kind, ..detector(setup, backbone) }
+}
+
 /// Images looked at to see whether there is colour.
 const COLOUR_PROBES: usize = 8;
 /// Difference between channels, in 0..1, from which a pixel has colour; a few steps of 8 bits are compression noise.
@@ -186,6 +192,11 @@ impl<'e> Extractor<'e> {
         &self.base
     }
 
+    /// Which of its pixels are kept, S×S, those not being 0; `None` without a region of interest.
+    pub fn kept(&self) -> Option<&[f32]> {
+        self.scratch.roi.is_some().then_some(&*self.scratch.keep)
+    }
+
     /// Features of one view of the image read last; `write` makes the view from the image.
     pub fn features(&mut self, write: &mut dyn FnMut(&[f32], &mut [f32]), out: &mut [f32]) -> Result<(), TrainError> {
         write(&self.base, self.executor.input(self.program, "image"));
@@ -238,9 +249,7 @@ pub(super) fn read(
     observer: &mut dyn Observer,
 ) -> Result<Data, TrainError> {
     let count = images.len();
-    let mut record = detector(setup, backbone);
-    record.views = views as u32;
-    record.view_kind = if views <= 8 { ViewKind::Symmetries } else { ViewKind::Rotations } as u32;
+    let record = training_views(setup, backbone, views);
     let how = preprocess(setup, backbone);
     let fixed = Views { detector: &record, preprocess: &how };
     let mut digest = Digest::new(0);

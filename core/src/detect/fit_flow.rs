@@ -6,6 +6,8 @@
 use super::checkpoint::{self, Position};
 use super::data::{Data, Extractor, stream};
 use super::options::Setup;
+use super::ssnf;
+use super::synthetic::Synthetic;
 use super::{Images, Observer, Phase, Progress, TrainError};
 use crate::backbones::Backbone;
 use crate::executor::{Device, DeviceFault, Executor};
@@ -62,9 +64,11 @@ pub(super) struct FlowPrograms<'p> {
     /// Features to score or likelihood.
     pub latent: &'p OwnedProgram,
     pub inputs: &'p [FlowInput],
-    /// Views in a batch.
+    /// Views of good parts in a batch.
     pub batch: usize,
     pub stop: Stop,
+    /// Anomalies, as many as good parts in each batch; the program `train` is then one of `ssnf.rs`.
+    pub synthetic: Option<&'p Synthetic>,
 }
 
 /// What came out.
@@ -299,10 +303,14 @@ impl Fit<'_, '_> {
 
     /// One step of the optimiser on some images.
     fn step(&mut self, at: &mut Position, images: &[usize]) -> Result<(), TrainError> {
-        let (views, len) = (self.data.views, self.data.len);
+        let (views, len, lambda) = (self.data.views, self.data.len, self.lambda(at.steps));
         let executor = &mut self.run.executor;
-        let step = executor.prepare(self.run.programs.train.program(), images.len() * views)?;
-        for (number, input) in self.run.programs.inputs.iter().enumerate() {
+        let programs = self.run.programs;
+        let (data, inputs, epoch) = (self.data, programs.inputs, at.epoch);
+        let spoilt = programs.synthetic.map(|synthetic| ssnf::Batch { synthetic, data, images, inputs, epoch });
+        let samples = images.len() * views * if spoilt.is_some() { 2 } else { 1 };
+        let step = executor.prepare(programs.train.program(), samples)?;
+        for (number, input) in programs.inputs.iter().enumerate() {
             let inputs = executor.input(step, &input.name).chunks_exact_mut(views * input.len);
             for (rows, &image) in inputs.zip(images) {
                 match &mut self.random {
@@ -323,6 +331,9 @@ impl Fit<'_, '_> {
                 noise.iter_mut().for_each(|v| *v = rng.range(-half..half));
             }
         }
+        if let Some(spoilt) = &spoilt {
+            spoilt.fill(&at.baselines, lambda, &mut **executor, step);
+        }
         at.steps += 1;
         executor.input(step, "control").copy_from_slice(&[self.setup.learning_rate, at.steps as f32]);
         executor.run(step)?;
@@ -330,10 +341,18 @@ impl Fit<'_, '_> {
         if !loss.is_finite() {
             return Err(TrainError::NotFinite { step: at.steps, epoch: at.epoch as usize + 1 });
         }
+        if let Some(spoilt) = &spoilt {
+            spoilt.follow(&mut at.baselines, &**executor, step);
+        }
         at.loss_sum += loss * images.len() as f64;
         at.loss_count += images.len() as u64;
         at.batch += 1;
         Ok(())
+    }
+
+    /// What an anomaly weighs in a step, counted from 0, where there are any.
+    fn lambda(&self, step: u64) -> f32 {
+        ssnf::lambda(step, self.progress.total as u64)
     }
 
     /// Looks at held-out parts and notes in `at` whether to stop. A value that is no number stops as well.
@@ -344,6 +363,12 @@ impl Fit<'_, '_> {
                 let ratio = held_out / self.run.median_score(self.data, &self.watched)?;
                 self.progress.held_out = Some(ratio);
                 ratio > OVERFIT || ratio.is_nan()
+            }
+            // Until anomalies count, good parts have it too easy.
+            Stop::Likelihood
+                if self.run.programs.synthetic.is_some() && self.lambda(at.steps.saturating_sub(1)) == 0.0 =>
+            {
+                false
             }
             Stop::Likelihood => {
                 let nll = self.run.evaluate(self.data, &self.data.held_out, "nll")?;

@@ -1,4 +1,4 @@
-//! Flows on feature maps: the position-conditioned flow, FastFlow and CS-Flow.
+//! Flows on feature maps: the position-conditioned flow, FastFlow, SSNF and CS-Flow.
 //!
 //! Maps of a frozen backbone, one a level, go each through a flow of its own. The energy of a position is the mean of z² over
 //! channels: the base density only, because the log-determinant made scores worse wherever it was tried (cdnf eq 12 and
@@ -12,6 +12,7 @@
 //! - `csflow`: one [`CsFlow`] over one tap of the image at three scales (Rudolph et al. 2022); the score is half the mean of z² over
 //!   all latents, the map the product of the scales' energies.
 //! - `fastflow`: each tap normalised over the sample, then a [`FastFlow`] (Yu et al. 2021).
+//! - `ssnf`: the same with [`Ssnf`], trained against synthetic anomalies (`ssnf.rs`).
 
 use super::calibrate::MapPlan;
 use super::data::{self, Extractor};
@@ -19,11 +20,13 @@ use super::fit_flow::{self, FlowInput, FlowPrograms, Stop};
 use super::grid;
 use super::options::{Preset, Setup};
 use super::padim::whiten_positions;
+use super::ssnf;
 use super::standardise;
+use super::synthetic::{self, LevelGrid};
 use super::{Draft, Images, Method, Observer, TrainError, about};
 use crate::backbones::Backbone;
 use crate::executor::Device;
-use crate::flows::{self, CsFlow, FastFlow, PositionFlow};
+use crate::flows::{self, CsFlow, FastFlow, PositionFlow, Ssnf};
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
 use crate::op::{
@@ -55,6 +58,8 @@ enum LevelModel {
     Position { shared: f64 },
     /// [`FastFlow`].
     Fast,
+    /// [`Ssnf`].
+    Ssnf,
     /// A scale of [`CsFlow`], which is one flow for all levels; level i sees the image decimated by 2ⁱ. `width` is that of its
     /// subnets; `standardise` says whether it sees features standardised per channel rather than as they are: those of `builtin`
     /// are a few hundredths wide, which Adam's ε drowns.
@@ -101,6 +106,12 @@ fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> 
             score: Score::Top(0.01),
             size: if builtin { 448 } else { 256 },
             adam,
+        },
+        Method::Ssnf => Recipe {
+            levels: taps.iter().map(|&tap| Level { taps: Vec::from([tap]), model: LevelModel::Ssnf }).collect(),
+            score: Score::Top(0.01),
+            size: if builtin { 448 } else { 256 },
+            adam: Adam { clip: 1.0, ..adam },
         },
         Method::CsFlow => {
             let width = if paper { 1024 } else { 64 };
@@ -171,7 +182,7 @@ fn features(
         let joined = grid::join(g, &name(i), setup, backbone, &own)?;
         let x = match level.model {
             LevelModel::Position { .. } => grid::draw(g, params, &name(i), joined.features, CHANNELS)?,
-            LevelModel::Fast => joined.features,
+            LevelModel::Fast | LevelModel::Ssnf => joined.features,
             LevelModel::Cross { .. } if i == 0 => joined.features,
             LevelModel::Cross { .. } => {
                 let side = setup.size >> i;
@@ -216,6 +227,7 @@ fn init(
         }
         // Maps of one model need a seed each.
         LevelModel::Fast => FastFlow::paper(shape.c()).init(params, &name, seed.wrapping_add((at as u64) << 32))?,
+        LevelModel::Ssnf => Ssnf::for_map(shape).init(params, &name, seed.wrapping_add((at as u64) << 32))?,
         LevelModel::Cross { width, standardise } => {
             if standardise {
                 standardise::add(params, &name, shape, rows.iter().copied())?;
@@ -259,6 +271,11 @@ fn latents(
             }
             LevelModel::Fast => {
                 let flow = FastFlow::paper(shape.c());
+                let normal = flow.normalise(g, &name, x)?;
+                flow.forward(g, params, &name, normal)?
+            }
+            LevelModel::Ssnf => {
+                let flow = Ssnf::for_map(shape);
                 let normal = flow.normalise(g, &name, x)?;
                 flow.forward(g, params, &name, normal)?
             }
@@ -374,15 +391,22 @@ pub(super) fn fit(
     let mut params = Params::new();
     let mut g = Graph::new();
     let xs = features(&mut g, setup, &recipe, backbone, &mut params)?;
-    let mut shapes = Vec::new();
-    for (i, (x, _)) in xs.iter().enumerate() {
-        g.output(&name(i), *x);
-        shapes.push(g.shape(*x));
+    let (mut shapes, mut grids) = (Vec::new(), Vec::new());
+    for (i, &(x, place)) in xs.iter().enumerate() {
+        g.output(&name(i), x);
+        shapes.push(g.shape(x));
+        grids.push(LevelGrid { shape: g.shape(x), place });
     }
     let only_backbone = place("features", &g, &params.layout(), Reuse::Share)?;
     let packed = params.pack();
     let mut extractor = Extractor::new(&only_backbone, &packed, setup, backbone, device)?;
     let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
+    let spoilt = setup.method == Method::Ssnf;
+    let synthetic = if spoilt {
+        Some(synthetic::make(images, setup, backbone, &data, &grids, &mut extractor, observer)?)
+    } else {
+        None
+    };
 
     let mut inputs = Vec::new();
     let mut first = 0;
@@ -398,11 +422,17 @@ pub(super) fn fit(
     let program = |name: &str, step: bool| -> Result<OwnedProgram, TrainError> {
         let mut g = Graph::new();
         let xs: Vec<TensorId> = shapes.iter().enumerate().map(|(i, shape)| g.input(&self::name(i), *shape)).collect();
-        let latents = latents(&mut g, &params, &recipe, &xs, step)?;
-        let nll = likelihood(&mut g, &latents)?;
-        g.output("nll", nll);
+        let loss = if step && spoilt {
+            let names: Vec<String> = (0..xs.len()).map(self::name).collect();
+            ssnf::loss(&mut g, &params, &names, &xs)?
+        } else {
+            let latents = latents(&mut g, &params, &recipe, &xs, step)?;
+            let nll = likelihood(&mut g, &latents)?;
+            g.output("nll", nll);
+            nll
+        };
         if step {
-            let loss = g.emit("loss", BatchMean {}, &[nll])?;
+            let loss = g.emit("loss", BatchMean {}, &[loss])?;
             g.output("loss", loss);
             g.train(loss, &params, recipe.adam)?;
         }
@@ -410,8 +440,15 @@ pub(super) fn fit(
     };
     let (train, latent) = (program("train", true)?, program("latent", false)?);
     let mut about = about(setup, backbone, data.digest, images.len());
-    let programs =
-        FlowPrograms { train: &train, latent: &latent, inputs: &inputs, batch: BATCH, stop: Stop::Likelihood };
+    let batch = if spoilt { ssnf::BATCH } else { BATCH };
+    let programs = FlowPrograms {
+        train: &train,
+        latent: &latent,
+        inputs: &inputs,
+        batch,
+        stop: Stop::Likelihood,
+        synthetic: synthetic.as_ref(),
+    };
     let fitted =
         fit_flow::fit(images, backbone, setup, &data, &mut params, programs, &mut extractor, device, observer, resume)?;
     about.push(("epochs".to_string(), fitted.epochs.to_string()));

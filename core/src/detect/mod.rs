@@ -15,7 +15,9 @@ mod map_flow;
 mod options;
 mod padim;
 mod pooled_flow;
+mod ssnf;
 mod standardise;
+mod synthetic;
 
 pub use options::{Method, Preset, TrainOptions};
 
@@ -262,7 +264,7 @@ pub fn train(
     let draft = match setup.method {
         Method::Cdnf | Method::DifferNet => pooled_flow::fit(images, backbone, &setup, device, observer, resume)?,
         Method::Gauss => gauss::fit(images, backbone, &setup, device, observer)?,
-        Method::PosFlow | Method::FastFlow | Method::CsFlow => {
+        Method::PosFlow | Method::FastFlow | Method::Ssnf | Method::CsFlow => {
             map_flow::fit(images, backbone, &setup, device, observer, resume)?
         }
         Method::Padim => padim::fit(images, backbone, &setup, device, observer)?,

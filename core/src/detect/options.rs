@@ -23,6 +23,8 @@ pub enum Method {
     CsFlow,
     /// FastFlow: 2D flows on feature maps.
     FastFlow,
+    /// SSNF: 2D flows on feature maps, trained against synthetic anomalies.
+    Ssnf,
     /// A Gaussian at each position of a feature map.
     Padim,
     /// One Gaussian over pooled multi-scale features: the floor that a flow has to beat.
@@ -31,11 +33,12 @@ pub enum Method {
 
 impl Method {
     /// All methods.
-    pub const ALL: [Method; 7] = [
+    pub const ALL: [Method; 8] = [
         Method::Cdnf,
         Method::DifferNet,
         Method::CsFlow,
         Method::FastFlow,
+        Method::Ssnf,
         Method::PosFlow,
         Method::Padim,
         Method::Gauss,
@@ -49,6 +52,7 @@ impl Method {
             Method::PosFlow => "posflow",
             Method::CsFlow => "csflow",
             Method::FastFlow => "fastflow",
+            Method::Ssnf => "ssnf",
             Method::Padim => "padim",
             Method::Gauss => "gauss",
         }
@@ -67,7 +71,7 @@ impl FromStr for Method {
     fn from_str(text: &str) -> Result<Method, TrainError> {
         let unknown = || {
             TrainError::Options(format!(
-                "unknown method \"{text}\": cdnf, differnet, csflow, fastflow, posflow, padim or gauss"
+                "unknown method \"{text}\": cdnf, differnet, csflow, fastflow, ssnf, posflow, padim or gauss"
             ))
         };
         Method::ALL.into_iter().find(|m| m.as_str() == text).ok_or_else(unknown)
@@ -192,13 +196,14 @@ impl TrainOptions {
         let lr = self.learning_rate.unwrap_or(match self.method {
             Method::PosFlow => 2e-3,
             Method::FastFlow => 1e-3,
+            Method::Ssnf => 5e-4,
             Method::Cdnf | Method::DifferNet | Method::CsFlow | Method::Padim | Method::Gauss => 2e-4,
         });
         range(lr > 0.0 && lr <= 1.0, "the learning rate must lie in 0..=1")?;
         let flow = matches!(self.method, Method::Cdnf | Method::DifferNet);
         let paper = self.preset == Preset::Paper;
         let views = self.views.unwrap_or(match (self.method, paper) {
-            (Method::Padim | Method::PosFlow | Method::FastFlow | Method::CsFlow, _) => 1,
+            (Method::Padim | Method::PosFlow | Method::FastFlow | Method::Ssnf | Method::CsFlow, _) => 1,
             (Method::Cdnf | Method::Gauss | Method::DifferNet, false) => 4,
             (Method::Cdnf | Method::Gauss, true) => 48,
             (Method::DifferNet, true) => 64,
@@ -212,7 +217,7 @@ impl TrainOptions {
         });
         let default_size = match self.method {
             Method::Padim => super::padim::default_size(backbone),
-            Method::PosFlow | Method::FastFlow | Method::CsFlow => {
+            Method::PosFlow | Method::FastFlow | Method::Ssnf | Method::CsFlow => {
                 super::map_flow::default_size(self.method, self.preset, backbone)
             }
             Method::Cdnf | Method::DifferNet | Method::Gauss if paper => 448,
@@ -254,6 +259,7 @@ impl Setup {
             | Method::PosFlow
             | Method::CsFlow
             | Method::FastFlow
+            | Method::Ssnf
             | Method::Gauss
             | Method::Cdnf
             | Method::DifferNet => 5,

@@ -47,9 +47,16 @@ impl Flow {
             (Method::DifferNet, Preset::Fast) => {
                 Flow::DifferNet(DifferNetFlow { width: 512, ..DifferNetFlow::paper(dims) })
             }
-            (Method::Cdnf | Method::PosFlow | Method::FastFlow | Method::CsFlow | Method::Padim | Method::Gauss, _) => {
-                Flow::Dense(DenseFlow::paper(dims))
-            }
+            (
+                Method::Cdnf
+                | Method::PosFlow
+                | Method::FastFlow
+                | Method::CsFlow
+                | Method::Ssnf
+                | Method::Padim
+                | Method::Gauss,
+                _,
+            ) => Flow::Dense(DenseFlow::paper(dims)),
         }
     }
 
@@ -191,8 +198,14 @@ pub(super) fn fit(
     }
 
     let inputs = [FlowInput { name: "features".to_string(), first: 0, len: data.len, noise: 0.0 }];
-    let flow_programs =
-        FlowPrograms { train: &train, latent: &latent, inputs: &inputs, batch: BATCH, stop: Stop::ScoreRatio };
+    let flow_programs = FlowPrograms {
+        train: &train,
+        latent: &latent,
+        inputs: &inputs,
+        batch: BATCH,
+        stop: Stop::ScoreRatio,
+        synthetic: None,
+    };
     let mut about = about(setup, backbone, data.digest, images.len());
     let fitted = fit_flow::fit(
         images,
