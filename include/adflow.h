@@ -339,7 +339,7 @@ typedef struct adflow_model_info {
      */
     uint32_t struct_size;
     /**
-     * Side of the square that images are resized to, in pixels.
+     * Side of the square that images are resized to, or of a tile where the model has tiles, in pixels.
      */
     uint32_t input_size;
     /**
@@ -382,6 +382,22 @@ typedef struct adflow_model_info {
      * Name of the backbone.
      */
     const char *backbone;
+    /**
+     * Width that images are resized to; `input_size` without tiles.
+     */
+    uint32_t canvas_width;
+    /**
+     * Height that images are resized to; `input_size` without tiles.
+     */
+    uint32_t canvas_height;
+    /**
+     * Tiles that such an image is cut into, each a run of the same plan; 1 without tiles.
+     */
+    uint32_t tiles;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } adflow_model_info;
 
 /**
@@ -638,6 +654,25 @@ typedef struct adflow_train_options {
      * image. The model keeps it; pixels outside change neither the model nor a score. NULL: everywhere.
      */
     const struct adflow_image *region;
+    /**
+     * With `canvas_height`: images are resized to this width and cut into overlapping tiles of `size` pixels (0: 512), which
+     * share one plan, so that large images are scored at full resolution in little memory. Methods `padim`, `posflow`,
+     * `fastflow`, `csflow`. 0: no tiles, the whole image becomes one square.
+     */
+    uint32_t canvas_width;
+    /**
+     * Height that images are resized to; 0 exactly if `canvas_width` is.
+     */
+    uint32_t canvas_height;
+    /**
+     * Border of a tile that is there only to be seen, in pixels; a multiple of the backbone's stride. 0: an eighth of a
+     * tile, at least 64.
+     */
+    uint32_t margin;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } adflow_train_options;
 
 /**

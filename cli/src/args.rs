@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use adflow::detect::Canvas;
 use adflow::image::Roi;
 use adflow_vulkan::Compute as Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -125,9 +126,16 @@ pub struct Train {
 /// What a training may be told where the method's own choice does not suit.
 #[derive(Debug, Args)]
 pub struct TrainingArgs {
-    /// Images are resized to N x N pixels [default: the method's]
+    /// Images are resized to N x N pixels [default: the method's]; with --canvas the side of a tile [default: 512]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=2048))]
     pub size: Option<u32>,
+    /// Resize images to W x H pixels (native: the size of the first one) and score them in overlapping tiles, for padim,
+    /// posflow, fastflow and csflow
+    #[arg(long, value_name = "WxH|native", value_parser = canvas)]
+    pub canvas: Option<Canvas>,
+    /// Border of a tile that is there only to be seen, in pixels [default: an eighth of a tile, at least 64]
+    #[arg(long, value_name = "N", requires = "canvas")]
+    pub margin: Option<u32>,
     /// Passes over the training images [default: chosen on held-out good parts]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
@@ -543,6 +551,13 @@ fn camera_size(text: &str) -> Result<(u32, u32), String> {
     Ok((side(sides.0)?, side(sides.1)?))
 }
 
+fn canvas(text: &str) -> Result<Canvas, String> {
+    match text {
+        "native" => Ok(Canvas::Native),
+        _ => camera_size(text).map(|(width, height)| Canvas::Pixels(width, height)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -561,5 +576,7 @@ mod tests {
         assert!(finite("inf").is_err() && finite("NaN").is_err() && finite("-3.5") == Ok(-3.5));
         assert_eq!(camera_size("640x480"), Ok((640, 480)));
         assert!(camera_size("640x0").is_err() && camera_size("640").is_err());
+        assert_eq!(canvas("8000x2000"), Ok(Canvas::Pixels(8000, 2000)));
+        assert!(canvas("native") == Ok(Canvas::Native) && canvas("natively").is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, stderr};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use adflow::model::Model;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Between two plain lines of one stage.
@@ -110,6 +111,15 @@ pub fn bytes(n: usize) -> String {
         n if n < 1e6 => format!("{:.0} kB", n / 1e3),
         n if n < 1e9 => format!("{:.1} MB", n / 1e6),
         n => format!("{:.1} GB", n / 1e9),
+    }
+}
+
+/// What a model reads: `448x448`, or `8000x2000 in 126 tiles of 512x512`.
+pub fn input(model: &Model<'_>) -> String {
+    let (side, (width, height)) = (model.input_size(), model.canvas());
+    match model.tiles().map(|tiles| tiles.tiling().count()) {
+        None => format!("{side}x{side}"),
+        Some(count) => format!("{width}x{height} in {count} tiles of {side}x{side}"),
     }
 }
 

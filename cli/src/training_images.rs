@@ -100,7 +100,7 @@ fn describe(facts: &[Facts]) -> Vec<String> {
     let sizes: BTreeSet<_> = facts.iter().map(|f| f.size).collect();
     if let (true, Some(a), Some(b)) = (sizes.len() > 1, sizes.first(), sizes.last()) {
         notes.push(format!(
-            "images of {} sizes ({}x{} to {}x{}): each is resized to the model's square",
+            "images of {} sizes ({}x{} to {}x{}): each is resized to the model's input",
             sizes.len(),
             a.0,
             a.1,

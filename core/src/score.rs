@@ -3,9 +3,11 @@
 //! The image is resized and normalised once; each view of it (`detect/` says which) runs the model's `score` program;
 //! the score is the mean over views. A map comes from the program itself or, for flows, from the gradient of the
 //! likelihood towards the image (program `localize`; DifferNet, "localization"): per view and channel the gradient is
-//! turned back, blurred, its magnitude averaged, and the mean squared.
+//! turned back, blurred, its magnitude averaged, and the mean squared. Models with tiles (`score/tiled.rs`) see the image a
+//! tile at a time.
 
 mod kept;
+mod tiled;
 
 use crate::cpu::Cpu;
 use crate::executor::{DeviceError, Executor, Prepared};
@@ -18,6 +20,7 @@ use crate::plan::Program;
 use crate::session::{Memory, Session, SessionError, Sizes};
 use core::fmt;
 use kept::{KeepLayout, Kept, top_of_map};
+use tiled::{Scene, TiledLayout, tiles_at_once};
 
 /// Why an image cannot be scored.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,13 +107,15 @@ impl Default for ScorerOptions {
 }
 
 /// Floats of each part of a scorer's memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Layout {
     image: usize,
     preprocess: usize,
     plane: usize,
     blur: usize,
     keep: KeepLayout,
+    /// Of a model with tiles; the other parts are 0 then.
+    tiled: TiledLayout,
 }
 
 impl Layout {
@@ -118,6 +123,9 @@ impl Layout {
         let d = model.detector();
         let (wants_map, side) = (wants_map(model, options), d.map_width as usize);
         let regions = options.regions || model.roi().is_some();
+        if let Some(tiles) = model.tiles() {
+            return Layout { tiled: TiledLayout::of(model, tiles, options, wants_map, regions), ..Layout::default() };
+        }
         let keep_scratch = if regions { keep_scratch_len(options.max_width.max(d.size)) } else { 0 };
         Layout {
             image: model.preprocess().output_len(),
@@ -125,12 +133,13 @@ impl Layout {
             plane: if wants_map { side * side } else { 0 },
             blur: if wants_map { gaussian_blur_scratch_len(side, side, d.map_blur) } else { 0 },
             keep: if regions { KeepLayout::of(d) } else { KeepLayout::default() },
+            tiled: TiledLayout::default(),
         }
     }
 
     fn total(&self) -> usize {
-        let keep = self.keep.total();
-        [self.image, self.preprocess, self.plane, self.plane, self.blur, keep]
+        let (keep, tiled) = (self.keep.total(), self.tiled.total());
+        [self.image, self.preprocess, self.plane, self.plane, self.blur, keep, tiled]
             .into_iter()
             .fold(0usize, usize::saturating_add)
     }
@@ -231,6 +240,8 @@ impl<'m> Runner<'m, '_> {
 
 /// A model bound to memory, ready to score one image at a time.
 ///
+/// A model with tiles takes the memory of one tile and of the joined maps, however large the image.
+///
 /// Making one is cheap (microseconds); scoring allocates nothing on the CPU.
 pub struct Scorer<'m, 'e> {
     model: Model<'m>,
@@ -240,8 +251,11 @@ pub struct Scorer<'m, 'e> {
     runner: Runner<'m, 'e>,
 }
 
-/// How many views a device scores at once: they are divided evenly.
+/// How many views, or tiles, a device scores at once; views are divided evenly.
 fn views_at_once(model: &Model<'_>, preferred_batch: usize) -> usize {
+    if let Some(tiles) = model.tiles() {
+        return tiles_at_once(tiles, preferred_batch);
+    }
     let views = model.detector().views as usize;
     (1..=preferred_batch.max(1)).rev().find(|n| views.is_multiple_of(*n)).unwrap_or(1)
 }
@@ -348,7 +362,7 @@ impl<'m, 'e> Scorer<'m, 'e> {
         if !self.options.regions {
             return Err(ScoreError::Region("this scorer was made for whole images"));
         }
-        if d.map_kind() != MapKind::None && d.map_width != d.size {
+        if self.model.tiles().is_none() && d.map_kind() != MapKind::None && d.map_width != d.size {
             return Err(ScoreError::Region("the model's map has another size than its input"));
         }
         if (region.width(), region.height()) != (image.width(), image.height()) {
@@ -358,11 +372,12 @@ impl<'m, 'e> Scorer<'m, 'e> {
     }
 
     fn check_map(&self, map: &[f32]) -> Result<(), ScoreError> {
-        match self.layout.plane {
-            0 => Err(ScoreError::NoMap),
-            plane if plane != map.len() => Err(ScoreError::MapLength { expected: plane, found: map.len() }),
-            _ => Ok(()),
+        let (width, height) = self.model.map_size();
+        let expected = width as usize * height as usize;
+        if !wants_map(&self.model, &self.options) {
+            return Err(ScoreError::NoMap);
         }
+        if expected != map.len() { Err(ScoreError::MapLength { expected, found: map.len() }) } else { Ok(()) }
     }
 
     fn run(
@@ -373,6 +388,11 @@ impl<'m, 'e> Scorer<'m, 'e> {
     ) -> Result<f32, ScoreError> {
         if image.width() > self.options.max_width {
             return Err(ScoreError::TooWide { width: image.width(), limit: self.options.max_width });
+        }
+        if let Some(tiles) = self.model.tiles() {
+            let memory = &mut self.memory[..self.layout.total()];
+            let scene = Scene { image, region };
+            return tiled::run(&self.model, tiles, &self.layout.tiled, &mut self.runner, memory, scene, map);
         }
         let Layout { image: image_len, preprocess, plane, keep, .. } = self.layout;
         let (base, rest) = self.memory.split_at_mut(image_len);
@@ -514,7 +534,7 @@ impl Views<'_> {
     fn add_map(&self, view: usize, grid: &[f32], planes: &mut MapPlanes<'_>, map: &mut [f32]) {
         let (side, steps) = (self.detector.map_width as usize, self.detector.map_steps as usize);
         let place = GridPlace { first: self.detector.map_first, stride: self.detector.map_stride };
-        enlarge(place, steps, grid, side, &mut planes.back[..steps * side], planes.turned);
+        enlarge(place, (steps, steps), grid, (side, side), &mut planes.back[..steps * side], planes.turned);
         self.turn_back(view, side, planes);
         gaussian_blur(side, side, self.detector.map_blur, planes.back, planes.blur);
         for (m, b) in map.iter_mut().zip(&*planes.back) {

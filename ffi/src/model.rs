@@ -19,7 +19,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub struct adflow_model_info {
     /// sizeof(adflow_model_info).
     pub struct_size: u32,
-    /// Side of the square that images are resized to, in pixels.
+    /// Side of the square that images are resized to, or of a tile where the model has tiles, in pixels.
     pub input_size: u32,
     /// Channels the model reads: 1 or 3. Grey and colour images fit both.
     pub channels: u32,
@@ -41,6 +41,14 @@ pub struct adflow_model_info {
     pub method: *const c_char,
     /// Name of the backbone.
     pub backbone: *const c_char,
+    /// Width that images are resized to; `input_size` without tiles.
+    pub canvas_width: u32,
+    /// Height that images are resized to; `input_size` without tiles.
+    pub canvas_height: u32,
+    /// Tiles that such an image is cut into, each a run of the same plan; 1 without tiles.
+    pub tiles: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
@@ -187,6 +195,7 @@ pub unsafe extern "C" fn adflow_model_get_info(
         let shared = handle.shared();
         let m = shared.model();
         let ((map_width, map_height), (map_typical, map_limit)) = (m.map_size(), m.map_scale());
+        let (canvas_width, canvas_height) = m.canvas();
         let text = |key| handle.about(key).unwrap_or(c"unknown").as_ptr();
         out.write(adflow_model_info {
             input_size: m.input_size(),
@@ -200,6 +209,9 @@ pub unsafe extern "C" fn adflow_model_get_info(
             file_bytes: m.bytes().len() as u64,
             method: text("method"),
             backbone: text("backbone"),
+            canvas_width,
+            canvas_height,
+            tiles: m.tiles().map_or(1, |tiles| tiles.tiling().count() as u32),
             ..adflow_model_info::new()
         });
         Ok(())

@@ -11,7 +11,7 @@ use crate::session::enter;
 use crate::status::{Failure, adflow_status, fail};
 use adflow_core::backbones::Backbone;
 use adflow_core::cpu::Cpu;
-use adflow_core::detect::{self, Images, Method, Observer, Phase, Preset, Progress, TrainError, TrainOptions};
+use adflow_core::detect::{self, Canvas, Images, Method, Observer, Phase, Preset, Progress, TrainError, TrainOptions};
 use adflow_core::executor::Device;
 use adflow_core::image::{ChannelOrder, ImageView, Roi, Samples};
 use adflow_core::model::OwnedModel;
@@ -127,6 +127,17 @@ pub struct adflow_train_options {
     /// Where to look: a mask in which every channel of a pixel to inspect is at least half of white, stretched to each
     /// image. The model keeps it; pixels outside change neither the model nor a score. NULL: everywhere.
     pub region: *const adflow_image,
+    /// With `canvas_height`: images are resized to this width and cut into overlapping tiles of `size` pixels (0: 512), which
+    /// share one plan, so that large images are scored at full resolution in little memory. Methods `padim`, `posflow`,
+    /// `fastflow`, `csflow`. 0: no tiles, the whole image becomes one square.
+    pub canvas_width: u32,
+    /// Height that images are resized to; 0 exactly if `canvas_width` is.
+    pub canvas_height: u32,
+    /// Border of a tile that is there only to be seen, in pixels; a multiple of the backbone's stride. 0: an eighth of a
+    /// tile, at least 64.
+    pub margin: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
@@ -246,11 +257,18 @@ impl State {
                 Some(roi.ok_or_else(|| fail!(Argument, "options.region: no pixel is white"))?)
             }
         };
+        let canvas = match (options.canvas_width, options.canvas_height) {
+            (0, 0) => None,
+            (0, _) | (_, 0) => return Err(fail!(Argument, "options.canvas_width, canvas_height: one of them is 0")),
+            (width, height) => Some(Canvas::Pixels(width, height)),
+        };
         let (threads, resume) = (options.threads, options.resume != 0);
         let options = TrainOptions {
             method,
             preset,
             size: given(options.size),
+            canvas,
+            margin: given(options.margin),
             epochs: given(options.epochs),
             views: given(options.views),
             false_reject: or(options.false_reject, defaults.false_reject),

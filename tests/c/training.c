@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include <math.h>
+#include <stddef.h>
 
 enum { SIDE = 40, PARTS = 24 };
 
@@ -176,6 +177,55 @@ static void region(void)
     free(models[1]);
 }
 
+/* Images in tiles: one plan for a canvas of any shape, a map of that shape, and the same functions as ever. */
+static void tiles(void)
+{
+    adflow_train_options o = {.method = ADFLOW_METHOD_PADIM, .size = 96, .canvas_width = 150, .canvas_height = 90,
+                              .margin = 32};
+    adflow_model *model = NULL;
+    adflow_trainer *trainer = trainer_with(o, PARTS);
+    CHECK(adflow_trainer_run(trainer, NULL, NULL, &model) == ADFLOW_STATUS_OK);
+    adflow_trainer_free(trainer);
+    adflow_model_info info = {.struct_size = sizeof info};
+    CHECK(adflow_model_get_info(model, &info) == ADFLOW_STATUS_OK);
+    CHECK(info.input_size == 96 && info.canvas_width == 150 && info.canvas_height == 90 && info.tiles == 5 * 3);
+    CHECK(info.map_width > info.map_height && info.map_height > 0);
+    /* A caller of an older release has no such fields. */
+    adflow_model_info old = {.struct_size = offsetof(adflow_model_info, canvas_width)};
+    CHECK(adflow_model_get_info(model, &old) == ADFLOW_STATUS_OK && old.canvas_width == 0);
+
+    adflow_session *session = NULL;
+    CHECK(adflow_session_new(model, NULL, &session) == ADFLOW_STATUS_OK);
+    static uint16_t pixels[SIDE * SIDE];
+    static float values[SIDE * SIDE];
+    adflow_image image = part(3, pixels);
+    adflow_map map = {.struct_size = sizeof map, .width = SIDE, .height = SIDE, .data = values};
+    adflow_result good = {.struct_size = sizeof good}, bad = good;
+    CHECK(adflow_session_score(session, &image, &map, &good) == ADFLOW_STATUS_OK);
+    for (size_t y = 24; y < 30; y++)
+        for (size_t x = 8; x < 14; x++)
+            pixels[y * SIDE + x] = (uint16_t)(x % 2 * 4000);
+    CHECK(adflow_session_score(session, &image, &map, &bad) == ADFLOW_STATUS_OK);
+    CHECK(bad.score > good.score);
+    size_t peak = 0;
+    for (size_t p = 0; p < SIDE * SIDE; p++)
+        if (values[p] > values[peak])
+            peak = p;
+    /* Steps of this small canvas lie 9 by 14 pixels of the image apart. */
+    CHECK(peak / SIDE > 12 && peak % SIDE < 20 && values[0] < values[peak] / 2);
+    adflow_session_free(session);
+    adflow_model_free(model);
+
+    o.canvas_height = 0;
+    o.struct_size = sizeof o;
+    FAILS(ADFLOW_STATUS_ARGUMENT, "canvas", adflow_trainer_new(&o, &trainer));
+    o.canvas_height = 90;
+    o.method = ADFLOW_METHOD_GAUSS;
+    trainer = trainer_with(o, PARTS);
+    FAILS(ADFLOW_STATUS_ARGUMENT, "tiles", adflow_trainer_run(trainer, NULL, NULL, &model));
+    adflow_trainer_free(trainer);
+}
+
 static int exists(const char *path)
 {
     FILE *file = fopen(path, "rb");
@@ -229,6 +279,7 @@ int main(int argc, char **argv)
     three.threads = 3;
     same_bytes(one, three);
     region();
+    tiles();
     cancel_and_resume();
     puts("training holds");
     return 0;

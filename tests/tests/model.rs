@@ -9,7 +9,9 @@ use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
 use adflow_tests::compare::bits_differ;
 use adflow_tests::effort;
-use adflow_tests::models::{flow_model, flow_model_within, map_model, map_model_within, region};
+use adflow_tests::models::{
+    CUT, flow_model, flow_model_within, map_model, map_model_within, region, tiled_model, tiled_region,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const CHECKSUM: usize = std::mem::offset_of!(FileHeader, checksum);
@@ -41,7 +43,7 @@ fn pixels(width: u32, height: u32) -> Vec<u8> {
 /// Score and map, or `None` where scoring says no.
 fn score(model: Model<'_>, cpu: Cpu<'_>, image: &ImageView<'_>, garbage: f32) -> Option<(f32, Vec<f32>)> {
     let len = Scorer::memory_len(&model, &OPTIONS, cpu.threads().count()).ok()?;
-    if len > 1 << 22 || model.views() > 16 {
+    if len > 1 << 22 || model.views() > 16 || model.tiles().is_some_and(|t| t.tiling().count() > 64) {
         return None;
     }
     let mut memory = vec![garbage; len];
@@ -55,7 +57,7 @@ fn score(model: Model<'_>, cpu: Cpu<'_>, image: &ImageView<'_>, garbage: f32) ->
 /// The score of a part of an image.
 fn score_within(model: Model<'_>, cpu: Cpu<'_>, image: &ImageView<'_>, within: &ImageView<'_>) -> Option<f32> {
     let len = Scorer::memory_len(&model, &OPTIONS, cpu.threads().count()).ok()?;
-    if len > 1 << 22 || model.views() > 16 {
+    if len > 1 << 22 || model.views() > 16 || model.tiles().is_some_and(|t| t.tiling().count() > 64) {
         return None;
     }
     let mut memory = vec![f32::NAN; len];
@@ -125,6 +127,64 @@ fn hostile_regions_are_refused() {
 }
 
 #[test]
+fn hostile_tiles_are_refused() {
+    let good = tiled_model(CUT, Some(&tiled_region()));
+    let record = good.windows(8).position(|w| w == b"tiles\0\0\0").expect("the section is in the table");
+    let at = u64::from_le_bytes(good[record + 32..record + 40].try_into().expect("eight bytes")) as usize;
+    let word = |field: usize| at + 4 * field;
+    let refused = |field: usize, value: u32, why: &str| {
+        let mut forged = good.clone();
+        forged[word(field)..word(field) + 4].copy_from_slice(&value.to_le_bytes());
+        seal(&mut forged);
+        let words = aligned(&forged);
+        let error = Model::parse(view(&words, forged.len())).err().map(|e| e.to_string());
+        let error = error.unwrap_or_else(|| panic!("field {field} = {value} accepted"));
+        assert!(error.contains(why), "field {field} = {value}: {error}");
+    };
+    // Canvas, margin, top, reduce, reserved.
+    for huge in [0, u32::MAX, 1 << 31, 65_537] {
+        refused(0, huge, "canvas");
+        refused(1, huge, "canvas");
+    }
+    refused(0, 29, "roi");
+    refused(0, 40, "size of the canvas");
+    for margin in [6, 7, 1 << 30, u32::MAX] {
+        refused(2, margin, "margin");
+    }
+    refused(2, 1, "multiple of a step");
+    for top in [15 * 11 + 1, u32::MAX] {
+        refused(3, top, "grid");
+    }
+    for reduce in [0, 257, u32::MAX] {
+        refused(4, reduce, "pixel of the map");
+    }
+    refused(4, 3, "size of the canvas");
+    refused(5, 1, "reserved");
+    // Other fields of the detector that tiles do not go with: views, and steps of the map.
+    let detector = good.windows(8).position(|w| w == b"detector").expect("the section is in the table");
+    let start = u64::from_le_bytes(good[detector + 32..detector + 40].try_into().expect("eight bytes")) as usize;
+    let record_refused = |offset: usize, bytes: [u8; 4], why: &str| {
+        let mut forged = good.clone();
+        forged[start + offset..start + offset + 4].copy_from_slice(&bytes);
+        seal(&mut forged);
+        let words = aligned(&forged);
+        let error = Model::parse(view(&words, forged.len())).expect_err("refused").to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    record_refused(32, 2u32.to_le_bytes(), "one view");
+    record_refused(104, 2.5f32.to_le_bytes(), "evenly");
+    record_refused(104, 3f32.to_le_bytes(), "evenly");
+    record_refused(104, 1e-30f32.to_le_bytes(), "evenly");
+    // A second section, and one of another length.
+    let mut twice = good.clone();
+    let roi = good.windows(8).position(|w| w == b"roi\0\0\0\0\0").expect("the section is in the table");
+    twice.copy_within(record..record + 8, roi);
+    seal(&mut twice);
+    let words = aligned(&twice);
+    assert!(Model::parse(view(&words, twice.len())).is_err());
+}
+
+#[test]
 fn forged_files_are_refused_or_scored() {
     let threads = Threads::serial();
     let cpu = Cpu::detect(&threads);
@@ -133,8 +193,16 @@ fn forged_files_are_refused_or_scored() {
     let (mut accepted, rounds) = (0, 12_000 * effort());
     let (roi, mask) = (region(), [255; 63]);
     let within = ImageView::grey_u8(9, 7, &mask).expect("a mask");
-    for base in [map_model(), flow_model(), map_model_within(Some(&roi)), flow_model_within(Some(&roi))] {
-        for round in 0..rounds / 4 {
+    let bases = [
+        map_model(),
+        flow_model(),
+        map_model_within(Some(&roi)),
+        flow_model_within(Some(&roi)),
+        tiled_model(CUT, None),
+        tiled_model(CUT, Some(&tiled_region())),
+    ];
+    for base in bases {
+        for round in 0..rounds / 6 {
             let mut rng = Rng::new(round, 3, 3);
             let mut forged = base.clone();
             for _ in 0..1 + rng.below(3) {

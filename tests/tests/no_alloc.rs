@@ -10,7 +10,9 @@ use adflow::place::{Reuse, place};
 use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
 use adflow_tests::graphs::random;
-use adflow_tests::models::{flow_model, flow_model_within, map_model, map_model_within, region};
+use adflow_tests::models::{
+    CUT, Cut, flow_model, flow_model_within, map_model, map_model_within, region, tiled_model, tiled_region,
+};
 use adflow_tests::owned::Owned;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -77,7 +79,16 @@ fn score(bytes: &[u8], cpu: Cpu<'_>, image: &ImageView<'_>, memory: &mut [f32], 
 fn scoring() {
     let samples: Vec<u16> = (0..3 * 40 * 30).map(|i| (i * 7919 % 65536) as u16).collect();
     let image = ImageView::rgb_u16(40, 30, &samples).expect("an image");
-    for file in [map_model(), flow_model(), map_model_within(Some(&region())), flow_model_within(Some(&region()))] {
+    let files = [
+        map_model(),
+        flow_model(),
+        map_model_within(Some(&region())),
+        flow_model_within(Some(&region())),
+        tiled_model(CUT, None),
+        tiled_model(CUT, Some(&tiled_region())),
+        tiled_model(Cut { top: 0, ..CUT }, None),
+    ];
+    for file in files {
         let mut words = vec![0u64; file.len().div_ceil(8)];
         bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..file.len()].copy_from_slice(&file);
         let bytes = &bytemuck::cast_slice(&words)[..file.len()];
@@ -99,9 +110,40 @@ fn scoring() {
     }
 }
 
+/// An image of 8000×2000 pixels of 16 bits takes the memory of one tile and of what a tile leaves behind.
+fn a_large_image() {
+    let cut = Cut { canvas: (8000, 2000), side: 256, margin: 16, top: 100, reduce: 4 };
+    let file = tiled_model(cut, None);
+    let mut words = vec![0u64; file.len().div_ceil(8)];
+    bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..file.len()].copy_from_slice(&file);
+    let model = Model::parse(&bytemuck::cast_slice(&words)[..file.len()]).expect("a model");
+    let threads = pool(2);
+    let options = ScorerOptions { max_width: 8000, map: true, regions: false };
+    let len = Scorer::memory_len(&model, &options, 2).expect("a size");
+    let pixels: Vec<u16> = (0..8000 * 2000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 18) as u16).collect();
+    // The grid and what counts of it, a map and its blur, rows of the grid: 4 million positions, half a million pixels.
+    let grid = 4000 * 1000;
+    let planes = 2000 * 500 + 2000 * 1000;
+    assert!(len < 2 * grid + planes + 1_000_000, "{len} floats");
+    assert!(len < pixels.len(), "fewer floats than the image has pixels");
+    let image = ImageView::grey_u16(8000, 2000, &pixels).expect("an image");
+    let (mut memory, (w, h)) = (vec![f32::NAN; len], model.map_size());
+    assert_eq!((w, h), (2000, 500));
+    let mut map = vec![0.0; (w * h) as usize];
+    let started = std::time::Instant::now();
+    let count = requests(|| {
+        let mut scorer = Scorer::new(model, &options, Cpu::detect(&threads), &mut memory).expect("enough memory");
+        assert!(scorer.score_with_map(&image, &mut map).expect("a score") > 0.0);
+    });
+    assert_eq!(count, 0, "scoring a large image");
+    assert!(map.iter().all(|m| *m > 0.0 && m.is_finite()));
+    println!("8000x2000 in {:.1} MB and {:.1} s", 4e-6 * len as f64, started.elapsed().as_secs_f64());
+}
+
 fn main() {
     assert!(requests(|| drop(std::hint::black_box(vec![1u8; 100]))) >= 2, "the counter counts");
     scoring();
+    a_large_image();
     let mut runs = 0;
     for workers in [1, 2] {
         let threads = pool(workers);

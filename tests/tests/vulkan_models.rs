@@ -209,7 +209,8 @@ fn picture(seed: u64) -> Vec<u8> {
 fn score(model: &OwnedModel, executor: &mut dyn Executor, seed: u64) -> (f32, Vec<f32>) {
     let (model, options) = (model.model(), ScorerOptions { map: true, max_width: 64, ..ScorerOptions::default() });
     let mut memory = vec![0.0; Scorer::memory_len_on_device(&model, &options).unwrap()];
-    let mut map = vec![0.0; (models::SIZE * models::SIZE) as usize];
+    let (width, height) = model.map_size();
+    let mut map = vec![0.0; (width * height) as usize];
     let mut scorer = Scorer::on_device(model, &options, executor, &mut memory).expect("a scorer");
     let picture = picture(seed);
     let view = ImageView::grey_u8(models::SIZE, models::SIZE, &picture).unwrap();
@@ -228,10 +229,16 @@ fn assert_close(got: &(f32, Vec<f32>), want: &(f32, Vec<f32>)) {
     assert!(worst <= 1e-4 * largest, "maps are off by {worst} of {largest}");
 }
 
-fn small_models() -> [OwnedModel; 4] {
+fn small_models() -> [OwnedModel; 7] {
     let roi = models::region();
     let (map, flow) = (models::map_model_within(Some(&roi)), models::flow_model_within(Some(&roi)));
-    [models::map_model(), models::flow_model(), map, flow].map(|bytes| OwnedModel::from_bytes(&bytes).unwrap())
+    // Twenty tiles, which are no multiple of what a device runs at once; some that are not run; the highest tile's score.
+    let twenty = models::Cut { canvas: (38, 30), ..models::CUT };
+    let (tiled, band) = (models::tiled_model(twenty, None), models::tiled_region());
+    let tiles_within = models::tiled_model(models::CUT, Some(&band));
+    let highest = models::tiled_model(models::Cut { top: 0, ..twenty }, None);
+    [models::map_model(), models::flow_model(), map, flow, tiled, tiles_within, highest]
+        .map(|bytes| OwnedModel::from_bytes(&bytes).unwrap())
 }
 
 #[test]

@@ -16,13 +16,14 @@ use crate::decode::{Decoded, Pixels};
 use crate::evaluate::Milliseconds;
 use crate::failure::{Failure, Outcome};
 use crate::inspector::{Inspector, open_model};
-use crate::progress::bytes;
+use crate::progress::{self, bytes};
 
 #[derive(Serialize)]
 struct Report {
     method: String,
     backbone: String,
     input_size: u32,
+    canvas: (u32, u32),
     camera: (u32, u32),
     device: String,
     isa: String,
@@ -52,12 +53,13 @@ struct Case {
 pub fn run(args: &Bench) -> Outcome<u8> {
     let owned = open_model(&args.model)?;
     let model = owned.model();
-    let camera = args.camera.unwrap_or((model.input_size(), model.input_size()));
+    let camera = args.camera.unwrap_or(model.canvas());
     let image = noise(camera, model.channels() == 3);
     let mut report = Report {
         method: model.method().to_string(),
         backbone: model.backbone().to_string(),
         input_size: model.input_size(),
+        canvas: model.canvas(),
         camera,
         device: String::new(),
         isa: Isa::detect().name().to_string(),
@@ -87,10 +89,10 @@ pub fn run(args: &Bench) -> Outcome<u8> {
         return Ok(0);
     }
     println!(
-        "{} on {}, input {2}x{2}, camera {3}x{4}, {5} ({6}), parameters {7}",
+        "{} on {}, input {}, camera {}x{}, {} ({}), parameters {}",
         report.method,
         report.backbone,
-        report.input_size,
+        progress::input(&model),
         camera.0,
         camera.1,
         report.device,

@@ -4,7 +4,7 @@ use crate::args::Info;
 use crate::compute::Compute;
 use crate::failure::Outcome;
 use crate::inspector::{Inspector, open_model};
-use crate::progress::{bytes, short};
+use crate::progress::{self, bytes, short};
 
 /// Runs the command.
 pub fn run(args: &Info) -> Outcome<u8> {
@@ -16,7 +16,7 @@ pub fn run(args: &Info) -> Outcome<u8> {
     row("method", model.method().to_string());
     row("backbone", model.backbone().to_string());
     let kind = if model.channels() == 1 { "grey" } else { "colour" };
-    row("input", format!("{0}x{0}, {kind}", model.input_size()));
+    row("input", format!("{}, {kind}", progress::input(&model)));
     row("views", format!("{}", model.views()));
     let scale = format!("typical {}, limit {}", short(typical.into()), short(limit.into()));
     row("map", if width > 0 { format!("{width}x{height}; good parts: {scale}") } else { "none".into() });

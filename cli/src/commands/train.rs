@@ -33,6 +33,8 @@ pub struct Summary {
     method: String,
     backbone: String,
     input_size: u32,
+    /// What images are resized to.
+    canvas: (u32, u32),
     images: usize,
     epochs: usize,
     final_loss: Option<f64>,
@@ -59,6 +61,8 @@ pub fn run(args: &Train) -> Outcome<u8> {
         method: args.method.method.into(),
         preset: args.preset.into(),
         size: args.training.size,
+        canvas: args.training.canvas,
+        margin: args.training.margin,
         epochs: args.training.epochs,
         views: args.training.views,
         false_reject: args.calibration.false_reject,
@@ -116,6 +120,7 @@ pub fn train(
         method: model.method().to_string(),
         backbone: model.backbone().to_string(),
         input_size: model.input_size(),
+        canvas: model.canvas(),
         images: detect::Images::len(&images),
         epochs: trained.epochs,
         final_loss: trained.final_loss,
@@ -159,13 +164,12 @@ pub fn fit(
 /// Says what was made, on standard output.
 pub fn print_summary(s: &Summary, model: &OwnedModel) {
     println!(
-        "model      {} ({}): {} on {}, {}x{}, seed {}",
+        "model      {} ({}): {} on {}, {}, seed {}",
         s.model.display(),
         progress::bytes(s.model_bytes),
         s.method,
         s.backbone,
-        s.input_size,
-        s.input_size,
+        progress::input(&model.model()),
         s.seed
     );
     let epochs = if s.epochs > 0 { format!(", {} epochs", s.epochs) } else { String::new() };

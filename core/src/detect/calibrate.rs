@@ -5,17 +5,23 @@ use super::options::Setup;
 use super::{Draft, Images, Observer, Phase, TrainError, Trained, data, report};
 use crate::backbones::Backbone;
 use crate::executor::{Device, Executor};
-use crate::image::{GridPlace, ImageView};
-use crate::model::{DetectorRecord, MapKind, Model, ModelWriter, OwnedModel};
+use crate::image::{GridPlace, ImageView, Tiling};
+use crate::model::{DetectorRecord, MapKind, Model, ModelWriter, OwnedModel, TilesRecord};
 use crate::score::{ScoreError, Scorer, ScorerOptions};
 use crate::threshold::Threshold;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
+use bytemuck::Zeroable;
 
 /// Held-out parts whose maps are measured.
 const MAPS: usize = 24;
+
+/// Longest side of a map of tiles.
+const LARGEST_MAP: u32 = 4096;
+/// Least blur of a map of tiles, in its pixels.
+const LEAST_BLUR: f32 = 0.5;
 
 /// Where a detector's map comes from.
 pub(super) struct MapPlan {
@@ -40,12 +46,22 @@ impl MapPlan {
         MapPlan { kind: MapKind::Program, blur: 4.0, grid: Some((steps, place)) }
     }
 
-    fn apply(&self, d: &mut DetectorRecord) {
+    /// Writes the map's part of the record; with tiles, `top` as in [`Draft`].
+    fn apply(&self, d: &mut DetectorRecord, tiling: Option<&Tiling>, top: u32) -> Option<TilesRecord> {
         let side = if self.kind == MapKind::None { 0 } else { d.size };
         (d.map_kind, d.map_width, d.map_height, d.map_blur) = (self.kind as u32, side, side, self.blur);
-        if let Some((steps, place)) = self.grid {
-            (d.map_steps, d.map_first, d.map_stride) = (steps, place.first, place.stride);
-        }
+        let (steps, place) = self.grid?;
+        (d.map_steps, d.map_first, d.map_stride) = (steps, place.first, place.stride);
+        let tiling = tiling?;
+        let ((canvas_width, canvas_height), margin) = (tiling.canvas(), tiling.margin());
+        // Four pixels a step show all that there is; a map for people need not be larger than their screens.
+        let reduce = (place.stride as u32 / 4).max(canvas_width.max(canvas_height).div_ceil(LARGEST_MAP)).max(1);
+        let columns = |pixels: u32| pixels.div_ceil((place.stride as u32).max(1));
+        let top = top.min(columns(canvas_width).saturating_mul(columns(canvas_height)));
+        let record = TilesRecord { canvas_width, canvas_height, margin, top, reduce, ..TilesRecord::zeroed() };
+        (d.map_width, d.map_height) = record.map_size();
+        d.map_blur = (self.blur / reduce as f32).max(LEAST_BLUR);
+        Some(record)
     }
 }
 
@@ -58,12 +74,13 @@ pub(super) fn finish(
     observer: &mut dyn Observer,
 ) -> Result<Trained, TrainError> {
     let mut detector = data::detector(setup, backbone);
-    draft.map.apply(&mut detector);
+    let tiles = draft.map.apply(&mut detector, setup.tiling.as_ref(), draft.tiles_top);
     let mut writer = ModelWriter {
         detector,
         about: draft.about,
         params: &draft.params,
         held_out_scores: Vec::new(),
+        tiles,
         roi: setup.roi.as_ref(),
         programs: draft.programs.iter().collect(),
     };
@@ -110,14 +127,14 @@ fn measure(
     observer: &mut dyn Observer,
 ) -> Result<Measured, TrainError> {
     let model = model.model();
-    let side = model.map_size().0 as usize;
-    let mut map = vec![0.0; side * side];
+    let (width, height) = model.map_size();
+    let mut map = vec![0.0; width as usize * height as usize];
     let mut executor = device.executor(model.params(), 0, 0)?;
     let mut memory = Vec::new();
     let (mut scores, mut typical, mut limit) = (Vec::new(), Vec::new(), 0.0f32);
     for (n, &index) in held_out.iter().enumerate() {
         report(observer, Phase::Calibrate, n, held_out.len())?;
-        let with_map = side > 0 && n < MAPS;
+        let with_map = !map.is_empty() && n < MAPS;
         let mut result: Result<f32, ScoreError> = Ok(0.0);
         let read = images.with(index, &mut |view: &ImageView<'_>| {
             result = score(view, &model, &mut *executor, &mut memory, with_map.then_some(map.as_mut_slice()));

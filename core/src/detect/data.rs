@@ -10,7 +10,8 @@ use crate::checksum::Digest;
 use crate::duplicates;
 use crate::executor::{Device, Executor, Prepared};
 use crate::image::{
-    ChannelOrder, ImageError, ImageView, Preprocess, Roi, RoiBits, Samples, keep_cells, keep_scratch_len,
+    CanvasWindow, ChannelOrder, GridPlace, ImageError, ImageView, Preprocess, Roi, RoiBits, Samples, Tiling,
+    keep_scratch_len, keep_window,
 };
 use crate::model::{DetectorRecord, ViewKind};
 use crate::place::OwnedProgram;
@@ -29,6 +30,7 @@ pub(super) mod stream {
     pub const SHUFFLE: u32 = 0xF000_0002;
     pub const ROTATION: u32 = 0xF000_0003;
     pub const NOISE: u32 = 0xF000_0004;
+    pub const TILES: u32 = 0xF001_0000;
 }
 
 /// How images become inputs.
@@ -69,15 +71,51 @@ pub(super) fn have_colour(images: &dyn Images, setup: &Setup) -> Result<bool, Tr
     let (mut scratch, mut base) = (Scratch::new(setup), vec![0.0; how.output_len()]);
     let step = images.len().div_ceil(COLOUR_PROBES).max(1);
     for index in (0..images.len()).step_by(step) {
-        load(images, index, &mut scratch, &mut [(how, &mut base)])?;
-        let (red, rest) = base.split_at(base.len() / 3);
-        let (green, blue) = rest.split_at(red.len());
-        let coloured = |((r, g), b): ((&f32, &f32), &f32)| (r - g).abs().max((g - b).abs()) > COLOUR;
-        if red.iter().zip(green).zip(blue).any(coloured) {
-            return Ok(true);
+        match &setup.tiling {
+            Some(tiling) if setup.roi.is_some() => {
+                if tiles_have_colour(images, index, tiling, &how, &mut scratch, &mut base)? {
+                    return Ok(true);
+                }
+            }
+            _ => {
+                load(images, index, &mut scratch, &mut [(how, &mut base)])?;
+                if has_colour(&base) {
+                    return Ok(true);
+                }
+            }
         }
     }
     Ok(false)
+}
+
+/// Whether any tile of an image has colour inside of the region of interest.
+fn tiles_have_colour(
+    images: &dyn Images,
+    index: usize,
+    tiling: &Tiling,
+    how: &Preprocess,
+    scratch: &mut Scratch<'_>,
+    base: &mut [f32],
+) -> Result<bool, TrainError> {
+    let mut result = Ok(false);
+    let read = images.with(index, &mut |view: &ImageView<'_>| {
+        for tile in 0..tiling.count() {
+            result = result.and_then(|found| {
+                let inside = !found && scratch.apply_window(how, view, &tiling.window(tile), base)?;
+                Ok(found || inside && has_colour(base))
+            });
+        }
+    });
+    read.map_err(|error| TrainError::Image { name: images.name(index), error })?;
+    result.map_err(|error| TrainError::image(images.name(index), &error))
+}
+
+/// Whether a pixel of three planes has colour.
+fn has_colour(base: &[f32]) -> bool {
+    let (red, rest) = base.split_at(base.len() / 3);
+    let (green, blue) = rest.split_at(red.len());
+    let coloured = |((r, g), b): ((&f32, &f32), &f32)| (r - g).abs().max((g - b).abs()) > COLOUR;
+    red.iter().zip(green).zip(blue).any(coloured)
 }
 
 /// Memory for reading images, and where to look in them.
@@ -94,19 +132,37 @@ impl<'s> Scratch<'s> {
 
     /// Brings a view into planes, of its region of interest only.
     fn apply(&mut self, how: &Preprocess, view: &ImageView<'_>, out: &mut [f32]) -> Result<(), ImageError> {
+        let whole = CanvasWindow::whole(how.size);
+        if self.apply_window(how, view, &whole, out)? {
+            return Ok(());
+        }
+        Err(ImageError::Options("the region of interest is too small or too thin to leave anything of it"))
+    }
+
+    /// The same of a window of a canvas; `false` if nothing of it is inside. [`Scratch::keep`] says what is, where there is a
+    /// region.
+    fn apply_window(
+        &mut self,
+        how: &Preprocess,
+        view: &ImageView<'_>,
+        window: &CanvasWindow,
+        out: &mut [f32],
+    ) -> Result<bool, ImageError> {
         let roi = self.roi.map_or(0, |roi| keep_scratch_len(roi.width()));
-        let needed = how.scratch_len(view.width(), view.height()).max(roi);
+        let needed = how.window_scratch_len(view.width(), window.canvas.0).max(roi);
         if self.memory.len() < needed {
             self.memory.resize(needed, 0.0);
         }
-        let Some(roi) = &self.roi else { return how.apply(view, &mut self.memory, out) };
+        let Some(roi) = &self.roi else {
+            return how.apply_window(view, window, None, &mut self.memory, out).map(|()| true);
+        };
         self.keep.clear();
         self.keep.resize((how.size as usize).pow(2), 1.0);
-        keep_cells(roi, (view.width(), view.height()), how.size, &mut self.memory, &mut self.keep);
+        keep_window(roi, (view.width(), view.height()), window, how.size, &mut self.memory, &mut self.keep);
         if self.keep.iter().all(|k| *k == 0.0) {
-            return Err(ImageError::Options("the region of interest is too small or too thin to leave anything of it"));
+            return Ok(false);
         }
-        how.apply_kept(view, &self.keep, &mut self.memory, out)
+        how.apply_window(view, window, Some(&self.keep), &mut self.memory, out).map(|()| true)
     }
 }
 
@@ -126,6 +182,9 @@ fn load(
     read.map_err(|error| TrainError::Image { name: images.name(index), error })?;
     result.map_err(|error| TrainError::image(images.name(index), &error))
 }
+
+/// Side of what a thumbnail is made of, where tiles are looked at in part.
+const SEEN: u32 = 512;
 
 /// Runs a program that turns images into features.
 pub(super) struct Extractor<'e> {
@@ -187,6 +246,24 @@ impl<'e> Extractor<'e> {
         seen.and_then(apply).map_err(|error| TrainError::image(images.name(index), &error))
     }
 
+    /// Reads a tile of an image; `false` if nothing of it is inside of the region of interest.
+    fn load_tile(&mut self, view: &ImageView<'_>, window: &CanvasWindow) -> Result<bool, ImageError> {
+        self.scratch.apply_window(&self.how, view, window, &mut self.base)
+    }
+
+    /// The thumbnail of an image of which the region of interest alone is seen; nothing where that is thin.
+    fn load_thumbnail(&mut self, view: &ImageView<'_>) -> Result<(), ImageError> {
+        let thumbnail = duplicates::thumbnail();
+        if self.scratch.roi.is_none() {
+            return self.scratch.apply(&thumbnail, view, &mut self.thumbnail);
+        }
+        let seen = Preprocess::new(SEEN, 1);
+        let mut planes = vec![0.0; seen.output_len()];
+        self.scratch.apply_window(&seen, view, &CanvasWindow::whole(SEEN), &mut planes)?;
+        let mut memory = vec![0.0; thumbnail.scratch_len(SEEN, SEEN)];
+        thumbnail.apply(&ImageView::grey_f32(SEEN, SEEN, &planes)?, &mut memory, &mut self.thumbnail)
+    }
+
     /// The image read last, C×S×S, normalised.
     pub fn base(&self) -> &[f32] {
         &self.base
@@ -211,7 +288,8 @@ impl<'e> Extractor<'e> {
     }
 }
 
-/// Everything read from the images.
+/// Everything read from the images. Where they are cut into tiles, each tile counts as an image of its own below, except in
+/// `aside`.
 pub(super) struct Data {
     /// Features, image after image, view after view.
     pub features: Vec<f32>,
@@ -223,6 +301,10 @@ pub(super) struct Data {
     pub train: Vec<usize>,
     /// Images set aside.
     pub held_out: Vec<usize>,
+    /// Whole images set aside: what a threshold is found with.
+    pub aside: Vec<usize>,
+    /// Which positions of the maps count, tile after tile; without tiles empty.
+    counted: Vec<bool>,
     /// Digest of all images as read.
     pub digest: u64,
 }
@@ -237,17 +319,49 @@ impl Data {
     pub fn train_rows(&self) -> impl Iterator<Item = &[f32]> + Clone {
         self.train.iter().flat_map(move |&i| (0..self.views).map(move |v| self.row(i, v)))
     }
+
+    /// Which positions of an image's maps count: those of a tile's middle, on the canvas and inside of the region of interest.
+    /// Empty without tiles.
+    pub fn counted(&self, image: usize) -> &[bool] {
+        let rows = self.features.len() / (self.len * self.views).max(1);
+        let len = self.counted.len() / rows.max(1);
+        &self.counted[image * len..][..len]
+    }
+
+    /// Replaces positions of a map that do not count by such that do, in turn; `first` is the map's in a row of features,
+    /// `first_counted` in [`Data::counted`]. Only for what looks at positions one by one.
+    pub fn fill(&mut self, channels: usize, positions: usize, first: usize, first_counted: usize) {
+        for row in 0..self.features.len() / self.len.max(1) {
+            let counted = &self.counted(row)[first_counted..][..positions];
+            let good: Vec<usize> = (0..positions).filter(|&p| counted[p]).collect();
+            let bad: Vec<usize> = (0..positions).filter(|&p| !counted[p]).collect();
+            let map = &mut self.features[row * self.len + first..][..channels * positions];
+            for plane in map.chunks_exact_mut(positions) {
+                for (to, from) in bad.iter().zip(good.iter().cycle()) {
+                    plane[*to] = plane[*from];
+                }
+            }
+        }
+    }
 }
 
-/// Reads all images: `views` fixed views of each through the extractor.
+/// Where the steps of a map lie in the input, and how many there are in a row.
+pub(super) type MapPlace = (GridPlace, u32);
+
+/// Reads all images: `views` fixed views of each through the extractor, or where there are tiles, these; `maps` are those of the
+/// features then.
 pub(super) fn read(
     images: &dyn Images,
     setup: &Setup,
     backbone: &Backbone,
     views: usize,
+    maps: &[MapPlace],
     extractor: &mut Extractor<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Data, TrainError> {
+    if let Some(tiling) = &setup.tiling {
+        return read_tiles(images, setup, tiling, maps, extractor, observer);
+    }
     let count = images.len();
     let record = training_views(setup, backbone, views);
     let how = preprocess(setup, backbone);
@@ -285,12 +399,121 @@ pub(super) fn read(
     }
     let held_out = set_aside(&thumbnails, count, setup);
     let train: Vec<usize> = (0..count).filter(|i| held_out.binary_search(i).is_err()).collect();
-    let data = Data { features, len, views, train, held_out, digest: digest.finish() };
+    let (aside, counted) = (held_out.clone(), Vec::new());
+    let data = Data { features, len, views, train, held_out, aside, counted, digest: digest.finish() };
+    check_variation(data)
+}
+
+fn check_variation(data: Data) -> Result<Data, TrainError> {
     let first = data.train.first().map_or(&[][..], |&i| data.row(i, 0));
     if data.train.iter().all(|&i| data.row(i, 0) == first) {
         return Err(TrainError::NoVariation);
     }
     Ok(data)
+}
+
+/// Floats of tiles' features that are kept: 1 GiB.
+const KEPT: usize = 1 << 28;
+
+/// Reads the tiles of all images: all of them, or where they are too many, as many of each image, drawn by the seed.
+fn read_tiles(
+    images: &dyn Images,
+    setup: &Setup,
+    tiling: &Tiling,
+    maps: &[MapPlace],
+    extractor: &mut Extractor<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Data, TrainError> {
+    let (count, len) = (images.len(), extractor.len);
+    let each = (KEPT / len.max(1) / count.max(1)).clamp(1, tiling.count());
+    let too_large = || {
+        TrainError::Options(format!(
+            "the features of {each} tiles of each of {count} images take {:.1} GB, more than there is: try a smaller size",
+            4e-9 * (count * each) as f64 * len as f64
+        ))
+    };
+    if each < tiling.count() {
+        let all = tiling.count();
+        observer.note(&format!("{each} of {all} tiles of each image train the model: more do not fit into memory"));
+    }
+    let mut features: Vec<f32> = Vec::new();
+    features.try_reserve_exact(count * each * len).map_err(|_| too_large())?;
+    let (mut counted, mut owners, mut digest) = (Vec::new(), Vec::new(), Digest::new(0));
+    let mut thumbnails = Vec::with_capacity(count * duplicates::LEN);
+    for index in 0..count {
+        report(observer, Phase::Features, index, count)?;
+        let mut order: Vec<u32> = vec![0; tiling.count()];
+        if each < tiling.count() {
+            Rng::new(setup.seed, index as u64, stream::TILES).permutation(&mut order);
+        } else {
+            order.iter_mut().zip(0..).for_each(|(tile, n)| *tile = n);
+        }
+        let named = |error: ImageError| TrainError::image(images.name(index), &error);
+        let mut tiles = |view: &ImageView<'_>| -> Result<(), TrainError> {
+            extractor.load_thumbnail(view).map_err(named)?;
+            let mut taken = 0;
+            for tile in order.iter().map(|&tile| tile as usize) {
+                if taken == each || !extractor.load_tile(view, &tiling.window(tile)).map_err(named)? {
+                    continue;
+                }
+                let before = counted.len();
+                let keep = extractor.scratch.roi.is_some().then_some(&extractor.scratch.keep[..]);
+                maps.iter().for_each(|map| count_positions(tiling, tile, *map, keep, &mut counted));
+                if !counted[before..].contains(&true) {
+                    counted.truncate(before);
+                    continue;
+                }
+                digest.write(bytemuck::cast_slice(extractor.base()));
+                let at = features.len();
+                features.resize(at + len, 0.0);
+                extractor.features(&mut |base, image| image.copy_from_slice(base), &mut features[at..])?;
+                owners.push(index);
+                taken += 1;
+            }
+            Ok(())
+        };
+        let mut result = Ok(());
+        let read = images.with(index, &mut |view: &ImageView<'_>| result = tiles(view));
+        read.map_err(|error| TrainError::Image { name: images.name(index), error })?;
+        result?;
+        thumbnails.extend_from_slice(&extractor.thumbnail);
+    }
+    report(observer, Phase::Features, count, count)?;
+    if let Some(bad) = features.iter().position(|f| !f.is_finite()) {
+        let name = images.name(owners[bad / len.max(1)]);
+        return Err(TrainError::Image { name, error: "its features are not finite".to_string() });
+    }
+    let aside = set_aside(&thumbnails, count, setup);
+    let is_aside = |row: &usize| aside.binary_search(&owners[*row]).is_ok();
+    let (held_out, train): (Vec<usize>, Vec<usize>) = (0..owners.len()).partition(is_aside);
+    if train.is_empty() {
+        let text = "nothing is inside of the region of interest in any tile: it is too small or too thin";
+        return Err(TrainError::Options(text.to_string()));
+    }
+    check_variation(Data { features, len, views: 1, train, held_out, aside, counted, digest: digest.finish() })
+}
+
+/// Appends which positions of a tile's map count.
+fn count_positions(
+    tiling: &Tiling,
+    tile: usize,
+    (place, steps): MapPlace,
+    keep: Option<&[f32]>,
+    counted: &mut Vec<bool>,
+) {
+    let (side, steps) = (tiling.side() as usize, steps as usize);
+    let stride = tiling.side() / steps as u32;
+    let (margin, owned) = ((tiling.margin() / stride) as usize, (tiling.owned() / stride) as usize);
+    let ((column, row), (width, height)) = (tiling.at(tile), tiling.canvas());
+    let on_canvas = |step: usize, tile: usize, of: u32| {
+        step >= margin && step < margin + owned && tile * owned + step - margin < of.div_ceil(stride) as usize
+    };
+    for y in 0..steps {
+        for x in 0..steps {
+            let kept = keep.is_none_or(|keep| keep[place.pixel(y, side) * side + place.pixel(x, side)] != 0.0);
+            counted.push(kept && on_canvas(x, column, width) && on_canvas(y, row, height));
+        }
+    }
 }
 
 /// Images set aside, ascending: whole groups of near-duplicates.

@@ -34,7 +34,7 @@ pub(super) fn fit(
     let features = features_program(setup, backbone, &mut params)?;
     let packed = params.pack();
     let mut extractor = Extractor::new(&features, &packed, setup, backbone, device)?;
-    let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
+    let data = data::read(images, setup, backbone, setup.train_views, &[], &mut extractor, observer)?;
     report(observer, Phase::Train, 0, 1)?;
     let (w, b) = whiten(data.len, data.train_rows())?;
     let d = data.len as u32;
@@ -70,7 +70,8 @@ pub(super) fn fit(
         params,
         programs,
         map: if setup.map { MapPlan::gradient() } else { MapPlan::none() },
-        held_out: data.held_out,
+        tiles_top: 0,
+        held_out: data.aside,
         epochs: 0,
         final_loss: None,
         about,

@@ -8,18 +8,19 @@
 //!
 //! - `posflow`: taps joined to a grid are whitened at each position by a Gaussian of its own (`padim.rs`); a [`PositionFlow`]
 //!   shared by all positions and told where it is maps the result to a standard normal, with noise on its input in training. It
-//!   starts as the identity, so an untrained detector is PaDiM with squared distances.
+//!   starts as the identity, so an untrained detector is PaDiM with squared distances. Where images are cut into tiles all
+//!   positions share one Gaussian, and the flow is not told where it is.
 //! - `csflow`: one [`CsFlow`] over one tap of the image at three scales (Rudolph et al. 2022); the score is half the mean of z² over
 //!   all latents, the map the product of the scales' energies.
 //! - `fastflow`: each tap normalised over the sample, then a [`FastFlow`] (Yu et al. 2021).
 //! - `ssnf`: the same with [`Ssnf`], trained against synthetic anomalies (`ssnf.rs`).
 
 use super::calibrate::MapPlan;
-use super::data::{self, Extractor};
+use super::data::{self, Data, Extractor};
 use super::fit_flow::{self, FlowInput, FlowPrograms, Stop};
 use super::grid;
 use super::options::{Preset, Setup};
-use super::padim::whiten_positions;
+use super::padim::{emit_white, top_positions, whiten_positions, whiten_tiles};
 use super::ssnf;
 use super::standardise;
 use super::synthetic::{self, LevelGrid};
@@ -30,8 +31,7 @@ use crate::flows::{self, CsFlow, FastFlow, PositionFlow, Ssnf};
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
 use crate::op::{
-    Adam, Add, BatchMean, FlowNll, Interpolation, Multiply, PositionLinear, Repeat, Resize, Scale, ScaleShift,
-    SquareSum, TopMean,
+    Adam, Add, BatchMean, FlowNll, Interpolation, Multiply, Repeat, Resize, Scale, ScaleShift, SquareSum, TopMean,
 };
 use crate::params::Params;
 use crate::place::{OwnedProgram, Reuse, place};
@@ -147,6 +147,12 @@ pub(super) fn default_size(method: Method, preset: Preset, backbone: &Backbone) 
     recipe(method, preset, backbone, false).size
 }
 
+/// Taps that may be read.
+pub(super) fn taps(method: Method, preset: Preset, backbone: &Backbone) -> Vec<&'static str> {
+    let of = |colour| recipe(method, preset, backbone, colour).levels;
+    [of(false), of(true)].into_iter().flatten().flat_map(|level| level.taps).collect()
+}
+
 /// Most channels of a whitened level; more are drawn from.
 const CHANNELS: u32 = 160;
 /// Blocks of a position flow.
@@ -207,21 +213,36 @@ fn features(
     Ok(out)
 }
 
-/// Adds the parameters of a level whose training features are `rows`.
+/// Where a level begins: in a row of features, and among the positions of all levels.
+#[derive(Clone, Copy, Default)]
+struct First {
+    value: usize,
+    position: usize,
+}
+
+/// Adds the parameters of a level, fitted to its training features.
 fn init(
     params: &mut Params,
     at: usize,
     recipe: &Recipe,
     shape: Shape,
-    rows: &[&[f32]],
-    seed: u64,
+    data: &Data,
+    first: First,
+    setup: &Setup,
     observer: &mut dyn Observer,
 ) -> Result<(), TrainError> {
-    let name = name(at);
+    let (name, seed) = (name(at), setup.seed);
+    let rows: Vec<&[f32]> = data.train_rows().map(|row| &row[first.value..][..shape.len()]).collect();
     match recipe.levels[at].model {
         LevelModel::Position { shared } => {
-            whiten_positions(params, &name, shape, shared, rows, observer)?;
-            let code = PositionFlow::code(shape.h(), shape.w());
+            let mut code = PositionFlow::code(shape.h(), shape.w());
+            if setup.tiling.is_some() {
+                whiten_tiles(params, &name, shape, first.value, first.position, data, observer)?;
+                // A tile may lie anywhere.
+                code.fill(0.0);
+            } else {
+                whiten_positions(params, &name, shape, shared, &rows, observer)?;
+            }
             params.add(&format!("{name}.code"), Shape::chw(PositionFlow::CODE, shape.h(), shape.w()), false, code)?;
             position_flow(shape.c()).init(params, &name, seed)?;
         }
@@ -253,14 +274,14 @@ fn latents(
     recipe: &Recipe,
     xs: &[TensorId],
     noise: bool,
+    tiles: bool,
 ) -> Result<Latents, TrainError> {
     let mut out = Latents { zs: Vec::new(), js: Vec::new() };
     for (i, (level, &x)) in recipe.levels.iter().zip(xs).enumerate() {
         let (name, shape) = (name(i), g.shape(x));
         let (z, j) = match level.model {
             LevelModel::Position { .. } => {
-                let (w, b) = (g.param(params, &format!("{name}.w"))?, g.param(params, &format!("{name}.b"))?);
-                let mut white = g.emit(&format!("{name}.white"), PositionLinear {}, &[x, w, b])?;
+                let mut white = emit_white(g, params, &name, &format!("{name}.white"), x, tiles)?;
                 if noise {
                     let noise = g.input(&format!("noise.{name}"), shape);
                     white = g.emit(&format!("{name}.noisy"), Add {}, &[white, noise])?;
@@ -335,19 +356,19 @@ fn likelihood(g: &mut Graph, latents: &Latents) -> Result<TensorId, TrainError> 
     sum(g, "likelihood", &terms)
 }
 
-/// Program `score`: image to score and map.
+/// Program `score`, image to score and map; where that lies; and of how many positions the score is made, 0 for all.
 fn score_program(
     setup: &Setup,
     recipe: &Recipe,
     backbone: &Backbone,
     params: &mut Params,
-) -> Result<(OwnedProgram, u32, GridPlace), TrainError> {
+) -> Result<(OwnedProgram, MapPlan, u32), TrainError> {
     let mut g = Graph::new();
     let xs = features(&mut g, setup, recipe, backbone, params)?;
     let finest = xs[0].1;
     let xs: Vec<TensorId> = xs.into_iter().map(|x| x.0).collect();
     let side = g.shape(xs[0]).h();
-    let zs = latents(&mut g, params, recipe, &xs, false)?.zs;
+    let zs = latents(&mut g, params, recipe, &xs, false, setup.tiling.is_some())?.zs;
     let cross = matches!(recipe.score, Score::Mean);
     let mut map: Option<TensorId> = None;
     for (i, z) in zs.iter().enumerate() {
@@ -365,18 +386,20 @@ fn score_program(
         });
     }
     let map = map.ok_or_else(|| TrainError::Internal("no levels".to_string()))?;
+    let mut top = 0;
     let score = match recipe.score {
         Score::Mean => half_mean_square(&mut g, &zs)?,
         Score::Top(share) => {
-            let k = ((share * f64::from(side * side)) as u32).max(1);
-            g.emit("score", TopMean { k }, &[map])?
+            top = top_positions(share, setup, side);
+            g.emit("score", TopMean { k: top }, &[map])?
         }
     };
     g.output("score", score);
-    if setup.map {
+    if setup.makes_maps() {
         g.output("map", map);
     }
-    Ok((place("score", &g, &params.layout(), Reuse::Share)?, side, finest))
+    let map = if setup.makes_maps() { MapPlan::program(side, finest) } else { MapPlan::none() };
+    Ok((place("score", &g, &params.layout(), Reuse::Share)?, map, top))
 }
 
 pub(super) fn fit(
@@ -400,7 +423,8 @@ pub(super) fn fit(
     let only_backbone = place("features", &g, &params.layout(), Reuse::Share)?;
     let packed = params.pack();
     let mut extractor = Extractor::new(&only_backbone, &packed, setup, backbone, device)?;
-    let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
+    let maps: Vec<data::MapPlace> = xs.iter().zip(&shapes).map(|(x, shape)| (x.1, shape.h())).collect();
+    let mut data = data::read(images, setup, backbone, setup.train_views, &maps, &mut extractor, observer)?;
     let spoilt = setup.method == Method::Ssnf;
     let synthetic = if spoilt {
         Some(synthetic::make(images, setup, backbone, &data, &grids, &mut extractor, observer)?)
@@ -409,13 +433,17 @@ pub(super) fn fit(
     };
 
     let mut inputs = Vec::new();
-    let mut first = 0;
+    let mut first = First::default();
     for (i, (level, shape)) in recipe.levels.iter().zip(&shapes).enumerate() {
-        let rows: Vec<&[f32]> = data.train_rows().map(|row| &row[first..][..shape.len()]).collect();
-        init(&mut params, i, &recipe, *shape, &rows, setup.seed, observer)?;
-        let noise = if matches!(level.model, LevelModel::Position { .. }) { NOISE } else { 0.0 };
-        inputs.push(FlowInput { name: name(i), first, len: shape.len(), noise });
-        first += shape.len();
+        init(&mut params, i, &recipe, *shape, &data, first, setup, observer)?;
+        let by_position = matches!(level.model, LevelModel::Position { .. });
+        if by_position && setup.tiling.is_some() {
+            // The rims of tiles, which see zeros, would teach the flow what it is never asked about.
+            data.fill(shape.c() as usize, shape.positions(), first.value, first.position);
+        }
+        let noise = if by_position { NOISE } else { 0.0 };
+        inputs.push(FlowInput { name: name(i), first: first.value, len: shape.len(), noise });
+        first = First { value: first.value + shape.len(), position: first.position + shape.positions() };
     }
     let layout = params.layout();
 
@@ -426,7 +454,7 @@ pub(super) fn fit(
             let names: Vec<String> = (0..xs.len()).map(self::name).collect();
             ssnf::loss(&mut g, &params, &names, &xs)?
         } else {
-            let latents = latents(&mut g, &params, &recipe, &xs, step)?;
+            let latents = latents(&mut g, &params, &recipe, &xs, step, setup.tiling.is_some())?;
             let nll = likelihood(&mut g, &latents)?;
             g.output("nll", nll);
             nll
@@ -453,7 +481,7 @@ pub(super) fn fit(
         fit_flow::fit(images, backbone, setup, &data, &mut params, programs, &mut extractor, device, observer, resume)?;
     about.push(("epochs".to_string(), fitted.epochs.to_string()));
     about.push(("learning_rate".to_string(), setup.learning_rate.to_string()));
-    let (score, side, finest) = score_program(setup, &recipe, backbone, &mut params)?;
+    let (score, map, tiles_top) = score_program(setup, &recipe, backbone, &mut params)?;
     let mut g = Graph::new();
     for (i, (x, _)) in features(&mut g, setup, &recipe, backbone, &mut params)?.into_iter().enumerate() {
         g.output(&name(i), x);
@@ -462,8 +490,9 @@ pub(super) fn fit(
     Ok(Draft {
         params,
         programs: Vec::from([score, features, latent, train]),
-        map: if setup.map { MapPlan::program(side, finest) } else { MapPlan::none() },
-        held_out: data.held_out,
+        map,
+        tiles_top,
+        held_out: data.aside,
         epochs: fitted.epochs,
         final_loss: Some(fitted.loss),
         about,

@@ -19,7 +19,7 @@ mod ssnf;
 mod standardise;
 mod synthetic;
 
-pub use options::{Method, Preset, TrainOptions};
+pub use options::{Canvas, Method, Preset, TrainOptions};
 
 use crate::backbones::{self, Backbone};
 use crate::executor::{Device, DeviceError};
@@ -257,7 +257,15 @@ pub fn train(
     observer: &mut dyn Observer,
     resume: Option<&[u8]>,
 ) -> Result<Trained, TrainError> {
-    let setup = options.resolve(backbone)?;
+    let native = if options.canvas == Some(Canvas::Native) && !images.is_empty() {
+        let mut size = None;
+        let read = images.with(0, &mut |view| size = Some((view.width(), view.height())));
+        read.map_err(|error| TrainError::Image { name: images.name(0), error })?;
+        size
+    } else {
+        None
+    };
+    let setup = options.resolve(backbone, native)?;
     if images.len() < setup.min_images() {
         return Err(TrainError::TooFewImages { found: images.len(), needed: setup.min_images() });
     }
@@ -277,6 +285,8 @@ struct Draft {
     params: crate::params::Params,
     programs: Vec<crate::place::OwnedProgram>,
     map: calibrate::MapPlan,
+    /// With tiles: positions of the canvas whose mean is the score, the largest; 0: the highest tile's score.
+    tiles_top: u32,
     held_out: Vec<usize>,
     epochs: usize,
     final_loss: Option<f64>,
@@ -302,6 +312,11 @@ fn about(setup: &options::Setup, backbone: &Backbone, data_digest: u64, images: 
     add("preset", setup.preset.as_str().to_string());
     add("seed", setup.seed.to_string());
     add("size", setup.size.to_string());
+    if let Some(tiling) = &setup.tiling {
+        let (width, height) = tiling.canvas();
+        add("canvas", format!("{width}x{height}"));
+        add("margin", tiling.margin().to_string());
+    }
     add("images", images.to_string());
     add("data_digest", format!("{data_digest:016x}"));
     if let Some(roi) = &setup.roi {

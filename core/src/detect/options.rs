@@ -3,7 +3,7 @@
 use super::TrainError;
 use crate::backbones::Backbone;
 use crate::checksum::Digest;
-use crate::image::Roi;
+use crate::image::{Roi, Tiling};
 use crate::model::ViewKind;
 use alloc::format;
 use alloc::string::ToString;
@@ -109,6 +109,15 @@ impl FromStr for Preset {
     }
 }
 
+/// What images are resized to before they are cut into tiles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Canvas {
+    /// The size of the first training image: none is shrunk where all have it.
+    Native,
+    /// Width and height in pixels.
+    Pixels(u32, u32),
+}
+
 /// What can be chosen; `None` leaves it to the preset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
@@ -116,8 +125,13 @@ pub struct TrainOptions {
     pub method: Method,
     /// Which defaults.
     pub preset: Preset,
-    /// Side of the square the image is resized to, 32..=2048 pixels.
+    /// Side of the square that the image is resized to, or of a tile, 32..=2048 pixels.
     pub size: Option<u32>,
+    /// Resize images to this and cut them into overlapping tiles, for methods with a map of their own: `padim`, `posflow`,
+    /// `fastflow`, `csflow`. `None`: the whole image becomes one square.
+    pub canvas: Option<Canvas>,
+    /// Border of a tile that is there only to be seen, in pixels; a multiple of the backbone's stride. Only with `canvas`.
+    pub margin: Option<u32>,
     /// Epochs over the images; `None` stops by the scores of held-out good parts.
     pub epochs: Option<u32>,
     /// Views averaged when scoring, 1..=256: up to 8 are the symmetries of the square, more are rotations.
@@ -145,6 +159,8 @@ impl Default for TrainOptions {
             method: Method::Padim,
             preset: Preset::Fast,
             size: None,
+            canvas: None,
+            margin: None,
             epochs: None,
             views: None,
             false_reject: 0.01,
@@ -163,7 +179,10 @@ impl Default for TrainOptions {
 pub(super) struct Setup {
     pub method: Method,
     pub preset: Preset,
+    /// Side of the programs' input.
     pub size: u32,
+    /// How images are cut into tiles.
+    pub tiling: Option<Tiling>,
     /// Exact number of epochs, or `None` to stop by held-out parts.
     pub epochs: Option<usize>,
     /// Views averaged when scoring.
@@ -179,12 +198,13 @@ pub(super) struct Setup {
     pub seed: u64,
     pub learning_rate: f32,
     pub map: bool,
-    /// In cells of the input.
+    /// In cells of the input, or of the canvas.
     pub roi: Option<Roi>,
 }
 
 impl TrainOptions {
-    pub(super) fn resolve(&self, backbone: &Backbone) -> Result<Setup, TrainError> {
+    /// `native` is the size of the first image, if it is known.
+    pub(super) fn resolve(&self, backbone: &Backbone, native: Option<(u32, u32)>) -> Result<Setup, TrainError> {
         let range = |ok: bool, text: &str| if ok { Ok(()) } else { Err(TrainError::Options(text.to_string())) };
         let inside = |x: f64| x > 0.0 && x < 1.0;
         range(inside(self.false_reject), "the false-reject rate must lie between 0 and 1")?;
@@ -223,16 +243,19 @@ impl TrainOptions {
             Method::Cdnf | Method::DifferNet | Method::Gauss if paper => 448,
             Method::Cdnf | Method::DifferNet | Method::Gauss => 224,
         };
-        let size = self.size.unwrap_or(default_size);
+        let size = self.size.unwrap_or(if self.canvas.is_some() { TILE } else { default_size });
+        let tiling = self.tiling(backbone, size, views, native)?;
+        let canvas = tiling.map_or((size, size), |t| t.canvas());
         let too_small = || {
             let cells = "nothing is inside the region of interest in the cells of the model's input";
-            TrainError::Options(format!("{cells}, {size}x{size}: it is too small or too thin"))
+            TrainError::Options(format!("{cells}, {}x{}: it is too small or too thin", canvas.0, canvas.1))
         };
-        let roi = self.roi.as_ref().map(|roi| roi.at_side(size).ok_or_else(too_small)).transpose()?;
+        let roi = self.roi.as_ref().map(|roi| roi.at(canvas.0, canvas.1).ok_or_else(too_small)).transpose()?;
         Ok(Setup {
             method: self.method,
             preset: self.preset,
             size,
+            tiling,
             epochs,
             views,
             view_kind,
@@ -248,9 +271,81 @@ impl TrainOptions {
             roi: roi.filter(|roi| roi.bits().share() < 1.0),
         })
     }
+
+    /// The tiles, where there are to be some.
+    fn tiling(
+        &self,
+        backbone: &Backbone,
+        size: u32,
+        views: u32,
+        native: Option<(u32, u32)>,
+    ) -> Result<Option<Tiling>, TrainError> {
+        let error = |text: String| Err(TrainError::Options(text));
+        let canvas = match (self.canvas, native) {
+            (None, _) if self.margin.is_some() => {
+                return error("a margin is that of tiles: choose a canvas".to_string());
+            }
+            (None, _) => return Ok(None),
+            (Some(Canvas::Pixels(width, height)), _) | (Some(Canvas::Native), Some((width, height))) => (width, height),
+            (Some(Canvas::Native), None) => {
+                return error("there is no image to take the canvas's size from".to_string());
+            }
+        };
+        let taps = match self.method {
+            Method::Padim => super::padim::taps(backbone),
+            Method::PosFlow | Method::FastFlow | Method::CsFlow => {
+                super::map_flow::taps(self.method, self.preset, backbone)
+            }
+            Method::Ssnf => {
+                let text =
+                    "ssnf is trained against spoilt whole images, not tiles: choose padim, posflow, fastflow or csflow";
+                return error(text.to_string());
+            }
+            Method::Cdnf | Method::DifferNet | Method::Gauss => {
+                return error(format!(
+                    "{} describes a whole picture by one vector and has no map to join: for tiles choose padim, posflow, fastflow or csflow",
+                    self.method
+                ));
+            }
+        };
+        if views != 1 {
+            return error("tiles are scored from one view".to_string());
+        }
+        // Tiles that lie whole steps of the coarsest tap apart see the canvas in the same way.
+        let strides = taps.iter().map(|tap| backbone.tap(tap).map(|t| t.stride)).collect::<Result<Vec<u32>, _>>()?;
+        let stride = strides.into_iter().max().unwrap_or(1);
+        let margin = self.margin.unwrap_or((size / 8).max(MARGIN).next_multiple_of(stride));
+        if !size.is_multiple_of(stride) || !margin.is_multiple_of(stride) {
+            return error(format!(
+                "with {} the tile's side ({size}) and its margin ({margin}) must be multiples of {stride} pixels",
+                backbone.name()
+            ));
+        }
+        match Tiling::new(canvas, size, margin) {
+            Some(tiling) => Ok(Some(tiling)),
+            None => error(format!(
+                "a canvas of {}x{} pixels cannot be cut into tiles of {size} with a margin of {margin}: the margin must be \
+                 less than half of a tile, the canvas at most {} pixels wide and {} tiles",
+                canvas.0,
+                canvas.1,
+                Tiling::MAX_CANVAS,
+                Tiling::MAX_TILES
+            )),
+        }
+    }
 }
 
+/// Side of a tile where nothing is chosen.
+const TILE: u32 = 512;
+/// Least margin where nothing is chosen: beyond what a step of `builtin` sees.
+const MARGIN: u32 = 64;
+
 impl Setup {
+    /// Whether the program has a map: where there are tiles, it is what joins them.
+    pub fn makes_maps(&self) -> bool {
+        self.map || self.tiling.is_some()
+    }
+
     /// Images below which a method cannot be fitted.
     pub fn min_images(&self) -> usize {
         match self.method {

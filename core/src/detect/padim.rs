@@ -7,9 +7,11 @@
 //! are chosen for each backbone: for `builtin` and MobileNetV2 by measurement on magnetic tiles (`benches/RESULTS.md`); for the
 //! others by analogy, not measured. Where taps have many channels, some are drawn once, as the paper does (§III-B), because
 //! memory grows with their square.
+//!
+//! Of images that are cut into tiles all positions share one mean and one covariance: one piece of a web is like any other.
 
 use super::calibrate::MapPlan;
-use super::data::{self, Extractor};
+use super::data::{self, Data, Extractor};
 use super::gauss::whitening;
 use super::grid;
 use super::options::Setup;
@@ -19,7 +21,7 @@ use crate::executor::Device;
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
 use crate::linalg::Moments;
-use crate::op::{PositionLinear, SquareSum, TopMean};
+use crate::op::{Conv2d, Op, PositionLinear, SquareSum, TopMean};
 use crate::params::Params;
 use crate::place::{Reuse, place};
 use crate::shape::Shape;
@@ -72,6 +74,12 @@ pub(super) fn default_size(backbone: &Backbone) -> u32 {
     recipe(backbone).size
 }
 
+/// Taps that may be read.
+pub(super) fn taps(backbone: &Backbone) -> Vec<&'static str> {
+    let recipe = recipe(backbone);
+    [recipe.taps, recipe.colour_taps].concat()
+}
+
 /// Taps of an image on the grid of the coarsest, and where that lies.
 fn emit_grid(
     g: &mut Graph,
@@ -110,20 +118,24 @@ pub(super) fn fit(
     let features = place("features", &g, &params.layout(), Reuse::Share)?;
     let packed = params.pack();
     let mut extractor = Extractor::new(&features, &packed, setup, backbone, device)?;
-    let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
+    let maps = [(centres, shape.h())];
+    let data = data::read(images, setup, backbone, setup.train_views, &maps, &mut extractor, observer)?;
     let recipe = recipe(backbone);
-    let rows: Vec<&[f32]> = data.train_rows().collect();
-    whiten_positions(&mut params, "padim", shape, recipe.shared, &rows, observer)?;
+    if setup.tiling.is_some() {
+        whiten_tiles(&mut params, "padim", shape, 0, 0, &data, observer)?;
+    } else {
+        let rows: Vec<&[f32]> = data.train_rows().collect();
+        whiten_positions(&mut params, "padim", shape, recipe.shared, &rows, observer)?;
+    }
     let layout = params.layout();
     let mut score = Graph::new();
     let (x, _) = emit_grid(&mut score, setup, backbone, &mut params, colour)?;
-    let (w, b) = (score.param(&params, "padim.w")?, score.param(&params, "padim.b")?);
-    let white = score.emit("white", PositionLinear {}, &[x, w, b])?;
+    let white = emit_white(&mut score, &params, "padim", "white", x, setup.tiling.is_some())?;
     let distance = score.emit("distance", SquareSum { scale: 1.0, per_position: true, root: true }, &[white])?;
-    let k = ((recipe.top * shape.positions() as f64) as u32).max(1);
+    let k = top_positions(recipe.top, setup, shape.h());
     let top = score.emit("score", TopMean { k }, &[distance])?;
     score.output("score", top);
-    if setup.map {
+    if setup.makes_maps() {
         score.output("map", distance);
     }
     let programs = vec![place("features", &g, &layout, Reuse::Share)?, place("score", &score, &layout, Reuse::Share)?];
@@ -131,12 +143,80 @@ pub(super) fn fit(
     Ok(Draft {
         params,
         programs,
-        map: if setup.map { MapPlan::program(shape.h(), centres) } else { MapPlan::none() },
-        held_out: data.held_out,
+        map: if setup.makes_maps() { MapPlan::program(shape.h(), centres) } else { MapPlan::none() },
+        tiles_top: k,
+        held_out: data.aside,
         epochs: 0,
         final_loss: None,
         about,
     })
+}
+
+/// How many positions of a map with `side` steps in a row a share of it is, at least 1; with tiles, of a tile's middle, or of the
+/// canvas where that is smaller: a defect is as large on a large canvas as on a small one.
+pub(super) fn top_positions(share: f64, setup: &Setup, side: u32) -> u32 {
+    let mut all = f64::from(side) * f64::from(side);
+    if let Some(tiling) = &setup.tiling {
+        let steps = |pixels: u32| libm::ceil(f64::from(pixels) * f64::from(side) / f64::from(tiling.side()));
+        let (owned, canvas) = (steps(tiling.owned()), tiling.canvas());
+        all = (owned * owned).min(steps(canvas.0) * steps(canvas.1));
+    }
+    ((share * all) as u32).max(1)
+}
+
+/// What [`whiten_positions`] or [`whiten_tiles`] has fitted, applied to x.
+pub(super) fn emit_white(
+    g: &mut Graph,
+    params: &Params,
+    name: &str,
+    out: &str,
+    x: TensorId,
+    tiles: bool,
+) -> Result<TensorId, TrainError> {
+    let (w, b) = (g.param(params, &format!("{name}.w"))?, g.param(params, &format!("{name}.b"))?);
+    let white = if tiles { Op::from(Conv2d::new()) } else { Op::from(PositionLinear {}) };
+    Ok(g.emit(out, white, &[x, w, b])?)
+}
+
+/// Vectors that a covariance is made of; more say nothing new.
+const ENOUGH: usize = 200_000;
+
+/// Fits one Gaussian for all positions of the tiles' maps that count, and adds what whitens with it: `name.w` and `name.b`,
+/// a convolution of 1×1. `first` is the map's in a row of features, `first_counted` in those that say what counts.
+pub(super) fn whiten_tiles(
+    params: &mut Params,
+    name: &str,
+    shape: Shape,
+    first: usize,
+    first_counted: usize,
+    data: &Data,
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
+    let (d, positions) = (shape.c() as usize, shape.positions());
+    let counts = |row: usize| data.counted(row)[first_counted..][..positions].iter();
+    let all: usize = data.train.iter().map(|&row| counts(row).filter(|c| **c).count()).sum();
+    // Every so many of them, whichever tile they are in.
+    let step = all.div_ceil(ENOUGH).max(1);
+    let (mut moments, mut number) = (Moments::new(d), 0);
+    for (n, &row) in data.train.iter().enumerate() {
+        if n % 32 == 0 {
+            report(observer, Phase::Train, n, data.train.len())?;
+        }
+        let map = &data.row(row, 0)[first..][..shape.len()];
+        for (p, _) in counts(row).enumerate().filter(|(_, counts)| **counts) {
+            if number % step == 0 {
+                moments.push_strided(&map[p..], positions);
+            }
+            number += 1;
+        }
+    }
+    let mut covariance = moments.covariance(1);
+    let ridge = RIDGE * covariance.iter().step_by(d + 1).sum::<f64>() / d as f64;
+    covariance.iter_mut().step_by(d + 1).for_each(|v| *v += ridge);
+    let (w, b) = whitening(d, covariance, &moments.mean())?;
+    params.add(&format!("{name}.w"), Shape([d as u32, d as u32, 1, 1]), false, w)?;
+    params.add(&format!("{name}.b"), Shape::vector(d as u32), false, b)?;
+    Ok(())
 }
 
 /// Fits a Gaussian at each position of maps of a shape and adds what whitens with them: `name.w` and `name.b`, for

@@ -138,7 +138,7 @@ pub(super) fn fit(
     };
     let packed = params.pack();
     let mut extractor = Extractor::new(&only_backbone, &packed, setup, backbone, device)?;
-    let data = data::read(images, setup, backbone, setup.train_views, &mut extractor, observer)?;
+    let data = data::read(images, setup, backbone, setup.train_views, &[], &mut extractor, observer)?;
 
     let flow = Flow::of(setup, dims);
     flow.init(&mut params, setup.seed)?;
@@ -230,7 +230,8 @@ pub(super) fn fit(
         params,
         programs,
         map: if setup.map { MapPlan::gradient() } else { MapPlan::none() },
-        held_out: data.held_out,
+        tiles_top: 0,
+        held_out: data.aside,
         epochs: fitted.epochs,
         final_loss: Some(fitted.loss),
         about,

@@ -28,24 +28,36 @@ impl GridPlace {
     }
 }
 
-/// Enlarges a square grid of `steps`² values to a square of `side`² pixels. `rows` is scratch, `steps`·`side` long.
+/// Enlarges a grid of `steps` = columns×rows values to `size` = width×height pixels. `rows` is scratch, a width long for each
+/// row of the grid.
 ///
 /// # Panics
-/// If a slice has another length or `steps` is 0.
-pub fn enlarge(place: GridPlace, steps: usize, grid: &[f32], side: usize, rows: &mut [f32], out: &mut [f32]) {
-    assert!(steps > 0 && grid.len() == steps * steps, "grid of enlarge");
-    assert_eq!(out.len(), side * side, "output of enlarge");
-    assert_eq!(rows.len(), steps * side, "scratch of enlarge");
+/// If a slice has another length or there are no steps.
+pub fn enlarge(
+    place: GridPlace,
+    steps: (usize, usize),
+    grid: &[f32],
+    size: (usize, usize),
+    rows: &mut [f32],
+    out: &mut [f32],
+) {
+    let ((columns, lines), (width, height)) = (steps, size);
+    assert!(columns > 0 && lines > 0 && grid.len() == columns * lines, "grid of enlarge");
+    assert_eq!(out.len(), width * height, "output of enlarge");
+    assert_eq!(rows.len(), width * lines, "scratch of enlarge");
+    if out.is_empty() {
+        return;
+    }
     let lerp = |a: f32, b: f32, share: f32| a + (b - a) * share;
-    for pixel in 0..side {
-        let (step, share) = place.at(pixel, steps);
-        for (row, values) in rows.chunks_exact_mut(side).zip(grid.chunks_exact(steps)) {
-            row[pixel] = lerp(values[step], values[(step + 1).min(steps - 1)], share);
+    for pixel in 0..width {
+        let (step, share) = place.at(pixel, columns);
+        for (row, values) in rows.chunks_exact_mut(width).zip(grid.chunks_exact(columns)) {
+            row[pixel] = lerp(values[step], values[(step + 1).min(columns - 1)], share);
         }
     }
-    for (pixel, row) in out.chunks_exact_mut(side.max(1)).enumerate() {
-        let (step, share) = place.at(pixel, steps);
-        let (above, below) = (&rows[step * side..][..side], &rows[(step + 1).min(steps - 1) * side..][..side]);
+    for (pixel, row) in out.chunks_exact_mut(width).enumerate() {
+        let (step, share) = place.at(pixel, lines);
+        let (above, below) = (&rows[step * width..][..width], &rows[(step + 1).min(lines - 1) * width..][..width]);
         row.iter_mut().zip(above).zip(below).for_each(|((o, a), b)| *o = lerp(*a, *b, share));
     }
 }
@@ -57,13 +69,13 @@ mod tests {
     #[test]
     fn a_ramp_lies_where_its_steps_lie() {
         let place = GridPlace { first: 3.0, stride: 4.0 };
-        let grid: [f32; 9] = core::array::from_fn(|i| (10 * (i / 3) + i % 3) as f32);
-        let (mut rows, mut out) = ([0.0; 3 * 14], [0.0; 14 * 14]);
-        enlarge(place, 3, &grid, 14, &mut rows, &mut out);
-        for y in 0..14 {
+        let grid: [f32; 12] = core::array::from_fn(|i| (10 * (i / 3) + i % 3) as f32);
+        let (mut rows, mut out) = ([0.0; 4 * 14], [0.0; 14 * 18]);
+        enlarge(place, (3, 4), &grid, (14, 18), &mut rows, &mut out);
+        for y in 0..18 {
             for x in 0..14 {
-                let steps = |p: usize| ((p as f32 - 3.0) / 4.0).clamp(0.0, 2.0);
-                let expected = 10.0 * steps(y) + steps(x);
+                let steps = |p: usize, last: f32| ((p as f32 - 3.0) / 4.0).clamp(0.0, last);
+                let expected = 10.0 * steps(y, 3.0) + steps(x, 2.0);
                 assert!((out[y * 14 + x] - expected).abs() < 1e-5, "({x}, {y}): {} for {expected}", out[y * 14 + x]);
             }
         }
@@ -72,7 +84,7 @@ mod tests {
     #[test]
     fn one_step_fills_the_image() {
         let (mut rows, mut out) = ([0.0; 5], [0.0; 25]);
-        enlarge(GridPlace { first: -2.0, stride: 0.5 }, 1, &[7.0], 5, &mut rows, &mut out);
+        enlarge(GridPlace { first: -2.0, stride: 0.5 }, (1, 1), &[7.0], (5, 5), &mut rows, &mut out);
         assert_eq!(out, [7.0; 25]);
     }
 }

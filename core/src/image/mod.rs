@@ -2,7 +2,7 @@
 //!
 //! [`ImageView`] looks at the caller's samples where they lie; its constructor checks every address once. [`Preprocess`]
 //! resizes and normalises such a view into C×S×S planes, of which a
-//! [`Roi`] may leave parts out. Around the model, views are made with [`view_d4`] and
+//! [`Roi`] may leave parts out; [`Tiling`] cuts large images into windows. Around the model, views are made with [`view_d4`] and
 //! [`rotate_nearest`], gradient maps are turned back with [`rotate_cubic`], grids [`enlarge`]d to maps, maps are smoothed with [`gaussian_blur`] and
 //! brought to another size with [`resize_bilinear`]. Nothing here allocates.
 
@@ -13,6 +13,7 @@ mod resize;
 mod roi;
 mod rotate;
 mod spline;
+mod tiling;
 mod view;
 
 pub use blur::{gaussian_blur, gaussian_blur_scratch_len};
@@ -22,9 +23,10 @@ pub use resize::{Plane, PlaneMut, resize_bilinear, resize_row};
 #[cfg(feature = "alloc")]
 pub use roi::Roi;
 pub use roi::RoiBits;
-pub(crate) use roi::{keep_cells, keep_scratch_len};
+pub(crate) use roi::{keep_scratch_len, keep_window};
 pub use rotate::{d4_inverse, rotate_nearest, view_d4};
 pub use spline::rotate_cubic;
+pub use tiling::{CanvasWindow, Tiling};
 pub use view::{ChannelOrder, ImageError, ImageView, Samples};
 
 /// (cos, sin) of an angle in degrees, exact at multiples of 90.

@@ -5,9 +5,12 @@
 //! hence what most backbones saw in training; but in floats throughout, so the input keeps its 16 bits. The aspect ratio
 //! is not kept (squash).
 //!
+//! A window of a larger canvas (`tiling.rs`) is made in the same way, of the pixels that it needs only.
+//!
 //! Rows are streamed. For each output row the few input rows under its triangle are summed into one row of scratch, in
 //! the samples' own layout so that the loop runs over consecutive memory; that row alone is then resized horizontally.
 
+use super::tiling::CanvasWindow;
 use super::view::{ChannelOrder, ImageError, ImageView};
 use crate::cpu::Isa;
 use core::ops::Range;
@@ -73,11 +76,16 @@ impl Preprocess {
         (self.channels as usize).saturating_mul(size).saturating_mul(size)
     }
 
-    /// Elements of scratch for any image of `width`×`height`: about 5·width + 3·size, whatever the height.
+    /// Elements of scratch for any image of `width`×`height`: about 5·width + 5·size, whatever the height.
     #[must_use]
     pub fn scratch_len(&self, width: u32, height: u32) -> usize {
         let _ = height;
-        let weights = taps(width, self.size).saturating_mul(self.size as usize);
+        self.window_scratch_len(width, self.size)
+    }
+
+    /// Elements of scratch for [`Self::apply_window`] of an image of that width on a canvas of that width.
+    pub(crate) fn window_scratch_len(&self, width: u32, canvas: u32) -> usize {
+        let weights = (taps(width, canvas) + 2).saturating_mul(self.size as usize);
         (width as usize).saturating_mul(3).saturating_add(weights)
     }
 
@@ -87,7 +95,7 @@ impl Preprocess {
     /// `NonFinite` names a pixel that is NaN, infinite or absurdly large; `Options`, `Scratch` and `Output` name what does
     /// not fit. `out` may have been written in part.
     pub fn apply(&self, view: &ImageView<'_>, scratch: &mut [f32], out: &mut [f32]) -> Result<(), ImageError> {
-        self.run(view, None, scratch, out)
+        self.apply_window(view, &CanvasWindow::whole(self.size), None, scratch, out)
     }
 
     /// [`Self::apply`] for the cells of the planes that `keep`, size² values, does not set to 0. The others become 0 after
@@ -102,32 +110,45 @@ impl Preprocess {
         scratch: &mut [f32],
         out: &mut [f32],
     ) -> Result<(), ImageError> {
-        self.run(view, Some(keep), scratch, out)
+        self.apply_window(view, &CanvasWindow::whole(self.size), Some(keep), scratch, out)
     }
 
-    fn run(
+    /// [`Self::apply`], or with `keep` [`Self::apply_kept`], of a window of the image resized to a canvas.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(crate) fn apply_window(
         &self,
         view: &ImageView<'_>,
+        window: &CanvasWindow,
         keep: Option<&[f32]>,
         scratch: &mut [f32],
         out: &mut [f32],
     ) -> Result<(), ImageError> {
         self.check()?;
-        let (width, height, size) = (view.width() as usize, view.height(), self.size as usize);
+        let (height, size, canvas) = (view.height(), self.size as usize, window.canvas);
         let source_channels = view.order().channels();
-        let needed = self.scratch_len(view.width(), height);
+        let needed = self.window_scratch_len(view.width(), canvas.0);
         if scratch.len() < needed {
             return Err(ImageError::Scratch { needed, found: scratch.len() });
         }
         if out.len() != self.output_len() {
             return Err(ImageError::Output { needed: self.output_len(), found: out.len() });
         }
+        // The columns of the image that the window needs.
+        let columns = (0..size).map(|x| Window::range_of(window.column(x), view.width(), canvas.0));
+        let (left, right) = columns.fold((usize::MAX, 0), |(l, r), (from, to)| (l.min(from), r.max(to)));
+        let part = view.columns(left as u32..right as u32);
+        let width = right - left;
         let (row, weights) = scratch.split_at_mut(3 * width);
         let row = &mut row[..source_channels * width];
-        let taps = taps(view.width(), self.size);
-        for (x, w) in weights.chunks_exact_mut(taps).take(size).enumerate() {
-            let window = Window::new(x, view.width(), self.size);
-            for (i, w) in w.iter_mut().take(window.count).enumerate() {
+        // Of each column of the window: bits of the first element of the row and of how many, then their weights.
+        let column_len = taps(view.width(), canvas.0) + 2;
+        for (x, w) in weights.chunks_exact_mut(column_len).take(size).enumerate() {
+            let window = Window::new(window.column(x), view.width(), canvas.0);
+            w[0] = f32::from_bits((window.start - left) as u32);
+            w[1] = f32::from_bits(window.count as u32);
+            for (i, w) in w[2..].iter_mut().take(window.count).enumerate() {
                 *w = window.weight(i);
             }
         }
@@ -147,31 +168,31 @@ impl Preprocess {
             if kept.is_some_and(|kept| kept.iter().all(|k| *k == 0.0)) {
                 continue;
             }
-            let window = Window::new(y, height, self.size);
+            let rows = Window::new(window.row(y), height, canvas.1);
             row.fill(0.0);
-            for i in 0..window.count {
-                view.add_row(isa, (window.start + i) as u32, window.weight(i) / view.white(), row);
+            for i in 0..rows.count {
+                part.add_row(isa, (rows.start + i) as u32, rows.weight(i) / view.white(), row);
             }
             if kept.is_none() && !row.iter().fold(true, |usable, v| usable & (v.abs() <= LIMIT)) {
-                return Err(blame(view, &window, 0..view.width()));
+                return Err(blame(view, &rows, left as u32..right as u32));
             }
-            for (x, weights) in weights.chunks_exact(taps).take(size).enumerate() {
+            for (x, column) in weights.chunks_exact(column_len).take(size).enumerate() {
                 if kept.is_some_and(|kept| kept[x] == 0.0) {
                     continue;
                 }
-                let rows = &window;
-                let window = Window::new(x, view.width(), self.size);
-                let weights = &weights[..window.count];
+                let (first, count) = (column[0].to_bits() as usize, column[1].to_bits() as usize);
+                let weights = &column[2..][..count];
                 let values = match (source_channels, pixel) {
-                    (1, _) => [dot(weights, &row[window.start..]); 3],
-                    (_, 1) => start.map(|start| dot(weights, &row[start + window.start..])),
+                    (1, _) => [dot(weights, &row[first..]); 3],
+                    (_, 1) => start.map(|start| dot(weights, &row[start + first..])),
                     _ => {
-                        let pixels = dot_pixels(weights, &row[3 * window.start..]);
+                        let pixels = dot_pixels(weights, &row[3 * first..]);
                         start.map(|channel| pixels[channel])
                     }
                 };
                 if kept.is_some() && !values.iter().all(|v| v.abs() <= LIMIT) {
-                    return Err(blame(view, rows, window.start as u32..(window.start + window.count) as u32));
+                    let from = left + first;
+                    return Err(blame(view, &rows, from as u32..(from + count) as u32));
                 }
                 let at = y * size + x;
                 match (source_channels, self.channels) {
@@ -226,20 +247,25 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(index: usize, input: u32, output: u32) -> Self {
+        let mut window = Self::unweighted(index, input, output);
+        window.norm = 1.0 / (0..window.count).map(|i| window.triangle(i)).sum::<f64>();
+        window
+    }
+
+    fn unweighted(index: usize, input: u32, output: u32) -> Self {
         let ratio = f64::from(input) / f64::from(output);
         let support = ratio.max(1.0);
         let centre = (index as f64 + 0.5) * ratio;
         // Casts from a float saturate, so the first also clamps to 0.
         let start = (centre - support + 0.5) as usize;
         let end = ((centre + support + 0.5) as usize).min(input as usize);
-        let mut window = Self { start, count: end - start, centre, inverse: 1.0 / support, norm: 1.0 };
-        window.norm = 1.0 / (0..window.count).map(|i| window.triangle(i)).sum::<f64>();
-        window
+        Self { start, count: end - start, centre, inverse: 1.0 / support, norm: 1.0 }
     }
 
-    /// First sample and the one behind the last.
-    pub(super) fn range(&self) -> (usize, usize) {
-        (self.start, self.start + self.count)
+    /// First sample under an output sample and the one behind the last.
+    pub(super) fn range_of(index: usize, input: u32, output: u32) -> (usize, usize) {
+        let window = Self::unweighted(index, input, output);
+        (window.start, window.start + window.count)
     }
 
     fn triangle(&self, i: usize) -> f64 {

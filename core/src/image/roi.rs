@@ -6,6 +6,7 @@
 //! then inside only if every cell of the region that it overlaps is.
 
 use super::preprocess::Window;
+use super::tiling::CanvasWindow;
 use super::view::{ChannelOrder, ImageView};
 use crate::cpu::Isa;
 
@@ -66,8 +67,8 @@ impl core::fmt::Debug for RoiBits<'_> {
 pub(crate) trait Rows {
     /// Cells in a row and rows.
     fn extent(&self) -> (u32, u32);
-    /// Writes 1 to `outside[x]` for each cell of row `y` that is outside; `scratch` is 3 rows long.
-    fn mark(&self, y: u32, scratch: &mut [f32], outside: &mut [u32]);
+    /// Writes 1 to `outside[x]` for each cell `first + x` of row `y` that is outside; `scratch` is 3 rows long.
+    fn mark(&self, y: u32, first: u32, scratch: &mut [f32], outside: &mut [u32]);
 }
 
 impl Rows for RoiBits<'_> {
@@ -75,9 +76,9 @@ impl Rows for RoiBits<'_> {
         (self.width, self.height)
     }
 
-    fn mark(&self, y: u32, _: &mut [f32], outside: &mut [u32]) {
-        for (x, o) in outside.iter_mut().enumerate() {
-            *o |= u32::from(!self.inside(x as u32, y));
+    fn mark(&self, y: u32, first: u32, _: &mut [f32], outside: &mut [u32]) {
+        for (x, o) in (first..).zip(outside) {
+            *o |= u32::from(!self.inside(x, y));
         }
     }
 }
@@ -88,11 +89,11 @@ impl Rows for ImageView<'_> {
         (self.width(), self.height())
     }
 
-    fn mark(&self, y: u32, scratch: &mut [f32], outside: &mut [u32]) {
+    fn mark(&self, y: u32, first: u32, scratch: &mut [f32], outside: &mut [u32]) {
         let width = outside.len();
         let row = &mut scratch[..self.order().channels() * width];
         row.fill(0.0);
-        self.add_row(Isa::detect(), y, 1.0 / self.white(), row);
+        self.columns(first..first + width as u32).add_row(Isa::detect(), y, 1.0 / self.white(), row);
         // Not a number is not inside.
         let inside = |v: f32| v >= 0.5;
         match (self.order(), self.interleaved()) {
@@ -117,50 +118,63 @@ fn overlap(from: usize, to: usize, pixels: u32, of: u32) -> (usize, usize) {
     (from as usize, to.min(of) as usize)
 }
 
-/// Floats of scratch for [`keep_cells`].
+/// Floats of scratch for [`keep_window`].
 pub(crate) fn keep_scratch_len(width: u32) -> usize {
     (width as usize).saturating_mul(4)
 }
 
-/// Sets to 0 every cell of `keep`, `size`×`size`, whose window in an image of `image` = width×height pixels reads anything
-/// outside; leaves the others. `scratch` is 4 rows of the region long.
-pub(crate) fn keep_cells(rows: &impl Rows, image: (u32, u32), size: u32, scratch: &mut [f32], keep: &mut [f32]) {
-    let windows = |axis: u32| move |i: usize| Window::new(i, axis, size).range();
-    keep_where(rows, image, windows(image.0), windows(image.1), size, scratch, keep);
+/// Sets to 0 every cell of a window of `size`×`size` cells whose own resampling window in an image of `image` = width×height
+/// pixels reads anything outside; leaves the others. `scratch` is 4 rows of the region long.
+pub(crate) fn keep_window(
+    rows: &impl Rows,
+    image: (u32, u32),
+    window: &CanvasWindow,
+    size: u32,
+    scratch: &mut [f32],
+    keep: &mut [f32],
+) {
+    let (columns, lines) = window.canvas;
+    let column = |i: usize| Window::range_of(window.column(i), image.0, columns);
+    let row = |i: usize| Window::range_of(window.row(i), image.1, lines);
+    keep_where(rows, image, column, row, size, scratch, keep);
 }
 
-/// [`keep_cells`] with windows of any kind: `columns` and `rows` give the pixels of each cell.
+/// [`keep_window`] with windows of any kind: `columns` and `rows` give the pixels of each cell, `width` is that of `keep`.
 pub(crate) fn keep_where(
     region: &impl Rows,
     image: (u32, u32),
     columns: impl Fn(usize) -> (usize, usize),
     rows: impl Fn(usize) -> (usize, usize),
-    size: u32,
+    width: u32,
     scratch: &mut [f32],
     keep: &mut [f32],
 ) {
     let extent = region.extent();
-    let width = extent.0 as usize;
-    let (counts, scratch) = scratch.split_at_mut(width);
+    let cells = |x: usize| {
+        let (from, to) = columns(x);
+        overlap(from, to, image.0, extent.0)
+    };
+    // What the window needs of a row of the region.
+    let needed = (0..width as usize).map(cells);
+    let (left, right) = needed.fold((extent.0 as usize, 0), |(l, r), (from, to)| (l.min(from), r.max(to)));
+    let (counts, scratch) = scratch.split_at_mut(right.saturating_sub(left));
     let counts: &mut [u32] = bytemuck::cast_slice_mut(counts);
-    for (y, line) in keep.chunks_exact_mut(size as usize).enumerate() {
+    for (y, line) in keep.chunks_exact_mut(width as usize).enumerate() {
         let (from, to) = rows(y);
         let (from, to) = overlap(from, to, image.1, extent.1);
         counts.fill(0);
         for row in from..to {
-            region.mark(row as u32, scratch, counts);
+            region.mark(row as u32, left as u32, scratch, counts);
         }
         let mut sum = 0;
         for count in &mut *counts {
             sum += *count;
             *count = sum;
         }
+        let up_to = |cell: usize| if cell == left { 0 } else { counts[cell - left - 1] };
         for (x, cell) in line.iter_mut().enumerate() {
-            let (from, to) = columns(x);
-            let (from, to) = overlap(from, to, image.0, extent.0);
-            let before = if from == 0 { 0 } else { counts[from - 1] };
-            let outside = if to == 0 { 0 } else { counts[to - 1] - before };
-            if outside > 0 {
+            let (from, to) = cells(x);
+            if to > from && up_to(to) > up_to(from) {
                 *cell = 0.0;
             }
         }
@@ -198,7 +212,7 @@ mod owned {
             let (mut scratch, mut outside) = (vec![0.0; 3 * width], vec![0; width]);
             let cells = (0..mask.height()).flat_map(|y| {
                 outside.fill(0);
-                mask.mark(y, &mut scratch, &mut outside);
+                mask.mark(y, 0, &mut scratch, &mut outside);
                 outside.iter().map(|o| *o == 0).collect::<Vec<_>>()
             });
             Roi::from_cells(mask.width(), mask.height(), cells)
@@ -213,14 +227,14 @@ mod owned {
             Some(Roi { width, height, bits })
         }
 
-        /// The region in `side`×`side` cells: inside where everything below a cell is; `None` if that is nowhere.
-        pub fn at_side(&self, side: u32) -> Option<Roi> {
-            let mut keep = vec![1.0; (side as usize).pow(2)];
+        /// The region in `width`×`height` cells: inside where everything below a cell is; `None` if that is nowhere.
+        pub fn at(&self, width: u32, height: u32) -> Option<Roi> {
+            let mut keep = vec![1.0; width as usize * height as usize];
             let mut scratch = vec![0.0; 4 * self.width as usize];
-            // Each cell is its own window in an image of side×side pixels.
+            // Each cell is its own window in an image of as many pixels.
             let own = |i: usize| (i, i + 1);
-            keep_where(&self.bits(), (side, side), own, own, side, &mut scratch, &mut keep);
-            Roi::from_cells(side, side, keep.iter().map(|k| *k != 0.0))
+            keep_where(&self.bits(), (width, height), own, own, width, &mut scratch, &mut keep);
+            Roi::from_cells(width, height, keep.iter().map(|k| *k != 0.0))
         }
 
         /// The bits.
@@ -248,7 +262,7 @@ mod tests {
 
     /// The definition: a cell is kept if no pixel of its window overlaps a cell of the region that is outside.
     fn slow(roi: &RoiBits<'_>, (w, h): (u32, u32), size: u32, x: usize, y: usize) -> bool {
-        let (columns, rows) = (Window::new(x, w, size).range(), Window::new(y, h, size).range());
+        let (columns, rows) = (Window::range_of(x, w, size), Window::range_of(y, h, size));
         let apart = |pixel: u64, pixels: u32, cell: u64, cells: u32| {
             (pixel + 1) * u64::from(cells) <= cell * u64::from(pixels)
                 || (cell + 1) * u64::from(pixels) <= pixel * u64::from(cells)
@@ -274,7 +288,7 @@ mod tests {
             let Some(roi) = Roi::from_mask(&ImageView::grey_u8(rw, rh, &mask).unwrap()) else { continue };
             let mut keep = vec![1.0; (size * size) as usize];
             let mut scratch = vec![f32::NAN; 4 * rw as usize];
-            keep_cells(&roi.bits(), (w, h), size, &mut scratch, &mut keep);
+            keep_window(&roi.bits(), (w, h), &CanvasWindow::whole(size), size, &mut scratch, &mut keep);
             for (at, kept) in keep.iter().enumerate() {
                 let (x, y) = (at % size as usize, at / size as usize);
                 assert_eq!(*kept == 1.0, slow(&roi.bits(), (w, h), size, x, y), "{rw}×{rh} {w}×{h} {size}: {x} {y}");
@@ -299,11 +313,11 @@ mod tests {
         // One black pixel of 3×3 is a ninth of the area; every cell it touches is outside.
         let roi =
             Roi::from_mask(&ImageView::grey_u8(3, 3, &[9, 255, 255, 255, 255, 255, 255, 255, 255]).unwrap()).unwrap();
-        let finer = roi.at_side(4).unwrap();
+        let finer = roi.at(4, 4).unwrap();
         let inside: Vec<bool> = (0..16).map(|i| finer.bits().inside(i % 4, i / 4)).collect();
         assert_eq!(inside.iter().filter(|i| !**i).count(), 4);
         assert!(!inside[0] && !inside[1] && !inside[4] && !inside[5]);
-        assert!(roi.at_side(1).is_none());
+        assert!(roi.at(1, 1).is_none());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use crate::cpu::Isa;
 use crate::simd::{Op, Simd};
 use core::fmt;
+use core::ops::Range;
 
 /// The samples of an image as they lie in memory.
 #[derive(Clone, Copy, Debug)]
@@ -307,6 +308,13 @@ impl<'a> ImageView<'a> {
             Samples::U16(s) => f32::from(s[at as usize]),
             Samples::F32(s) => s[at as usize],
         })
+    }
+
+    /// Some of the columns, which must exist and be at least one.
+    pub(super) fn columns(&self, columns: Range<u32>) -> ImageView<'a> {
+        // An element of the image, so it is not negative.
+        let origin = (self.origin as isize + columns.start as isize * self.pixel_stride) as usize;
+        ImageView { origin, width: columns.end - columns.start, ..*self }
     }
 
     /// Element of (0, y, channel). Fits isize: `new` has seen that it lies inside a slice.

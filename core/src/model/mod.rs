@@ -7,12 +7,14 @@
 #[cfg(feature = "alloc")]
 mod owned;
 mod record;
+mod tiles;
 #[cfg(feature = "alloc")]
 mod write;
 
 #[cfg(feature = "alloc")]
 pub use owned::{OpenError, OwnedModel};
 pub use record::{DetectorRecord, FileHeader, MAGIC, MapKind, ParamRecord, SectionRecord, VERSION, ViewKind};
+pub use tiles::{Tiles, TilesRecord};
 #[cfg(feature = "alloc")]
 pub use write::ModelWriter;
 
@@ -119,6 +121,7 @@ pub struct Model<'a> {
     params: &'a [f32],
     scores: &'a [f32],
     programs: [Option<Program<'a>>; MAX_PROGRAMS],
+    tiles: Option<Tiles>,
     roi: Option<RoiBits<'a>>,
     bytes: &'a [u8],
 }
@@ -192,7 +195,7 @@ impl<'a> Model<'a> {
         }
         let sections = read_sections(bytes, header)?;
         let detector = *sections.slice::<DetectorRecord>("detector")?.first().ok_or(ModelError::Section("detector"))?;
-        detector.check().map_err(ModelError::Detector)?;
+        detector.check(sections.has("tiles")).map_err(ModelError::Detector)?;
         let about = core::str::from_utf8(sections.get("about")?).map_err(|_| ModelError::Section("about"))?;
         let mut model = Model {
             detector,
@@ -202,12 +205,22 @@ impl<'a> Model<'a> {
             params: sections.slice("params")?,
             scores: sections.slice("scores")?,
             programs: [None; MAX_PROGRAMS],
+            tiles: None,
             roi: None,
             bytes,
         };
+        if sections.has("tiles") {
+            let record = match sections.slice::<TilesRecord>("tiles")? {
+                [record] => record,
+                _ => return Err(ModelError::Section("tiles")),
+            };
+            model.tiles = Some(Tiles::new(record, &detector).map_err(ModelError::Detector)?);
+        }
         if sections.has("roi") {
-            let fits = detector.map_kind == MapKind::None as u32 || detector.map_width == detector.size;
-            let roi = RoiBits::new(detector.size, detector.size, sections.get("roi")?);
+            let (width, height) = model.canvas();
+            let whole = detector.map_kind == MapKind::None as u32 || detector.map_width == detector.size;
+            let fits = model.tiles.is_some() || whole;
+            let roi = RoiBits::new(width, height, sections.get("roi")?);
             model.roi = Some(roi.filter(|_| fits).ok_or(ModelError::Section("roi"))?);
         }
         if gate == Gate::Check {
@@ -335,7 +348,7 @@ impl<'a> Model<'a> {
         self.about_value("backbone").unwrap_or("unknown")
     }
 
-    /// Side of the square the image is resized to, in pixels.
+    /// Side of the programs' square input, in pixels: the image is resized to it, or with [`Model::tiles`] a tile of it is.
     pub fn input_size(&self) -> u32 {
         self.detector.size
     }
@@ -351,7 +364,17 @@ impl<'a> Model<'a> {
         Preprocess { size: d.size, channels: d.channels, scale: d.scale, shift: d.shift }
     }
 
-    /// Where the model looks, in cells of its square input; `None`: everywhere.
+    /// How images are cut into tiles; `None`: they are resized to the square input as a whole.
+    pub fn tiles(&self) -> Option<&Tiles> {
+        self.tiles.as_ref()
+    }
+
+    /// Width and height that images are resized to, in pixels.
+    pub fn canvas(&self) -> (u32, u32) {
+        self.tiles.map_or((self.detector.size, self.detector.size), |tiles| tiles.tiling().canvas())
+    }
+
+    /// Where the model looks, in cells of its [`Model::canvas`]; `None`: everywhere.
     pub fn roi(&self) -> Option<RoiBits<'a>> {
         self.roi
     }
@@ -438,6 +461,9 @@ impl<'a> Model<'a> {
             writeln!(f, "  {key}: {value}")?;
         }
         writeln!(f, "  {:?}", self.detector)?;
+        if let Some(tiles) = self.tiles {
+            writeln!(f, "  {tiles:?}")?;
+        }
         if let Some(roi) = self.roi {
             writeln!(f, "  region of interest: {:.2} % of the image", 100.0 * roi.share())?;
         }

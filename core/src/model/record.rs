@@ -148,7 +148,8 @@ pub struct DetectorRecord {
 }
 
 impl DetectorRecord {
-    pub(crate) fn check(&self) -> Result<(), &'static str> {
+    /// `tiles`: images are cut into tiles, and the map is that of all of them (`tiles.rs`).
+    pub(crate) fn check(&self, tiles: bool) -> Result<(), &'static str> {
         let finite = |x: &[f32]| x.iter().all(|v| v.is_finite());
         let checks = [
             (self.size >= 1 && self.size <= 8192, "the size must lie in 1..=8192"),
@@ -163,8 +164,8 @@ impl DetectorRecord {
                 "a map has a size, no map has none",
             ),
             (
-                self.map_width == self.map_height && self.map_width <= 8192,
-                "the map must be square and at most 8192 pixels wide",
+                (tiles || self.map_width == self.map_height) && self.map_width.max(self.map_height) <= 8192,
+                "the map must be at most 8192 pixels wide, and square without tiles",
             ),
             (
                 self.map_kind != MapKind::Gradient as u32 || self.map_width == self.size,
@@ -172,7 +173,7 @@ impl DetectorRecord {
             ),
             (
                 (self.map_kind == MapKind::Program as u32) == (self.map_steps > 0)
-                    && self.map_steps <= self.map_width
+                    && (tiles || self.map_steps <= self.map_width)
                     && (self.map_steps > 0) == (self.map_stride > 0.0),
                 "a map that is enlarged has steps, at most as many as columns, and pixels between them",
             ),

@@ -1,7 +1,7 @@
 //! Makes model files: sections in order, each at a multiple of 64 bytes, checksum last.
 
 use super::record::{DetectorRecord, FileHeader, MAGIC, ParamRecord, SectionRecord, VERSION};
-use super::{Model, ModelError, checksum};
+use super::{Model, ModelError, TilesRecord, checksum};
 use crate::image::Roi;
 use crate::params::Params;
 use crate::place::OwnedProgram;
@@ -22,7 +22,9 @@ pub struct ModelWriter<'w> {
     pub params: &'w Params,
     /// Scores of held-out good parts, ascending.
     pub held_out_scores: Vec<f32>,
-    /// Where the model looks, in cells of the square input; `None`: everywhere.
+    /// How images are cut into tiles; `None`: they are not.
+    pub tiles: Option<TilesRecord>,
+    /// Where the model looks, in cells of the square input or of the canvas; `None`: everywhere.
     pub roi: Option<&'w Roi>,
     /// Programs over those parameters.
     pub programs: Vec<&'w OwnedProgram>,
@@ -54,6 +56,9 @@ impl ModelWriter<'_> {
             ("paramrec", "", bytemuck::cast_slice(&records)),
             ("paramnam", "", &names),
         ];
+        if let Some(tiles) = &self.tiles {
+            sections.push(("tiles", "", bytemuck::bytes_of(tiles)));
+        }
         if let Some(roi) = self.roi {
             sections.push(("roi", "", roi.bits().bytes()));
         }

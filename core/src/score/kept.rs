@@ -5,7 +5,7 @@
 //! then the mean of the same share of the positions that are left.
 
 use super::Views;
-use crate::image::{GridPlace, ImageView, RoiBits, keep_cells, rotate_nearest, view_d4};
+use crate::image::{CanvasWindow, GridPlace, ImageView, RoiBits, keep_window, rotate_nearest, view_d4};
 use crate::model::{DetectorRecord, MapKind, ViewKind};
 use crate::op::Op;
 use crate::plan::Program;
@@ -59,15 +59,7 @@ impl<'k> Kept<'k> {
         region: Option<&ImageView<'_>>,
         scratch: &mut [f32],
     ) -> bool {
-        let extent = (image.width(), image.height());
-        self.plane.fill(1.0);
-        if let Some(roi) = roi {
-            keep_cells(&roi, extent, size, scratch, self.plane);
-        }
-        if let Some(region) = region {
-            keep_cells(region, extent, size, scratch, self.plane);
-        }
-        self.plane.iter().any(|k| *k != 0.0)
+        keep_of(image, roi, region, &CanvasWindow::whole(size), size, scratch, self.plane)
     }
 
     /// Mean of the largest values of a view's grid whose centres are kept, `k` of all; `None` if no centre is.
@@ -92,12 +84,39 @@ impl<'k> Kept<'k> {
             return None;
         }
         let k = (k as usize * kept / (steps * steps)).clamp(1, kept);
-        let (_, _, top) = self.values[..kept].select_nth_unstable_by(kept - k, |a, b| a.total_cmp(b));
-        // The k-th largest lies before the larger ones. In order, so that the sum does not depend on how they were found.
-        top.sort_unstable_by(|a, b| b.total_cmp(a));
-        let sum: f64 = self.values[kept - k..kept].iter().map(|v| f64::from(*v)).sum();
-        Some((sum / k as f64) as f32)
+        Some(mean_of_largest(&mut self.values[..kept], k))
     }
+}
+
+/// Mean of the `k` largest of at least so many values, whatever their order.
+pub(super) fn mean_of_largest(values: &mut [f32], k: usize) -> f32 {
+    let from = values.len() - k;
+    let (_, _, top) = values.select_nth_unstable_by(from, |a, b| a.total_cmp(b));
+    // The k-th largest lies before the larger ones. In order, so that the sum does not depend on how they were found.
+    top.sort_unstable_by(|a, b| b.total_cmp(a));
+    let sum: f64 = values[from..].iter().map(|v| f64::from(*v)).sum();
+    (sum / k as f64) as f32
+}
+
+/// Sets the cells of a window to 1 where nothing that they are made of lies outside, else to 0; `false` if all are 0.
+pub(super) fn keep_of(
+    image: &ImageView<'_>,
+    roi: Option<RoiBits<'_>>,
+    region: Option<&ImageView<'_>>,
+    window: &CanvasWindow,
+    size: u32,
+    scratch: &mut [f32],
+    keep: &mut [f32],
+) -> bool {
+    let extent = (image.width(), image.height());
+    keep.fill(1.0);
+    if let Some(roi) = roi {
+        keep_window(&roi, extent, window, size, scratch, keep);
+    }
+    if let Some(region) = region {
+        keep_window(region, extent, window, size, scratch, keep);
+    }
+    keep.iter().any(|k| *k != 0.0)
 }
 
 /// k where a program's score is the mean of the k largest values of its map.
