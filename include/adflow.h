@@ -244,6 +244,28 @@ typedef enum adflow_preset {
 } adflow_preset;
 
 /**
+ * How flows on several grids make one map.
+ */
+typedef enum adflow_map_levels {
+    /**
+     * Product for CS-Flow, sum for the others.
+     */
+    ADFLOW_MAP_LEVELS_DEFAULT = 0,
+    /**
+     * High where every grid is.
+     */
+    ADFLOW_MAP_LEVELS_PRODUCT = 1,
+    /**
+     * High where any grid is.
+     */
+    ADFLOW_MAP_LEVELS_SUM = 2,
+    /**
+     * The finest grid alone.
+     */
+    ADFLOW_MAP_LEVELS_FINEST = 3,
+} adflow_map_levels;
+
+/**
  * What training is doing.
  */
 typedef enum adflow_phase {
@@ -670,9 +692,9 @@ typedef struct adflow_train_options {
      */
     uint32_t margin;
     /**
-     * 0.
+     * One of `adflow_map_levels`; for methods with flows on several grids.
      */
-    uint32_t reserved;
+    uint32_t map_levels;
 } adflow_train_options;
 
 /**

@@ -97,6 +97,9 @@ pub struct Train {
     pub method: MethodArgs,
     #[command(flatten)]
     pub training: TrainingArgs,
+    /// How the grids of a flow on maps make one map [default: product for csflow, else sum]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub map_levels: Option<MapLevels>,
     /// Learning rate [default: the preset's]
     #[arg(long, value_name = "X")]
     pub learning_rate: Option<f32>,
@@ -525,6 +528,27 @@ impl From<Preset> for adflow::detect::Preset {
         match preset {
             Preset::Fast => Self::Fast,
             Preset::Paper => Self::Paper,
+        }
+    }
+}
+
+/// How grids make one map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MapLevels {
+    /// High where every grid is
+    Product,
+    /// High where any grid is
+    Sum,
+    /// The finest grid alone
+    Finest,
+}
+
+impl From<MapLevels> for adflow::detect::MapLevels {
+    fn from(levels: MapLevels) -> Self {
+        match levels {
+            MapLevels::Product => Self::Product,
+            MapLevels::Sum => Self::Sum,
+            MapLevels::Finest => Self::Finest,
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::session::enter;
 use crate::status::{Failure, adflow_status, fail};
 use adflow_core::backbones::Backbone;
 use adflow_core::cpu::Cpu;
-use adflow_core::detect::{self, Canvas, Images, Method, Observer, Phase, Preset, Progress, TrainError, TrainOptions};
+use adflow_core::detect::{
+    self, Canvas, Images, MapLevels, Method, Observer, Phase, Preset, Progress, TrainError, TrainOptions,
+};
 use adflow_core::executor::Device;
 use adflow_core::image::{ChannelOrder, ImageView, Roi, Samples};
 use adflow_core::model::OwnedModel;
@@ -85,6 +87,27 @@ impl adflow_preset {
     }
 }
 
+/// How flows on several grids make one map.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub enum adflow_map_levels {
+    /// Product for CS-Flow, sum for the others.
+    Default = 0,
+    /// High where every grid is.
+    Product = 1,
+    /// High where any grid is.
+    Sum = 2,
+    /// The finest grid alone.
+    Finest = 3,
+}
+
+impl adflow_map_levels {
+    fn new(number: u32) -> Result<adflow_map_levels, Failure> {
+        let known = [Self::Default, Self::Product, Self::Sum, Self::Finest].get(number as usize).copied();
+        known.ok_or_else(|| fail!(Argument, "options.map_levels is {number}, which is not one of adflow_map_levels"))
+    }
+}
+
 /// How a model is trained. Zero (NULL) in a field means the default.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -136,8 +159,8 @@ pub struct adflow_train_options {
     /// Border of a tile that is there only to be seen, in pixels; a multiple of the backbone's stride. 0: an eighth of a
     /// tile, at least 64.
     pub margin: u32,
-    /// 0.
-    pub reserved: u32,
+    /// One of `adflow_map_levels`; for methods with flows on several grids.
+    pub map_levels: u32,
 }
 
 // SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
@@ -240,6 +263,12 @@ impl State {
             adflow_preset::Fast => Preset::Fast,
             adflow_preset::Paper => Preset::Paper,
         };
+        let map_levels = match adflow_map_levels::new(options.map_levels)? {
+            adflow_map_levels::Default => None,
+            adflow_map_levels::Product => Some(MapLevels::Product),
+            adflow_map_levels::Sum => Some(MapLevels::Sum),
+            adflow_map_levels::Finest => Some(MapLevels::Finest),
+        };
         let checkpoint = path("options.checkpoint", options.checkpoint)?.map(PathBuf::from);
         if options.resume != 0 && checkpoint.is_none() {
             return Err(fail!(Argument, "options.resume needs the path of a checkpoint"));
@@ -277,6 +306,7 @@ impl State {
             seed: options.seed,
             learning_rate: (options.learning_rate != 0.0).then_some(options.learning_rate),
             map: options.no_map == 0,
+            map_levels,
             roi,
         };
         Ok(State { options, backbone, threads, checkpoint, resume, gpu, images: Vec::new() })

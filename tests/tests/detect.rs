@@ -2,7 +2,9 @@
 
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
-use adflow::detect::{Images, Method, Observer, Phase, Progress, Silent, TrainError, TrainOptions, Trained, train};
+use adflow::detect::{
+    Images, MapLevels, Method, Observer, Phase, Progress, Silent, TrainError, TrainOptions, Trained, train,
+};
 use adflow::image::ImageView;
 use adflow::metrics::image_auroc;
 use adflow::model::OwnedModel;
@@ -137,6 +139,31 @@ fn a_loss_that_is_no_number_ends_training_with_the_step() {
         assert!(matches!(error, TrainError::NotFinite { step: 2.., epoch: 1.. }), "{method}: {error}");
         assert!(error.to_string().contains("at step "), "{error}");
     }
+}
+
+#[test]
+fn maps_of_several_grids_are_joined_as_asked() {
+    let good = shapes(1, 12, false);
+    let map = |method, levels| {
+        let options = TrainOptions { size: Some(64), epochs: Some(1), map_levels: Some(levels), ..options(method) };
+        let trained = fit(&good, &options, 2).unwrap();
+        let (model, threads) = (OwnedModel::from_bytes(&trained.model).unwrap(), Threads::new(2));
+        let options = ScorerOptions::default();
+        let mut memory = vec![0.0; Scorer::memory_len(&model.model(), &options, threads.count()).unwrap()];
+        let mut scorer = Scorer::new(model.model(), &options, Cpu::detect(&threads), &mut memory).unwrap();
+        let mut map = vec![0.0; 64 * 64];
+        let score = scorer.score_with_map(&ImageView::grey_u8(SIDE, SIDE, &good.0[3]).unwrap(), &mut map).unwrap();
+        (score, map)
+    };
+    let [product, sum, finest] =
+        [MapLevels::Product, MapLevels::Sum, MapLevels::Finest].map(|l| map(Method::CsFlow, l));
+    // CS-Flow's score is that of the latents.
+    assert!(product.0 == sum.0 && sum.0 == finest.0);
+    // Energies are not negative, and each scale adds something.
+    assert!(sum.1.iter().zip(&finest.1).all(|(s, f)| s > f && *f > 0.0));
+    assert!(product.1 != sum.1 && product.1 != finest.1);
+    let pooled = TrainOptions { map_levels: Some(MapLevels::Sum), ..options(Method::Cdnf) };
+    assert!(matches!(fit(&good, &pooled, 1), Err(TrainError::Options(_))));
 }
 
 /// Cancels at step `at` and keeps the checkpoint.

@@ -70,6 +70,7 @@ pub fn run(args: &Train) -> Outcome<u8> {
         held_out: args.held_out,
         seed: args.seed,
         learning_rate: args.learning_rate,
+        map_levels: args.map_levels.map(Into::into),
         roi: args.roi.for_training()?,
         ..TrainOptions::default()
     };

@@ -19,7 +19,7 @@ use super::calibrate::MapPlan;
 use super::data::{self, Data, Extractor};
 use super::fit_flow::{self, FlowInput, FlowPrograms, Stop};
 use super::grid;
-use super::options::{Preset, Setup};
+use super::options::{MapLevels, Preset, Setup};
 use super::padim::{emit_white, top_positions, whiten_positions, whiten_tiles};
 use super::ssnf;
 use super::standardise;
@@ -369,7 +369,6 @@ fn score_program(
     let xs: Vec<TensorId> = xs.into_iter().map(|x| x.0).collect();
     let side = g.shape(xs[0]).h();
     let zs = latents(&mut g, params, recipe, &xs, false, setup.tiling.is_some())?.zs;
-    let cross = matches!(recipe.score, Score::Mean);
     let mut map: Option<TensorId> = None;
     for (i, z) in zs.iter().enumerate() {
         let scale = 1.0 / g.shape(*z).c() as f32;
@@ -379,10 +378,11 @@ fn score_program(
             let resize = Resize { h: side, w: side, mode: Interpolation::Bilinear };
             energy = g.emit(&format!("{}.fine", name(i)), resize, &[energy])?;
         }
-        map = Some(match map {
-            None => energy,
-            Some(other) if cross => g.emit(&format!("{}.map", name(i)), Multiply {}, &[other, energy])?,
-            Some(other) => g.emit(&format!("{}.map", name(i)), Add {}, &[other, energy])?,
+        map = Some(match (map, setup.map_levels) {
+            (None, _) => energy,
+            (Some(other), MapLevels::Product) => g.emit(&format!("{}.map", name(i)), Multiply {}, &[other, energy])?,
+            (Some(other), MapLevels::Sum) => g.emit(&format!("{}.map", name(i)), Add {}, &[other, energy])?,
+            (Some(finest), MapLevels::Finest) => finest,
         });
     }
     let map = map.ok_or_else(|| TrainError::Internal("no levels".to_string()))?;

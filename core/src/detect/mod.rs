@@ -19,7 +19,7 @@ mod ssnf;
 mod standardise;
 mod synthetic;
 
-pub use options::{Canvas, Method, Preset, TrainOptions};
+pub use options::{Canvas, MapLevels, Method, Preset, TrainOptions};
 
 use crate::backbones::{self, Backbone};
 use crate::executor::{Device, DeviceError};

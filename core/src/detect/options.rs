@@ -118,6 +118,17 @@ pub enum Canvas {
     Pixels(u32, u32),
 }
 
+/// How the energies of several grids become one map, on the finest of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MapLevels {
+    /// Their product: high where every scale is (anomalib's for CS-Flow).
+    Product,
+    /// Their sum.
+    Sum,
+    /// The finest alone (CS-Flow's own code).
+    Finest,
+}
+
 /// What can be chosen; `None` leaves it to the preset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
@@ -149,6 +160,9 @@ pub struct TrainOptions {
     pub learning_rate: Option<f32>,
     /// Whether the model can make maps.
     pub map: bool,
+    /// How flows on several grids make one map; where the score is that of the map's largest values, of the score too. `None`:
+    /// product for [`Method::CsFlow`], sum for the other flows on maps; the others have one grid.
+    pub map_levels: Option<MapLevels>,
     /// Where to look, stretched to each image; `None`: everywhere. The model keeps it. Pixels outside change nothing.
     pub roi: Option<Roi>,
 }
@@ -169,6 +183,7 @@ impl Default for TrainOptions {
             seed: 0,
             learning_rate: None,
             map: true,
+            map_levels: None,
             roi: None,
         }
     }
@@ -198,6 +213,7 @@ pub(super) struct Setup {
     pub seed: u64,
     pub learning_rate: f32,
     pub map: bool,
+    pub map_levels: MapLevels,
     /// In cells of the input, or of the canvas.
     pub roi: Option<Roi>,
 }
@@ -213,6 +229,11 @@ impl TrainOptions {
         range(self.epochs.is_none_or(|e| (1..=100_000).contains(&e)), "epochs must lie in 1..=100000")?;
         range(self.views.is_none_or(|v| (1..=256).contains(&v)), "views must lie in 1..=256")?;
         range(self.size.is_none_or(|s| (32..=2048).contains(&s)), "the size must lie in 32..=2048 pixels")?;
+        let levels = matches!(self.method, Method::CsFlow | Method::FastFlow | Method::Ssnf | Method::PosFlow);
+        range(
+            levels || self.map_levels.is_none(),
+            "only csflow, fastflow, ssnf and posflow have several grids to make a map of",
+        )?;
         let lr = self.learning_rate.unwrap_or(match self.method {
             Method::PosFlow => 2e-3,
             Method::FastFlow => 1e-3,
@@ -267,6 +288,10 @@ impl TrainOptions {
             seed: self.seed,
             learning_rate: lr,
             map: self.map,
+            map_levels: self.map_levels.unwrap_or(match self.method {
+                Method::CsFlow => MapLevels::Product,
+                _ => MapLevels::Sum,
+            }),
             // The whole image is no region.
             roi: roi.filter(|roi| roi.bits().share() < 1.0),
         })
