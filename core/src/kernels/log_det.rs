@@ -7,7 +7,7 @@ use crate::cpu::Cpu;
 use crate::simd::sum::Sum;
 use crate::simd::{MAX_LANES, Op, Simd};
 
-/// `J = Σ σ(s)` of each sample: the logarithm of the absolute determinant of [`coupling`]'s Jacobian. j `[n]`.
+/// `J = Σ σ(s)` of each sample: the logarithm of the absolute determinant of a coupling's Jacobian. j `[n]`.
 pub fn log_det(cpu: Cpu<'_>, shape: &CouplingShape, st: &[f32], j: &mut [f32]) {
     shape.check(shape.n * shape.x_len(), st.len());
     assert_eq!(j.len(), shape.n, "length of j");
