@@ -281,6 +281,10 @@ typedef enum adflow_phase {
      * Scoring the parts that were set aside.
      */
     ADFLOW_PHASE_CALIBRATE = 2,
+    /**
+     * Adapting the backbone, before features are computed.
+     */
+    ADFLOW_PHASE_ADAPT = 3,
 } adflow_phase;
 
 /**
@@ -695,6 +699,15 @@ typedef struct adflow_train_options {
      * One of `adflow_map_levels`; for methods with flows on several grids.
      */
     uint32_t map_levels;
+    /**
+     * Most epochs of a contrastive phase, which adapts the backbone to the parts before the flow is trained: method `Cdnf`
+     * only, and not with the backbone that needs no file. 0: none.
+     */
+    uint32_t contrastive_epochs;
+    /**
+     * Step size of that phase. 0: 0.0001.
+     */
+    float contrastive_rate;
 } adflow_train_options;
 
 /**
@@ -960,6 +973,16 @@ enum adflow_status adflow_trainer_new(const struct adflow_train_options *options
 enum adflow_status adflow_trainer_add_image(struct adflow_trainer *trainer,
                                             const struct adflow_image *image,
                                             const char *name);
+
+/**
+ * Adds a copy of an image of a defective part, for a contrastive phase. `name` is used in messages; NULL: its number.
+ *
+ * Never measure the model with it, nor with other images of that part. On failure the trainer is as it was. Errors: NULL,
+ * ARGUMENT, IMAGE, BUSY, OUT_OF_MEMORY. Thread class: local to the trainer.
+ */
+enum adflow_status adflow_trainer_add_defect(struct adflow_trainer *trainer,
+                                             const struct adflow_image *image,
+                                             const char *name);
 
 /**
  * Trains a model on the images added so far. `progress` may be NULL; `user_data` is handed to it.

@@ -279,6 +279,11 @@ public:
         detail::check(adflow_trainer_add_image(get(), &image, name));
     }
 
+    /// The same of a defective part, for a contrastive phase.
+    void add_defect(const Image &image, const char *name = nullptr) {
+        detail::check(adflow_trainer_add_defect(get(), &image, name));
+    }
+
     Model run(const Progress &progress = {}) {
         Watch watch{progress, nullptr};
         adflow_model *model = nullptr;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use adflow::detect::Canvas;
+use adflow::detect::{Canvas, Contrastive};
 use adflow::image::Roi;
 use adflow_vulkan::Compute as Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -39,6 +39,8 @@ pub enum Command {
     Eval(Eval),
     /// Train and measure several methods on one data set, side by side
     Compare(Compare),
+    /// Measure what a few known defects are worth: cdnf with and without them
+    Weak(Weak),
     /// Say what a model is and how it was made
     Info(Info),
     /// Print a model's programs as text
@@ -104,6 +106,8 @@ pub struct Train {
     #[arg(long, value_name = "X")]
     pub learning_rate: Option<f32>,
     #[command(flatten)]
+    pub contrast: ContrastArgs,
+    #[command(flatten)]
     pub calibration: Calibration,
     /// Share of the good parts kept aside for the threshold; 0: none, the model then gives scores without verdicts
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
@@ -124,6 +128,81 @@ pub struct Train {
     /// Also write the figures as JSON ("-": standard output)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// CDNF's first phase, where it is a choice.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Contrastive phase (cdnf on MobileNetV2, ResNet-18, WideResNet-50-2, AlexNet)")]
+pub struct ContrastArgs {
+    /// Adapt the backbone first: good parts against synthetic anomalies
+    #[arg(long)]
+    pub contrastive: bool,
+    /// Also against real defects: a folder of images, or a text file with one path a line. Measure with none of them
+    #[arg(long, value_name = "DIR|LIST", requires = "contrastive")]
+    pub defects: Option<PathBuf>,
+    #[command(flatten)]
+    pub phase: PhaseArgs,
+}
+
+/// How it goes.
+#[derive(Debug, Args)]
+pub struct PhaseArgs {
+    /// Pictures of surfaces for synthetic anomalies [default: textures are made up]
+    #[arg(long, value_name = "DIR")]
+    pub textures: Option<PathBuf>,
+    /// Most passes of the contrastive phase over the good parts [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    contrastive_epochs: Option<u32>,
+    /// Learning rate of the contrastive phase [default: 0.0001]
+    #[arg(long, value_name = "X")]
+    contrastive_rate: Option<f32>,
+}
+
+impl PhaseArgs {
+    /// What the library is told.
+    pub fn options(&self) -> Contrastive {
+        let default = Contrastive::default();
+        Contrastive {
+            epochs: self.contrastive_epochs.unwrap_or(default.epochs),
+            learning_rate: self.contrastive_rate.unwrap_or(default.learning_rate),
+        }
+    }
+
+    /// Whether anything was asked for.
+    pub fn is_set(&self) -> bool {
+        self.textures.is_some() || self.contrastive_epochs.is_some() || self.contrastive_rate.is_some()
+    }
+}
+
+/// `adflow weak`
+#[derive(Debug, Args)]
+pub struct Weak {
+    /// Data set in the MVTec AD layout
+    pub data: PathBuf,
+    /// One or two types of defects to draw from, separated by commas [default: two by the seed]
+    #[arg(long, value_name = "TYPES", value_delimiter = ',')]
+    pub types: Vec<String>,
+    /// Defective images to draw, in whole groups of near-duplicates
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub count: u32,
+    /// Features: a safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub backbone: String,
+    /// Seeds of the draw and the trainings, separated by commas
+    #[arg(long, value_name = "SEEDS", default_value = "0", value_delimiter = ',')]
+    pub seeds: Vec<u64>,
+    #[command(flatten)]
+    pub training: TrainingArgs,
+    #[command(flatten)]
+    pub contrast: PhaseArgs,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+    /// Also write the figures as JSON ("-": standard output)
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Keep the models and lists of what was drawn in this folder
+    #[arg(long, value_name = "DIR")]
+    pub models: Option<PathBuf>,
 }
 
 /// What a training may be told where the method's own choice does not suit.

@@ -12,7 +12,7 @@ use adflow::detect::{Method, TrainOptions};
 use adflow::model::OwnedModel;
 use serde::Serialize;
 
-use crate::commands::train::{self, Watch};
+use crate::commands::train::{self, OtherImages, Watch};
 use crate::compute::Compute;
 use crate::dataset::{Listing, TestImage};
 use crate::evaluate::{self, Counts, Evaluation, Figures};
@@ -188,7 +188,8 @@ impl Protocol<'_> {
         let options = TrainOptions { method, seed, ..self.options.clone() };
         let started = Instant::now();
         let mut watch = Watch::new(None, false);
-        let trained = train::fit(self.images, self.backbone, &options, self.compute, &mut watch, None)?;
+        let trained =
+            train::fit(self.images, &OtherImages::default(), self.backbone, &options, self.compute, &mut watch, None)?;
         let train_seconds = started.elapsed().as_secs_f64();
         if let Some(path) = path {
             output::write(path, &trained.model)?;

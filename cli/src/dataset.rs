@@ -127,6 +127,23 @@ pub fn expand(paths: &[PathBuf]) -> Outcome<Listing<PathBuf>> {
     Ok(listing)
 }
 
+/// The images of a folder, or those that a text file names, one path a line, relative to the file; lines that begin with `#`
+/// are passed over.
+pub fn listed(path: &Path) -> Outcome<Listing<PathBuf>> {
+    if path.is_dir() {
+        return expand(&[path.to_path_buf()]);
+    }
+    let text = fs::read_to_string(path).context(path.display())?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let items: Vec<PathBuf> = lines.map(|line| folder.join(line)).collect();
+    match items.iter().find(|item| !item.is_file()) {
+        Some(missing) => Err(Failure::new(format!("{}: no such file, named in {}", missing.display(), path.display()))),
+        None if items.is_empty() => Err(Failure::new(format!("{}: no path in it", path.display()))),
+        None => Ok(Listing { items, notes: Vec::new() }),
+    }
+}
+
 fn is_good(class: &str) -> bool {
     GOOD.contains(&class)
 }

@@ -173,7 +173,8 @@ pub fn run(
     let model = owned.model();
     let threshold = model.threshold();
     let (times, clocked) = clock(owned, &listing.items, roi, compute)?;
-    let shots = score_all(owned, listing.items, roi, compute, threshold)?;
+    let maps = owned.model().map_size().0 > 0;
+    let shots = score_all(owned, listing.items, roi, compute, threshold, maps)?;
     if let Some(odd) = clocked.iter().find(|(i, score)| shots[*i].score.to_bits() != score.to_bits()) {
         note(&format!("{}: the score differs with and without map", shots[odd.0].image.path.display()));
     }
@@ -270,18 +271,24 @@ fn clock(owned: &OwnedModel, images: &[TestImage], roi: Option<&Decoded>, comput
     Ok((times, scores))
 }
 
+/// Scores of images in their order, without maps.
+pub fn scores(owned: &OwnedModel, images: Vec<TestImage>, compute: &Compute) -> Outcome<Vec<f32>> {
+    let shots = score_all(owned, images, None, compute, None, false)?;
+    Ok(shots.into_iter().map(|shot| shot.score).collect())
+}
+
 fn score_all(
     owned: &OwnedModel,
     images: Vec<TestImage>,
     roi: Option<&Decoded>,
     compute: &Compute,
     threshold: Option<Threshold>,
+    maps: bool,
 ) -> Outcome<Vec<Shot>> {
     let stage = Stage::new("inspecting", images.len());
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let slots: Vec<Mutex<Option<Outcome<Scored>>>> = images.iter().map(|_| Mutex::new(None)).collect();
     let work = || -> Outcome<()> {
-        let maps = owned.model().map_size().0 > 0;
         let mut inspector = Inspector::new(owned, &Compute { threads: 1, ..compute.clone() }, maps, roi)?;
         while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < images.len()) {
             interrupt::check()?;

@@ -277,3 +277,24 @@ fn wrong_usage_is_code_2() {
     adflow(["inspect", "m", "i", "--threshold", "NaN"]).fails_with(2, &["finite"]);
     adflow(["train", "x", "-o", "y", "--threads", "0"]).fails_with(2, &["threads"]);
 }
+
+#[test]
+fn a_contrastive_phase_needs_cdnf_and_a_backbone_that_can_be_adapted() {
+    let f = Fixture::get();
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("m.adflow");
+    let train = ["train", arg(f.data()), "-o", arg(&model)];
+    let cdnf = ["--method", "cdnf", "--contrastive"];
+    adflow([&train, &cdnf[..]].concat()).fails_with(1, &["builtin cannot be adapted", "mobilenet_v2"]);
+    adflow([&train[..], &["--contrastive"]].concat()).fails_with(1, &["only cdnf"]);
+    adflow([&train[..], &["--defects", "bad"]].concat()).fails_with(2, &["--contrastive"]);
+    adflow([&train[..], &["--contrastive-epochs", "2"]].concat()).fails_with(1, &["go with --contrastive"]);
+    let list = dir.path().join("list.txt");
+    fs::write(&list, "# nothing yet\n\n").unwrap();
+    let defects = [&train[..], &cdnf, &["--defects", arg(&list)]].concat();
+    adflow(&defects).fails_with(1, &["list.txt: no path in it"]);
+    fs::write(&list, "bad/dent.png\n").unwrap();
+    adflow(&defects).fails_with(1, &["dent.png: no such file, named in"]);
+    adflow(["weak", arg(f.data()), "--backbone", "builtin"]).fails_with(1, &["builtin cannot be adapted"]);
+    assert!(!model.exists());
+}

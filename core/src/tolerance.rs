@@ -93,6 +93,13 @@ pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
         Op::LogScale(_) | Op::LogScaleDscale(_) => sum(positions(0)),
         // A difference of values of one size, divided by another.
         Op::LayerNorm(_) | Op::LayerNormDx(_) => Scaled(3e-6),
+        // Lengths and a product of two vectors; in the gradients besides a difference of two sums.
+        Op::Cosine(_) => sum(shape(0).len()),
+        Op::CosineDx(_) | Op::CosineDw(_) => Scaled(3e-6),
+        // A root and an exponential inside.
+        Op::Triplet(_) | Op::TripletDcos(_) => Scaled(2e-6),
+        Op::BatchMix(_) => Scaled(2e-7),
+        Op::BatchMixDx(_) => Scaled(6e-7),
         Op::Adam(_) => Scaled(1e-6),
     }
 }

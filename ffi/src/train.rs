@@ -12,7 +12,8 @@ use crate::status::{Failure, adflow_status, fail};
 use adflow_core::backbones::Backbone;
 use adflow_core::cpu::Cpu;
 use adflow_core::detect::{
-    self, Canvas, Images, MapLevels, Method, Observer, Phase, Preset, Progress, TrainError, TrainOptions,
+    self, Canvas, Contrastive, Images, MapLevels, Method, Observer, Others, Phase, Preset, Progress, TrainError,
+    TrainOptions,
 };
 use adflow_core::executor::Device;
 use adflow_core::image::{ChannelOrder, ImageView, Roi, Samples};
@@ -161,6 +162,11 @@ pub struct adflow_train_options {
     pub margin: u32,
     /// One of `adflow_map_levels`; for methods with flows on several grids.
     pub map_levels: u32,
+    /// Most epochs of a contrastive phase, which adapts the backbone to the parts before the flow is trained: method `Cdnf`
+    /// only, and not with the backbone that needs no file. 0: none.
+    pub contrastive_epochs: u32,
+    /// Step size of that phase. 0: 0.0001.
+    pub contrastive_rate: f32,
 }
 
 // SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
@@ -179,6 +185,8 @@ pub enum adflow_phase {
     Train = 1,
     /// Scoring the parts that were set aside.
     Calibrate = 2,
+    /// Adapting the backbone, before features are computed.
+    Adapt = 3,
 }
 
 /// How far training is.
@@ -230,6 +238,8 @@ struct State {
     resume: bool,
     gpu: Option<VulkanDevice>,
     images: Vec<Image>,
+    /// Of defective parts.
+    defects: Vec<Image>,
 }
 
 /// A pool of that many threads; 0 means one per processor.
@@ -291,6 +301,10 @@ impl State {
             (0, _) | (_, 0) => return Err(fail!(Argument, "options.canvas_width, canvas_height: one of them is 0")),
             (width, height) => Some(Canvas::Pixels(width, height)),
         };
+        let contrastive = given(options.contrastive_epochs).map(|epochs| {
+            let rate = Some(options.contrastive_rate).filter(|rate| *rate != 0.0);
+            Contrastive { epochs, learning_rate: rate.unwrap_or(Contrastive::default().learning_rate) }
+        });
         let (threads, resume) = (options.threads, options.resume != 0);
         let options = TrainOptions {
             method,
@@ -307,9 +321,10 @@ impl State {
             learning_rate: (options.learning_rate != 0.0).then_some(options.learning_rate),
             map: options.no_map == 0,
             map_levels,
+            contrastive,
             roi,
         };
-        Ok(State { options, backbone, threads, checkpoint, resume, gpu, images: Vec::new() })
+        Ok(State { options, backbone, threads, checkpoint, resume, gpu, images: Vec::new(), defects: Vec::new() })
     }
 
     fn run(&self, watch: &mut Watch<'_>) -> Result<OwnedModel, Failure> {
@@ -320,10 +335,12 @@ impl State {
             _ => None,
         };
         let threads = threads(self.threads)?;
-        let images = Stored(&self.images);
+        let (images, defects) = (Stored(&self.images), Stored(&self.defects));
+        let others = Others { defects: Some(&defects), textures: None };
         let cpu = Cpu::detect(&threads);
         let device: &dyn Device = self.gpu.as_ref().map_or(&cpu, |gpu| gpu);
-        let trained = detect::train(&images, &self.backbone, &self.options, device, watch, resume.as_deref());
+        let trained =
+            detect::train_with(&images, &others, &self.backbone, &self.options, device, watch, resume.as_deref());
         let trained = match (trained, watch.broken.take()) {
             (_, Some(error)) => return Err(fail!(Io, "{error}")),
             (Err(error), None) => return Err(error.into()),
@@ -345,7 +362,9 @@ impl From<TrainError> for Failure {
             TrainError::Cancelled => fail!(Cancelled, "{error}"),
             TrainError::TooFewImages { .. } => fail!(TooFewImages, "{error}"),
             TrainError::Image { .. } => fail!(Image, "{error}"),
-            TrainError::NoVariation | TrainError::NotFinite { .. } => fail!(Training, "{error}"),
+            TrainError::NoVariation | TrainError::NotFinite { .. } | TrainError::Collapsed { .. } => {
+                fail!(Training, "{error}")
+            }
             TrainError::Options(_) => fail!(Argument, "{error}"),
             TrainError::Checkpoint(_) => fail!(Checkpoint, "{error}"),
             TrainError::Device(_) => fail!(Device, "{error}"),
@@ -456,6 +475,7 @@ impl Observer for Watch<'_> {
             Phase::Features => adflow_phase::Features,
             Phase::Train => adflow_phase::Train,
             Phase::Calibrate => adflow_phase::Calibrate,
+            Phase::Adapt => adflow_phase::Adapt,
         };
         self.last = adflow_progress {
             phase: phase as u32,
@@ -527,6 +547,30 @@ pub unsafe extern "C" fn adflow_trainer_add_image(
             false => c.text("name", name)?.to_string(),
         };
         state.images.push(Image::copy(name, adflow_samples::new(described.samples)?, &view)?);
+        Ok(())
+    })
+}
+
+/// Adds a copy of an image of a defective part, for a contrastive phase. `name` is used in messages; NULL: its number.
+///
+/// Never measure the model with it, nor with other images of that part. On failure the trainer is as it was. Errors: NULL,
+/// ARGUMENT, IMAGE, BUSY, OUT_OF_MEMORY. Thread class: local to the trainer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_trainer_add_defect(
+    trainer: *mut adflow_trainer,
+    image: *const adflow_image,
+    name: *const c_char,
+) -> adflow_status {
+    guarded!(|c| {
+        let trainer = c.get("trainer", trainer)?;
+        let described = c.read("image", image)?;
+        let view = described.view(c)?;
+        let mut state = enter(&trainer.state, "trainer")?;
+        let name = match name.is_null() {
+            true => format!("defect {}", state.defects.len()),
+            false => c.text("name", name)?.to_string(),
+        };
+        state.defects.push(Image::copy(name, adflow_samples::new(described.samples)?, &view)?);
         Ok(())
     })
 }

@@ -117,6 +117,8 @@ static void wrong_images(void)
     FAILS(ADFLOW_STATUS_IMAGE, "0x44", adflow_trainer_add_image(trainer, &image, NULL));
     FAILS(ADFLOW_STATUS_NULL, "image", adflow_trainer_add_image(trainer, NULL, NULL));
     FAILS(ADFLOW_STATUS_NULL, "trainer", adflow_trainer_add_image(NULL, &image, NULL));
+    FAILS(ADFLOW_STATUS_NULL, "image", adflow_trainer_add_defect(trainer, NULL, NULL));
+    FAILS(ADFLOW_STATUS_NULL, "trainer", adflow_trainer_add_defect(NULL, &image, NULL));
     FAILS(ADFLOW_STATUS_TOO_FEW_IMAGES, "found 2", adflow_trainer_run(trainer, NULL, NULL, &model));
     FAILS(ADFLOW_STATUS_NULL, "model", adflow_trainer_run(trainer, NULL, NULL, NULL));
     FAILS(ADFLOW_STATUS_NULL, "trainer", adflow_trainer_run(NULL, NULL, NULL, &model));

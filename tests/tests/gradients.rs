@@ -42,6 +42,8 @@ fn slots(op: &Op) -> &'static [usize] {
             }
         }
         Op::BatchNorm(_) => &[0, 1, 2, 3],
+        Op::BatchMix(_) => &[0],
+        Op::Cosine(_) | Op::Triplet(_) => &[0, 1],
         Op::Concat(_) => &[0, 1, 2, 3, 4, 5],
         Op::Add(_)
         | Op::Gain(_)
@@ -103,6 +105,10 @@ fn slots(op: &Op) -> &'static [usize] {
         | Op::RootDx(_)
         | Op::Repeat(_)
         | Op::SquareParts(_)
+        | Op::CosineDx(_)
+        | Op::CosineDw(_)
+        | Op::TripletDcos(_)
+        | Op::BatchMixDx(_)
         | Op::Adam(_) => &[],
     }
 }
@@ -297,6 +303,11 @@ fn attention() {
 }
 
 #[test]
+fn contrast() {
+    family("contrast");
+}
+
+#[test]
 fn flow() {
     family("flow");
 }
@@ -317,7 +328,7 @@ fn what_has_no_gradient_is_refused() {
         // One map per position is fitted in closed form, weights of cells are given: they have no gradient.
         let expected = slots(&case.op).is_empty()
             || is_refused(&case)
-            || matches!(case.op, Op::PositionLinear(_) | Op::CellHinge(_));
+            || matches!(case.op, Op::PositionLinear(_) | Op::CellHinge(_) | Op::Triplet(_) | Op::BatchMix(_));
         assert_eq!(refused, expected, "{case}");
     }
 }

@@ -46,8 +46,19 @@ fn check(case: &Case, pools: [&Threads; 2], faults: &mut Vec<String>) {
             fault("value", difference(&got, &want, allowed));
             fault("state", difference(&state, &want_state, allowed));
             fault("one and two threads", bits_differ(&got, &two).or_else(|| bits_differ(&state, &two_state)));
-            // Gradients of means over the batch divide by its size.
-            let mixes = matches!(case.op.name(), "batch_mean_dx" | "batch_stats_dx");
+            // Gradients of means over the batch divide by its size, and some ops are there to couple samples.
+            let mixes = matches!(
+                case.op.name(),
+                "batch_mean_dx"
+                    | "batch_stats_dx"
+                    | "cosine"
+                    | "cosine_dx"
+                    | "cosine_dw"
+                    | "triplet"
+                    | "triplet_dcos"
+                    | "batch_mix"
+                    | "batch_mix_dx"
+            );
             if output_type.batched && batch > 1 && !mixes {
                 for n in (0..batch).step_by(1 + batch / 4) {
                     let alone = engine(cpu[0], case, batch, Some(n)).0;
@@ -101,11 +112,16 @@ fn attention() {
 }
 
 #[test]
+fn contrast() {
+    family("contrast");
+}
+
+#[test]
 fn flow() {
     family("flow");
 }
 
 #[test]
 fn every_family_is_run() {
-    assert_eq!(FAMILIES.len(), 7, "a new family needs a test above");
+    assert_eq!(FAMILIES.len(), 8, "a new family needs a test above");
 }

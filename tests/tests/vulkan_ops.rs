@@ -103,6 +103,11 @@ fn attention() {
 }
 
 #[test]
+fn contrast() {
+    family("contrast");
+}
+
+#[test]
 fn flow() {
     family("flow");
 }

@@ -8,7 +8,8 @@ use adflow::executor::{DeviceError, DeviceFault};
 use adflow::kernels::coupling::SoftClamp;
 use adflow::kernels::smooth::Curve;
 use adflow::op::{
-    Attention, AttentionDx, AttentionLse, Conv2dDw, Conv2dDx, Interpolation, LayerNorm, LayerNormDx, Op, Types,
+    Attention, AttentionDx, AttentionLse, Conv2dDw, Conv2dDx, Interpolation, LayerNorm, LayerNormDx, Op, Triplet,
+    TripletDcos, Types,
 };
 use adflow::shape::{Shape, Type};
 
@@ -477,6 +478,34 @@ pub(crate) fn dispatch(
         Op::MagnitudeDx(_) => new(Shader::MagnitudeDx).words(&[out, shape(2).len() as u32]).elements(out),
         Op::Root(_) => new(Shader::Root).words(&[out]).elements(out),
         Op::RootDx(_) => new(Shader::RootDx).words(&[out]).elements(out),
+        Op::Cosine(a) => {
+            let (width, work) = (shape(0).c(), u64::from(out) * u64::from(shape(0).c()));
+            let d = new(Shader::Cosine).words(&[out, n, a.samples, width]).elements(out);
+            Dispatch { work, ..d }
+        }
+        Op::CosineDx(_) | Op::CosineDw(_) => {
+            if n > 1024 {
+                return Err(DeviceError::new(DeviceFault::Unsupported, "cosines between more than 1024 samples"));
+            }
+            let towards_w = u32::from(matches!(op, Op::CosineDw(_)));
+            let work = 2 * u64::from(out) * u64::from(n);
+            new(Shader::CosineDx).words(&[n, shape(0).c(), shape(1).c(), towards_w]).groups(n, work)
+        }
+        Op::Triplet(Triplet { sigma, margin }) | Op::TripletDcos(TripletDcos { sigma, margin, mixed: _ }) => {
+            let (shader, slot) = match op {
+                Op::Triplet(_) => (Shader::Triplet, 0),
+                _ => (Shader::TripletDcos, 1),
+            };
+            let mixed = u32::from(matches!(op, Op::TripletDcos(TripletDcos { mixed: true, .. })));
+            let samples = shape(slot).c();
+            let work = u64::from(n) * u64::from(samples) * u64::from(samples);
+            new(shader).words(&[n, samples]).floats(&[sigma, margin]).words(&[mixed]).groups(n, work)
+        }
+        Op::BatchMix(_) => new(Shader::BatchMix).words(&[out, n, output.shape.len() as u32]).elements(out),
+        Op::BatchMixDx(_) => {
+            let d = new(Shader::BatchMixDx).words(&[out, n, output.shape.len() as u32]).elements(out);
+            Dispatch { work: u64::from(out) * u64::from(n), ..d }
+        }
         Op::Adam(a) => {
             // −∞ for β = 0: then 1 − βᵗ is 1.
             let log = |beta: f32| f64::from(beta).ln().max(-1e6) as f32;

@@ -31,6 +31,8 @@ shaders! {
     AttentionLse = "attention_lse",
     BatchMean = "batch_mean",
     BatchMeanDx = "batch_mean_dx",
+    BatchMix = "batch_mix",
+    BatchMixDx = "batch_mix_dx",
     BatchNorm = "batch_norm",
     BatchNormDgamma = "batch_norm_dgamma",
     BatchNormDstats = "batch_norm_dstats",
@@ -47,6 +49,8 @@ shaders! {
     Conv2dDwDirect = "conv2d_dw_direct",
     Conv2dDx = "conv2d_dx",
     Conv2dDxDirect = "conv2d_dx_direct",
+    Cosine = "cosine",
+    CosineDx = "cosine_dx",
     Coupling = "coupling",
     CouplingDst = "coupling_dst",
     CouplingDx = "coupling_dx",
@@ -90,6 +94,8 @@ shaders! {
     SquareSumDx = "square_sum_dx",
     TopMean = "top_mean",
     TopMeanDx = "top_mean_dx",
+    Triplet = "triplet",
+    TripletDcos = "triplet_dcos",
 }
 
 /// How a shader was compiled.

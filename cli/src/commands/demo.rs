@@ -38,7 +38,8 @@ pub fn run(args: &Demo) -> Outcome<u8> {
         false_reject: 0.05,
         ..TrainOptions::default()
     };
-    let (summary, model) = train::train(&data, &model_path, &backbone, &options, &compute, false)?;
+    let (summary, model) =
+        train::train(&data, &model_path, &train::OtherImages::default(), &backbone, &options, &compute, false)?;
     let quiet = args.json.as_deref() == Some(Path::new("-"));
     if !quiet {
         train::print_summary(&summary, &model);

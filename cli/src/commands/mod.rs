@@ -12,6 +12,7 @@ mod inspect;
 mod synth;
 mod threshold;
 pub mod train;
+mod weak;
 
 pub use threshold::describe as describe_threshold;
 
@@ -32,6 +33,7 @@ pub fn run(command: Command) -> Outcome<u8> {
         Command::Devices(args) => devices::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Synth(args) => synth::run(&args),
+        Command::Weak(args) => weak::run(&args),
         Command::Threshold(args) => threshold::run(&args),
     }
 }

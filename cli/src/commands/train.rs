@@ -14,7 +14,7 @@ use adflow::detect::{self, Observer, Phase, Progress, TrainError, TrainOptions, 
 use adflow::model::OwnedModel;
 use serde::Serialize;
 
-use crate::args::Train;
+use crate::args::{ContrastArgs, Train};
 use crate::compute::Compute;
 use crate::dataset::Listing;
 use crate::failure::{Context, Failure, Outcome};
@@ -56,6 +56,9 @@ pub fn run(args: &Train) -> Outcome<u8> {
     if let Some(json) = &args.json {
         output::check_writable(json)?;
     }
+    if !args.contrast.contrastive && args.contrast.phase.is_set() {
+        return Err(Failure::new("--textures, --contrastive-epochs and --contrastive-rate go with --contrastive"));
+    }
     let backbone = open_backbone(&args.method.backbone)?;
     let options = TrainOptions {
         method: args.method.method.into(),
@@ -71,10 +74,13 @@ pub fn run(args: &Train) -> Outcome<u8> {
         seed: args.seed,
         learning_rate: args.learning_rate,
         map_levels: args.map_levels.map(Into::into),
+        contrastive: args.contrast.contrastive.then(|| args.contrast.phase.options()),
         roi: args.roi.for_training()?,
         ..TrainOptions::default()
     };
-    let (summary, model) = train(&args.data, &args.model, &backbone, &options, &args.compute.open()?, args.resume)?;
+    let compute = args.compute.open()?;
+    let others = OtherImages::load(&args.contrast, &compute)?;
+    let (summary, model) = train(&args.data, &args.model, &others, &backbone, &options, &compute, args.resume)?;
     if args.json.as_deref() != Some(Path::new("-")) {
         print_summary(&summary, &model);
     }
@@ -93,6 +99,7 @@ pub fn open_backbone(name: &str) -> Outcome<Backbone> {
 pub fn train(
     data: &Path,
     path: &Path,
+    others: &OtherImages,
     backbone: &Backbone,
     options: &TrainOptions,
     compute: &Compute,
@@ -105,7 +112,7 @@ pub fn train(
     let started = Instant::now();
     let images = load(listing, compute)?;
     let mut watch = Watch::new(Some(checkpoint.clone()), state.is_some());
-    let trained = fit(&images, backbone, options, compute, &mut watch, state.as_deref())?;
+    let trained = fit(&images, others, backbone, options, compute, &mut watch, state.as_deref())?;
     let train_seconds = started.elapsed().as_secs_f64();
     output::write(path, &trained.model)?;
     if watch.usable {
@@ -148,16 +155,48 @@ pub fn load(listing: Listing<PathBuf>, compute: &Compute) -> Outcome<TrainingIma
     Ok(images)
 }
 
+/// Images beside those of good parts.
+#[derive(Debug, Default)]
+pub struct OtherImages {
+    pub defects: Option<TrainingImages>,
+    pub textures: Option<TrainingImages>,
+}
+
+impl OtherImages {
+    /// Decodes what the options name.
+    fn load(args: &ContrastArgs, compute: &Compute) -> Outcome<Self> {
+        Ok(Self {
+            defects: Self::open(args.defects.as_deref(), compute)?,
+            textures: Self::open(args.phase.textures.as_deref(), compute)?,
+        })
+    }
+
+    /// Images of a folder or a list.
+    pub fn open(path: Option<&Path>, compute: &Compute) -> Outcome<Option<TrainingImages>> {
+        path.map(|path| load(dataset::listed(path)?, compute)).transpose()
+    }
+
+    fn borrow(&self) -> detect::Others<'_> {
+        fn images(given: &Option<TrainingImages>) -> Option<&dyn detect::Images> {
+            given.as_ref().map(|images| images as &dyn detect::Images)
+        }
+        detect::Others { defects: images(&self.defects), textures: images(&self.textures) }
+    }
+}
+
 /// Trains from images in memory, with progress; writes nothing but what `watch` keeps.
 pub fn fit(
     images: &TrainingImages,
+    others: &OtherImages,
     backbone: &Backbone,
     options: &TrainOptions,
     compute: &Compute,
     watch: &mut Watch,
     state: Option<&[u8]>,
 ) -> Outcome<Trained> {
-    let trained = compute.with_device(|device| detect::train(images, backbone, options, device, watch, state));
+    let others = others.borrow();
+    let trained =
+        compute.with_device(|device| detect::train_with(images, &others, backbone, options, device, watch, state));
     watch.stage = None;
     trained.map_err(|error| explain(error, watch))
 }
@@ -235,6 +274,7 @@ impl Watch {
                 Phase::Features => "features",
                 Phase::Train => "training",
                 Phase::Calibrate => "calibrating",
+                Phase::Adapt => "adapting",
             };
             self.stage = Some((phase, Stage::new(what, total)));
         }

@@ -4,7 +4,7 @@
 //! torchvision's names `features.{0,3,6,8,10}.{weight,bias}`, and samples are normalised with ImageNet's mean and
 //! deviation; the classifier's tensors are ignored. 2,469,696 parameters. The smallest image is 63×63.
 
-use super::{Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError, conv_tensors};
+use super::{Adaptation, Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError, conv_tensors};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::{Conv2d, MaxPool};
@@ -23,6 +23,9 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     pooled_taps: &["pool5"],
     centre,
     standardise_pooled: false,
+    // All of it, as in CDNF; the classifier, whose last layer compares images there, is not read.
+    adaptation: |_| Some(Adaptation { from: None, embedding: "pool5" }),
+    optional: &[],
     tensors,
     fold: |_| Ok(()),
     emit,

@@ -44,6 +44,9 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     // Filters are even, have odd sides and are padded evenly.
     centre: |_, _, _| Ok(0.0),
     standardise_pooled: true,
+    // Its filters are given by formulas, and nothing behind them is learned.
+    adaptation: |_| None,
+    optional: &[],
     tensors,
     fold: |_| Ok(()),
     emit,

@@ -35,6 +35,8 @@ pub(super) const TORCHVISION: Architecture = Architecture {
     pooled_taps: &["features.6"],
     centre: |weights, tap, side| centre(Source::Torchvision, weights, tap, side),
     standardise_pooled: false,
+    adaptation: |_| None,
+    optional: &[],
     tensors: || tensors(Source::Torchvision),
     fold: |weights| fold(Source::Torchvision, weights),
     emit: |e, image| emit(Source::Torchvision, e, image),

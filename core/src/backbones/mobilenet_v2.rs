@@ -4,9 +4,10 @@
 //! one that has no activation; where input and output agree in shape the input is added. relu6 elsewhere. Weights are
 //! from TensorFlow, so padding is SAME: `⌈n/2⌉` outputs at stride 2, the odd zero below and to the right, and samples
 //! run from −1 to 1. Tensors: `features.0.conv`, `features.{i}.{expand,dw,project}`, each `.weight` (OIHW) and `.bias`.
-//! Taps are block outputs, after the residual: linear, signed.
+//! Where the file has `features.18.conv`, the 1×1 convolution to 1280 channels that ends the network, an adaptation compares
+//! images by its means; it trains the layers from `features.11` on. Taps are block outputs, after the residual: linear, signed.
 
-use super::{Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError, conv_tensors};
+use super::{Adaptation, Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError, conv_tensors};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::Conv2d;
@@ -25,6 +26,8 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     pooled_taps: &["features.13", "features.16"],
     centre,
     standardise_pooled: false,
+    adaptation: |weights| Some(adaptation(weights)),
+    optional: &[("features.18.conv.weight", LAST), ("features.18.conv.bias", Shape([LAST.0[0], 1, 1, 1]))],
     tensors,
     fold: |_| Ok(()),
     emit,
@@ -110,6 +113,12 @@ impl Block {
 }
 
 const FIRST: Shape = Shape([STEM, 3, 3, 3]);
+const LAST: Shape = Shape([1280, 320, 1, 1]);
+
+fn adaptation(weights: &Weights) -> Adaptation {
+    let whole = weights.contains("features.18.conv.weight");
+    Adaptation { from: Some("features.10"), embedding: if whole { "features.18" } else { "features.17" } }
+}
 
 fn tensors() -> Vec<(String, Shape)> {
     let mut all = Vec::new();
@@ -146,8 +155,14 @@ fn centre(weights: &Weights, tap: &str, side: u32) -> Result<f32, WeightsError> 
 fn emit(e: &mut Emitter<'_>, image: TensorId) -> Result<(), BuildError> {
     let relu6 = Conv2d::new().act(Activation::Relu6);
     let same = |x: Shape, stride| relu6.stride(stride).same(3, x.h(), x.w());
-    let mut x = e.conv("features.0.conv", same(e.shape(image), 2), FIRST, image, None)?;
+    let (mut x, mut skipping) = (image, e.from.is_some());
+    if !skipping {
+        x = e.conv("features.0.conv", same(e.shape(image), 2), FIRST, image, None)?;
+    }
     for b in blocks() {
+        if e.skips(&mut skipping, Some(b.name)) {
+            continue;
+        }
         let mut wide = x;
         if let Some(expand) = b.expand() {
             wide = e.conv(&format!("{}.expand", b.name), relu6, expand, wide, None)?;
@@ -157,8 +172,12 @@ fn emit(e: &mut Emitter<'_>, image: TensorId) -> Result<(), BuildError> {
         let residual = (b.stride == 1 && b.cin == b.cout).then_some(x);
         x = e.conv(&format!("{}.project", b.name), Conv2d::new(), b.project(), wide, residual)?;
         if e.tap(b.name, x) {
-            break;
+            return Ok(());
         }
+    }
+    if e.wants("features.18") {
+        x = e.conv("features.18.conv", relu6, LAST, x, None)?;
+        e.tap("features.18", x);
     }
     Ok(())
 }

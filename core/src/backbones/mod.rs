@@ -40,6 +40,15 @@ pub struct TapInfo {
     pub stride: u32,
 }
 
+/// How a network is adapted to parts: which of its layers train, and by what images are compared meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Adaptation {
+    /// The tap behind which layers train; `None`: all layers do.
+    pub from: Option<&'static str>,
+    /// The map whose means compare images; need not be a tap for others.
+    pub embedding: &'static str,
+}
+
 /// What one architecture defines.
 struct Architecture {
     /// Name in messages and model files.
@@ -60,6 +69,10 @@ struct Architecture {
     centre: fn(weights: &Weights, tap: &str, side: u32) -> Result<f32, WeightsError>,
     /// Whether a flow needs these standardised.
     standardise_pooled: bool,
+    /// How it is adapted, where it can be, with these weights.
+    adaptation: fn(&Weights) -> Option<Adaptation>,
+    /// Tensors that are kept where the file has them, for an adaptation.
+    optional: &'static [(&'static str, Shape)],
     /// Names and shapes of the tensors that the network needs.
     tensors: fn() -> Vec<(String, Shape)>,
     /// Turns those tensors, which have been checked, into the ones that are emitted.
@@ -96,6 +109,11 @@ pub enum BuildError {
         /// Shape of the image.
         found: Shape,
     },
+    /// Its layers cannot be adapted.
+    Adaptation {
+        /// Name of the backbone.
+        backbone: &'static str,
+    },
     /// An op does not fit, for example because the image is too small for the network.
     Graph(GraphError),
     /// A parameter cannot be added.
@@ -114,6 +132,11 @@ impl fmt::Display for BuildError {
             }
             BuildError::Image { backbone, found } => {
                 write!(f, "{backbone} reads images of 3 channels, H and W above 0, found {found}")
+            }
+            BuildError::Adaptation { backbone } => {
+                write!(f, "{backbone} cannot be adapted to parts; these can:")?;
+                let all = ARCHITECTURES.iter().filter(|a| (a.adaptation)(&Weights::new()).is_some());
+                all.enumerate().try_for_each(|(i, a)| write!(f, "{} {}", if i > 0 { "," } else { "" }, a.name))
             }
             BuildError::Graph(error) => error.fmt(f),
             BuildError::Param(error) => error.fmt(f),
@@ -175,6 +198,11 @@ impl Backbone {
         for (name, shape) in &needed {
             weights.get(name, *shape)?;
         }
+        for (name, shape) in architecture.optional {
+            if weights.contains(name) {
+                weights.get(name, *shape)?;
+            }
+        }
         let needed: BTreeSet<&str> = needed.iter().map(|n| n.0.as_str()).collect();
         let closed = |name: &&str| architecture.closed.iter().any(|prefix| name.starts_with(prefix));
         let counter = |name: &str| name.ends_with(".num_batches_tracked");
@@ -182,7 +210,8 @@ impl Backbone {
             return Err(WeightsError::Unexpected { name: name.to_string(), backbone: architecture.name });
         }
         let digest = weights.digest();
-        weights.retain(|name| needed.contains(name));
+        let optional = |name: &str| architecture.optional.iter().any(|o| o.0 == name);
+        weights.retain(|name| needed.contains(name) || optional(name));
         (architecture.fold)(&mut weights)?;
         Ok(Backbone { architecture, weights, digest })
     }
@@ -207,6 +236,29 @@ impl Backbone {
     /// Names the weights in the record of a model: see [`Weights::digest`].
     pub fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// Whether the network can be adapted to parts ([`TrainOptions::contrastive`](crate::detect::TrainOptions::contrastive)); the
+    /// error names those that can.
+    pub fn adaptable(&self) -> Result<(), BuildError> {
+        self.adaptation().map(|_| ())
+    }
+
+    /// How the network is adapted to parts.
+    pub(crate) fn adaptation(&self) -> Result<Adaptation, BuildError> {
+        (self.architecture.adaptation)(&self.weights).ok_or(BuildError::Adaptation { backbone: self.name() })
+    }
+
+    /// The same network with the values of those of its weights that are in `params` under `prefix`. It keeps its digest, which
+    /// names where it comes from.
+    pub(crate) fn with_params(&self, params: &Params, prefix: &str) -> Backbone {
+        let mut adapted = self.clone();
+        for p in params.iter() {
+            if let Some(name) = p.name.strip_prefix(prefix) {
+                adapted.weights.replace(name, &p.data);
+            }
+        }
+        adapted
     }
 
     /// Weights and biases, including those behind the last tap that is used.
@@ -266,12 +318,25 @@ impl Backbone {
         if found.c() != 3 || found.0[3] != 1 || found.is_empty() {
             return Err(BuildError::Image { backbone: self.name(), found });
         }
+        self.emit_from(g, params, prefix, image, None, taps)
+    }
+
+    /// The layers behind a tap, whose map is `input`, or all of them; `taps` may hold the embedding of an adaptation.
+    pub(crate) fn emit_from(
+        &self,
+        g: &mut Graph,
+        params: &mut Params,
+        prefix: &str,
+        image: TensorId,
+        from: Option<&str>,
+        taps: &[&str],
+    ) -> Result<Vec<TensorId>, BuildError> {
         if taps.is_empty() {
             return Ok(Vec::new());
         }
         let stem = format!("{}.", g.name(image));
         let seen = vec![None; taps.len()];
-        let mut emitter = Emitter { g, params, weights: &self.weights, prefix, stem, taps, seen };
+        let mut emitter = Emitter { g, params, weights: &self.weights, prefix, stem, from, taps, seen };
         (self.architecture.emit)(&mut emitter, image)?;
         Ok(emitter.seen.into_iter().map(|id| id.expect("an architecture shows all of its taps")).collect())
     }
@@ -334,6 +399,8 @@ struct Emitter<'e> {
     weights: &'e Weights,
     prefix: &'e str,
     stem: String,
+    /// The tap whose map is given instead of an image.
+    from: Option<&'e str>,
     taps: &'e [&'e str],
     seen: Vec<Option<TensorId>>,
 }
@@ -392,6 +459,13 @@ impl Emitter<'_> {
         let mut inputs = [None; MAX_INPUTS];
         inputs[..4].copy_from_slice(&slots);
         Ok(self.g.emit_slots(&format!("{}{name}", self.stem), op.into(), inputs)?)
+    }
+
+    /// Whether layers up to a tap are left out: `skipping` is true until then.
+    fn skips(&self, skipping: &mut bool, tap: Option<&str>) -> bool {
+        let skips = *skipping;
+        *skipping &= tap != self.from;
+        skips
     }
 
     /// Whether a tap is asked for.

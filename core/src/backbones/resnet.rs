@@ -9,7 +9,7 @@
 //! WideResNet-101-2) is refused. Stem to tap `layer3`: 2.78 and 24.86 million parameters.
 
 use super::batch_norm::NormedConv;
-use super::{Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError};
+use super::{Adaptation, Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::{Activate, Conv2d, MaxPool};
@@ -52,6 +52,8 @@ const COMMON: Architecture = Architecture {
     pooled_taps: &["layer3"],
     centre: |_, _, _| Ok(0.0),
     standardise_pooled: false,
+    adaptation: |_| Some(Adaptation { from: Some(LAYERS[1]), embedding: LAYERS[2] }),
+    optional: &[],
     tensors: Vec::new,
     fold: |_| Ok(()),
     emit: |_, _| Ok(()),
@@ -189,9 +191,15 @@ fn centre(net: &Network, weights: &Weights, tap: &str) -> Result<f32, WeightsErr
 fn emit(net: &Network, e: &mut Emitter<'_>, image: TensorId) -> Result<(), BuildError> {
     let conv =
         |e: &mut Emitter<'_>, c: &Conv, act, x, residual| e.conv(c.name(), c.op(act), c.tensors.weight, x, residual);
-    let mut x = conv(e, &stem(), Activation::Relu, image, None)?;
-    x = e.op("maxpool", MaxPool { k: 3, stride: 2, pad: 1 }, &[x])?;
+    let (mut x, mut skipping) = (image, e.from.is_some());
+    if !skipping {
+        x = conv(e, &stem(), Activation::Relu, x, None)?;
+        x = e.op("maxpool", MaxPool { k: 3, stride: 2, pad: 1 }, &[x])?;
+    }
     for b in blocks(net) {
+        if e.skips(&mut skipping, b.tap) {
+            continue;
+        }
         let shortcut = match &b.s {
             Some(s) => conv(e, s, Activation::None, x, None)?,
             None => x,

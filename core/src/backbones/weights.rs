@@ -224,6 +224,13 @@ impl Weights {
         self.tensors.keys().chain(self.unread.keys()).map(String::as_str)
     }
 
+    /// New values for a tensor, as many as it has; nothing where there is no such tensor.
+    pub(super) fn replace(&mut self, name: &str, data: &[f32]) {
+        if let Some(weight) = self.tensors.get_mut(name).filter(|w| w.data.len() == data.len()) {
+            weight.data.copy_from_slice(data);
+        }
+    }
+
     /// Drops a tensor.
     pub(super) fn remove(&mut self, name: &str) {
         self.tensors.remove(name);

@@ -61,10 +61,15 @@ impl Position {
     }
 }
 
+/// Length of a checkpoint of so many parameters and moments.
+pub(super) fn len(params: usize, state: usize) -> usize {
+    size_of::<Position>() + 4 * (params + state + 1)
+}
+
 /// Bytes of a checkpoint.
 pub(super) fn write(position: &Position, params: &[f32], state: &[f32]) -> Vec<u8> {
     let head = Position { magic: MAGIC, floats: (params.len() + state.len()) as u64, ..*position };
-    let mut out = Vec::with_capacity(size_of::<Position>() + 4 * (params.len() + state.len() + 1));
+    let mut out = Vec::with_capacity(len(params.len(), state.len()));
     out.extend_from_slice(bytemuck::bytes_of(&head));
     out.extend_from_slice(bytemuck::cast_slice(params));
     out.extend_from_slice(bytemuck::cast_slice(state));

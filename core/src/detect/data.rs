@@ -4,7 +4,7 @@
 //! groups of near-duplicates (`duplicates.rs`) are set aside, chosen by the seed.
 
 use super::options::Setup;
-use super::{Images, Observer, Phase, TrainError, report};
+use super::{Images, Observer, Others, Phase, TrainError, report};
 use crate::backbones::Backbone;
 use crate::checksum::Digest;
 use crate::duplicates;
@@ -31,6 +31,10 @@ pub(super) mod stream {
     pub const ROTATION: u32 = 0xF000_0003;
     pub const NOISE: u32 = 0xF000_0004;
     pub const TILES: u32 = 0xF001_0000;
+    /// Apart from the noise of further inputs.
+    pub const CONTRAST_SHUFFLE: u32 = 0xF000_0101;
+    pub const CONTRAST_IMAGE: u32 = 0xF000_0102;
+    pub const CONTRAST_MIX: u32 = 0xF000_0103;
 }
 
 /// How images become inputs.
@@ -286,6 +290,44 @@ impl<'e> Extractor<'e> {
         }
         Ok(())
     }
+}
+
+/// Which images train, without their features.
+pub(super) struct Sorted {
+    /// Images that train; those set aside are the same as in [`Data`].
+    pub train: Vec<usize>,
+    /// Digest of all images as read, the defects among them; of textures the names.
+    pub digest: u64,
+}
+
+/// Reads all images once to say which of them train.
+pub(super) fn sort_out(
+    images: &dyn Images,
+    others: &Others<'_>,
+    setup: &Setup,
+    extractor: &mut Extractor<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Sorted, TrainError> {
+    let count = images.len();
+    let mut digest = Digest::new(0);
+    let mut thumbnails = Vec::with_capacity(count * duplicates::LEN);
+    for index in 0..count {
+        report(observer, Phase::Features, index, count)?;
+        extractor.load(images, index)?;
+        digest.write(bytemuck::cast_slice(extractor.base()));
+        thumbnails.extend_from_slice(&extractor.thumbnail);
+    }
+    report(observer, Phase::Features, count, count)?;
+    for (defects, index) in others.defects.into_iter().flat_map(|d| (0..d.len()).map(move |i| (d, i))) {
+        extractor.load(defects, index)?;
+        digest.write(bytemuck::cast_slice(extractor.base()));
+    }
+    for (textures, index) in others.textures.into_iter().flat_map(|t| (0..t.len()).map(move |i| (t, i))) {
+        digest.write(textures.name(index).as_bytes());
+    }
+    let held_out = set_aside(&thumbnails, count, setup);
+    let train = (0..count).filter(|i| held_out.binary_search(i).is_err()).collect();
+    Ok(Sorted { train, digest: digest.finish() })
 }
 
 /// Everything read from the images. Where they are cut into tiles, each tile counts as an image of its own below, except in

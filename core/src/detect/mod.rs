@@ -7,6 +7,7 @@
 
 mod calibrate;
 mod checkpoint;
+mod contrast;
 mod data;
 mod fit_flow;
 mod gauss;
@@ -19,7 +20,7 @@ mod ssnf;
 mod standardise;
 mod synthetic;
 
-pub use options::{Canvas, MapLevels, Method, Preset, TrainOptions};
+pub use options::{Canvas, Contrastive, MapLevels, Method, Preset, TrainOptions};
 
 use crate::backbones::{self, Backbone};
 use crate::executor::{Device, DeviceError};
@@ -63,6 +64,8 @@ pub enum Phase {
     Train,
     /// Scoring the parts that were set aside.
     Calibrate,
+    /// Adapting the backbone, before features are computed.
+    Adapt,
 }
 
 /// How far training is.
@@ -103,6 +106,15 @@ pub trait Observer {
     fn note(&mut self, text: &str) {
         let _ = text;
     }
+}
+
+/// Images beside those of good parts, for methods that learn from such.
+#[derive(Clone, Copy, Default)]
+pub struct Others<'o> {
+    /// Images of defective parts.
+    pub defects: Option<&'o dyn Images>,
+    /// Pictures of whatever surfaces, for synthetic anomalies; without them textures are made up.
+    pub textures: Option<&'o dyn Images>,
 }
 
 /// An observer that watches nothing.
@@ -146,6 +158,13 @@ pub enum TrainError {
         /// In which epoch, counted from 1.
         epoch: usize,
     },
+    /// The backbone, being adapted, has made all good parts alike.
+    Collapsed {
+        /// After which epoch, counted from 1.
+        epoch: usize,
+        /// What is left of the spread of their features.
+        spread: f64,
+    },
     /// The device failed.
     Device(DeviceError),
     /// Something that should have fitted did not.
@@ -168,6 +187,11 @@ impl fmt::Display for TrainError {
             TrainError::NotFinite { step, epoch } => {
                 write!(f, "the loss is no longer a number at step {step}, epoch {epoch}; try a lower learning rate")
             }
+            TrainError::Collapsed { epoch, spread } => write!(
+                f,
+                "after epoch {epoch} features of good parts differ by {:.1} % of what they did: the adapted backbone has made them all alike; try a lower learning rate or fewer epochs",
+                100.0 * spread
+            ),
             TrainError::Device(error) => write!(f, "{error}"),
             TrainError::Internal(text) => write!(f, "internal error: {text}"),
         }
@@ -257,6 +281,24 @@ pub fn train(
     observer: &mut dyn Observer,
     resume: Option<&[u8]>,
 ) -> Result<Trained, TrainError> {
+    train_with(images, &Others::default(), backbone, options, device, observer, resume)
+}
+
+/// The same with images of defective parts or of textures, which a contrastive phase ([`TrainOptions::contrastive`]) learns from.
+/// None of the defects may be measured with later, nor other images of the same parts.
+pub fn train_with(
+    images: &dyn Images,
+    others: &Others<'_>,
+    backbone: &Backbone,
+    options: &TrainOptions,
+    device: &dyn Device,
+    observer: &mut dyn Observer,
+    resume: Option<&[u8]>,
+) -> Result<Trained, TrainError> {
+    let others = Others {
+        defects: others.defects.filter(|d| !d.is_empty()),
+        textures: others.textures.filter(|t| !t.is_empty()),
+    };
     let native = if options.canvas == Some(Canvas::Native) && !images.is_empty() {
         let mut size = None;
         let read = images.with(0, &mut |view| size = Some((view.width(), view.height())));
@@ -266,11 +308,26 @@ pub fn train(
         None
     };
     let setup = options.resolve(backbone, native)?;
+    if setup.contrastive.is_none() && (others.defects.is_some() || others.textures.is_some()) {
+        let text = "defects and textures are of use to a contrastive phase only, which was not asked for";
+        return Err(TrainError::Options(text.to_string()));
+    }
     if images.len() < setup.min_images() {
         return Err(TrainError::TooFewImages { found: images.len(), needed: setup.min_images() });
     }
     let draft = match setup.method {
-        Method::Cdnf | Method::DifferNet => pooled_flow::fit(images, backbone, &setup, device, observer, resume)?,
+        Method::Cdnf | Method::DifferNet => match setup.contrastive {
+            None => pooled_flow::fit(images, backbone, &setup, device, observer, resume)?,
+            Some(contrastive) => {
+                let adapted =
+                    contrast::adapt(images, &others, backbone, &setup, contrastive, device, observer, resume)?;
+                let mut behind = contrast::Behind { observer, first: &adapted.checkpoint };
+                let (backbone, rest) = (&adapted.backbone, adapted.rest);
+                let mut draft = pooled_flow::fit(images, backbone, &setup, device, &mut behind, rest)?;
+                draft.about.extend(adapted.about);
+                draft
+            }
+        },
         Method::Gauss => gauss::fit(images, backbone, &setup, device, observer)?,
         Method::PosFlow | Method::FastFlow | Method::Ssnf | Method::CsFlow => {
             map_flow::fit(images, backbone, &setup, device, observer, resume)?

@@ -129,6 +129,22 @@ pub enum MapLevels {
     Finest,
 }
 
+/// How a backbone is adapted to parts before a flow is trained on it: CDNF's contrastive phase.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Contrastive {
+    /// Most epochs over the good images, 1..=10000; it ends earlier once there is nothing left to learn.
+    pub epochs: u32,
+    /// Step size of Adam.
+    pub learning_rate: f32,
+}
+
+impl Default for Contrastive {
+    fn default() -> Contrastive {
+        // Longer steps than for a few thousand images, and fewer: `benches/RESULTS.md`.
+        Contrastive { epochs: 4, learning_rate: 1e-4 }
+    }
+}
+
 /// What can be chosen; `None` leaves it to the preset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
@@ -163,6 +179,9 @@ pub struct TrainOptions {
     /// How flows on several grids make one map; where the score is that of the map's largest values, of the score too. `None`:
     /// product for [`Method::CsFlow`], sum for the other flows on maps; the others have one grid.
     pub map_levels: Option<MapLevels>,
+    /// Adapt the backbone to the parts first (`cdnf` only, and not on `builtin`): normal images against synthetic anomalies, and
+    /// real ones where [`train_with`](super::train_with) is given some.
+    pub contrastive: Option<Contrastive>,
     /// Where to look, stretched to each image; `None`: everywhere. The model keeps it. Pixels outside change nothing.
     pub roi: Option<Roi>,
 }
@@ -184,6 +203,7 @@ impl Default for TrainOptions {
             learning_rate: None,
             map: true,
             map_levels: None,
+            contrastive: None,
             roi: None,
         }
     }
@@ -214,6 +234,7 @@ pub(super) struct Setup {
     pub learning_rate: f32,
     pub map: bool,
     pub map_levels: MapLevels,
+    pub contrastive: Option<Contrastive>,
     /// In cells of the input, or of the canvas.
     pub roi: Option<Roi>,
 }
@@ -241,6 +262,14 @@ impl TrainOptions {
             Method::Cdnf | Method::DifferNet | Method::CsFlow | Method::Padim | Method::Gauss => 2e-4,
         });
         range(lr > 0.0 && lr <= 1.0, "the learning rate must lie in 0..=1")?;
+        if let Some(c) = &self.contrastive {
+            range(
+                self.method == Method::Cdnf,
+                "only cdnf adapts its backbone: a contrastive phase goes with no other method",
+            )?;
+            range((1..=10_000).contains(&c.epochs), "contrastive epochs must lie in 1..=10000")?;
+            range(c.learning_rate > 0.0 && c.learning_rate <= 1.0, "the contrastive learning rate must lie in 0..=1")?;
+        }
         let flow = matches!(self.method, Method::Cdnf | Method::DifferNet);
         let paper = self.preset == Preset::Paper;
         let views = self.views.unwrap_or(match (self.method, paper) {
@@ -292,6 +321,7 @@ impl TrainOptions {
                 Method::CsFlow => MapLevels::Product,
                 _ => MapLevels::Sum,
             }),
+            contrastive: self.contrastive,
             // The whole image is no region.
             roi: roi.filter(|roi| roi.bits().share() < 1.0),
         })

@@ -9,11 +9,13 @@
 pub mod activation;
 pub mod adam;
 pub mod attention;
+pub mod batch_mix;
 pub mod batch_norm;
 pub mod cell_hinge;
 pub mod channel;
 pub mod conv2d;
 mod conv2d_grad;
+pub mod cosine;
 pub mod coupling;
 pub mod elementwise;
 pub mod gemm;
@@ -29,6 +31,7 @@ pub mod reduce;
 pub mod resize;
 pub mod root;
 pub mod smooth;
+pub mod triplet;
 
 #[cfg(all(test, feature = "std"))]
 mod check;

@@ -17,11 +17,13 @@ mod adam;
 mod add;
 mod attention;
 mod batch_mean;
+mod batch_mix;
 mod batch_norm;
 mod cell_hinge;
 mod channel_scale;
 mod concat;
 mod conv2d;
+mod cosine;
 mod coupling;
 mod flow_nll;
 mod gain;
@@ -44,17 +46,20 @@ mod smooth;
 mod square_parts;
 mod square_sum;
 mod top_mean;
+mod triplet;
 
 pub use activation::{Activate, ActivateDx};
 pub use adam::Adam;
 pub use add::Add;
 pub use attention::{Attention, AttentionDx, AttentionLse};
 pub use batch_mean::{BatchMean, BatchMeanDx};
+pub use batch_mix::{BatchMix, BatchMixDx};
 pub use batch_norm::{BatchNorm, BatchNormDgamma, BatchNormDstats, BatchNormDx, BatchStats, BatchStatsDx};
 pub use cell_hinge::{CellHinge, CellHingeDn};
 pub use channel_scale::{ChannelDot, ChannelScale};
 pub use concat::{Concat, Embed, Slice};
 pub use conv2d::{Conv2d, Conv2dDw, Conv2dDx};
+pub use cosine::{Cosine, CosineDw, CosineDx};
 pub use coupling::{Coupling, CouplingDst, CouplingDx};
 pub use flow_nll::{FlowNll, FlowNllDj, FlowNllDz};
 pub use gain::{Gain, GainDgamma};
@@ -78,6 +83,7 @@ pub use smooth::{Smooth, SmoothDx};
 pub use square_parts::SquareParts;
 pub use square_sum::{SquareSum, SquareSumDx};
 pub use top_mean::{TopMean, TopMeanDx};
+pub use triplet::{Triplet, TripletDcos};
 
 /// Most inputs an op can have.
 pub const MAX_INPUTS: usize = 6;
@@ -329,6 +335,20 @@ ops! {
     GainDgamma = 68,
     /// Product of two tensors.
     Multiply = 69,
+    /// Cosines between the samples of a batch.
+    Cosine = 73,
+    /// Its gradient towards the first operand.
+    CosineDx = 74,
+    /// Its gradient towards the second operand.
+    CosineDw = 75,
+    /// Exponential-kernel triplet loss.
+    Triplet = 76,
+    /// Its gradient towards cosines.
+    TripletDcos = 77,
+    /// Mixtures of pairs of samples.
+    BatchMix = 78,
+    /// Its gradient.
+    BatchMixDx = 79,
 }
 
 impl Op {

@@ -6,6 +6,7 @@
 
 mod attention;
 mod batch_norm;
+mod contrast;
 mod conv;
 mod flow;
 mod layout;
@@ -170,6 +171,7 @@ pub const FAMILIES: &[Family] = &[
     ("layout", layout::cases),
     ("flow", flow::cases),
     ("attention", attention::cases),
+    ("contrast", contrast::cases),
 ];
 
 /// Every case.

@@ -5,6 +5,7 @@
 
 mod attention;
 mod batch_norm;
+mod contrast;
 mod conv;
 mod coupling;
 mod layout;
@@ -127,6 +128,13 @@ pub fn execute(op: &Op, step: &mut Step<'_>) -> Vec<f64> {
         Op::AttentionDx(a) => attention::dx(a, step),
         Op::LayerNorm(a) => norm::layer_norm(a, step),
         Op::LayerNormDx(a) => norm::layer_norm_dx(a, step),
+        Op::Cosine(_) => contrast::cosine(step),
+        Op::CosineDx(_) => contrast::cosine_d(false, step),
+        Op::CosineDw(_) => contrast::cosine_d(true, step),
+        Op::Triplet(a) => contrast::triplet(a, step),
+        Op::TripletDcos(a) => contrast::triplet_dcos(a, step),
+        Op::BatchMix(_) => contrast::batch_mix(step),
+        Op::BatchMixDx(_) => contrast::batch_mix_dx(step),
         Op::Adam(a) => pointwise::adam(a, step),
         Op::MaxPool(a) => pool::max(a, step),
         Op::MaxPoolDx(a) => pool::max_dx(a, step),

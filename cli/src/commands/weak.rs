@@ -1,0 +1,351 @@
+//! `adflow weak DATA`: does a handful of known defects help to find the others?
+//!
+//! Some defective test images are drawn, of at most two types, in whole groups of near-duplicates: photographs of one part are
+//! not independent. They train `cdnf --contrastive`; beside it stands `cdnf` trained from good parts alone. Both are measured
+//! on what is left: the groups that were drawn from are out of the test for both. A second figure counts only types of
+//! which none was drawn. The third one, with all images, is there to compare with publications that measure so: part of it
+//! was learned by heart.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use adflow::detect::{Method, TrainOptions};
+use adflow::duplicates;
+use adflow::metrics::image_auroc;
+use adflow::model::OwnedModel;
+use adflow::rng::Rng;
+use serde::Serialize;
+
+use crate::args::Weak;
+use crate::compute::Compute;
+use crate::dataset::{Listing, TestImage};
+use crate::failure::{Context, Failure, Outcome};
+use crate::progress::{Stage, note, seconds};
+use crate::training_images::TrainingImages;
+use crate::{dataset, decode, evaluate, interrupt, output};
+
+use super::train::{self, OtherImages, Watch};
+
+/// Most types that anomalies are drawn from.
+const TYPES: usize = 2;
+/// Random streams of the draw.
+const TYPE_STREAM: u32 = 0x7765_0001;
+const GROUP_STREAM: u32 = 0x7765_0002;
+
+/// What `--json` writes.
+#[derive(Debug, Serialize)]
+struct Summary {
+    data: PathBuf,
+    backbone: String,
+    device: String,
+    threads: usize,
+    runs: Vec<Run>,
+}
+
+/// One seed.
+#[derive(Debug, Serialize)]
+struct Run {
+    seed: u64,
+    types: Vec<String>,
+    /// Images that trained.
+    drawn: Vec<PathBuf>,
+    /// Defective images out of the test, the drawn ones among them.
+    out_of_test: usize,
+    rows: Vec<Row>,
+    train_seconds: [f64; 2],
+}
+
+/// Image AUROC of both models on one choice of test images.
+#[derive(Debug, Serialize)]
+struct Row {
+    what: String,
+    good: usize,
+    defective: usize,
+    unsupervised: Option<f64>,
+    weakly_supervised: Option<f64>,
+}
+
+/// Which defective images train, and which are out of the test.
+struct Draw {
+    types: Vec<String>,
+    /// Positions in the test listing.
+    train: Vec<usize>,
+    out: BTreeSet<usize>,
+}
+
+/// Runs the command.
+pub fn run(args: &Weak) -> Outcome<u8> {
+    let training = dataset::training(&args.data)?;
+    let test = dataset::test(&args.data)?;
+    if let Some(folder) = &args.models {
+        output::make_folder(folder)?;
+    }
+    if let Some(json) = &args.json {
+        output::check_writable(json)?;
+    }
+    let backbone = train::open_backbone(&args.backbone)?;
+    backbone.adaptable().map_err(|error| Failure::new(error.to_string()))?;
+    let compute = args.compute.open()?;
+    interrupt::listen();
+    test.notes.iter().for_each(|text| note(text));
+    let groups = groups(&test.items)?;
+    let images = train::load(training, &compute)?;
+    let textures = OtherImages::open(args.contrast.textures.as_deref(), &compute)?;
+    let mut others = OtherImages { defects: None, textures };
+    let mut summary = Summary {
+        data: args.data.clone(),
+        backbone: backbone.name().to_string(),
+        device: compute.describe(),
+        threads: compute.threads,
+        runs: Vec::new(),
+    };
+    for &seed in &args.seeds {
+        let draw = draw(&test.items, &groups, args, seed)?;
+        let drawn: Vec<PathBuf> = draw.train.iter().map(|&i| test.items[i].path.clone()).collect();
+        eprintln!("seed {seed}: {} images of {}", drawn.len(), draw.types.join(" and "));
+        if let Some(folder) = &args.models {
+            let lines: Vec<String> =
+                drawn.iter().map(|path| path.canonicalize().unwrap_or(path.clone()).display().to_string()).collect();
+            output::write(&folder.join(format!("drawn-seed{seed}.txt")), (lines.join("\n") + "\n").as_bytes())?;
+        }
+        others.defects = Some(train::load(Listing { items: drawn.clone(), notes: Vec::new() }, &compute)?);
+        let mut scores = Vec::new();
+        let mut train_seconds = [0.0; 2];
+        for (at, contrastive) in [None, Some(args.contrast.options())].into_iter().enumerate() {
+            let (size, epochs, views) = (args.training.size, args.training.epochs, args.training.views);
+            let options = TrainOptions {
+                method: Method::Cdnf,
+                size,
+                epochs,
+                views,
+                seed,
+                contrastive,
+                ..TrainOptions::default()
+            };
+            let name = if contrastive.is_some() { "contrastive" } else { "cdnf" };
+            let path = args.models.as_ref().map(|folder| folder.join(format!("{name}-seed{seed}.adflow")));
+            let none = OtherImages::default();
+            let with = if contrastive.is_some() { &others } else { &none };
+            let started = Instant::now();
+            let model = fit(&images, with, &backbone, &options, &compute, path.as_deref())?;
+            train_seconds[at] = started.elapsed().as_secs_f64();
+            scores.push(evaluate::scores(&model, test.items.clone(), &compute)?);
+        }
+        let run = Run {
+            seed,
+            rows: rows(&test.items, &draw, &scores),
+            types: draw.types,
+            drawn,
+            out_of_test: draw.out.len(),
+            train_seconds,
+        };
+        if args.json.as_deref() != Some(Path::new("-")) {
+            print_run(&run);
+        }
+        summary.runs.push(run);
+    }
+    if let Some(json) = &args.json {
+        output::write_json(json, &summary)?;
+    }
+    Ok(0)
+}
+
+fn fit(
+    images: &TrainingImages,
+    others: &OtherImages,
+    backbone: &adflow::backbones::Backbone,
+    options: &TrainOptions,
+    compute: &Compute,
+    path: Option<&Path>,
+) -> Outcome<OwnedModel> {
+    let mut watch = Watch::new(None, false);
+    let trained = train::fit(images, others, backbone, options, compute, &mut watch, None)?;
+    if let Some(path) = path {
+        output::write(path, &trained.model)?;
+    }
+    OwnedModel::from_bytes(&trained.model).context("the trained model does not load")
+}
+
+/// The group of near-duplicates of each defective test image; `None` for good ones.
+fn groups(images: &[TestImage]) -> Outcome<Vec<Option<u32>>> {
+    let how = duplicates::thumbnail();
+    let (mut thumbnails, mut scratch) = (Vec::new(), Vec::new());
+    let stage = Stage::new("looking for near-duplicates", images.len());
+    for (n, image) in images.iter().enumerate() {
+        interrupt::check()?;
+        stage.set(n + 1);
+        if !image.defective {
+            continue;
+        }
+        let decoded = decode::open(&image.path)?;
+        let view = decoded.view().context(image.path.display())?;
+        scratch.resize(how.scratch_len(view.width(), view.height()).max(scratch.len()), 0.0);
+        let mut thumbnail = vec![0.0; duplicates::LEN];
+        how.apply(&view, &mut scratch, &mut thumbnail).context(image.path.display())?;
+        thumbnails.extend(thumbnail);
+    }
+    let mut groups = duplicates::groups(&thumbnails).into_iter();
+    Ok(images.iter().map(|image| if image.defective { groups.next() } else { None }).collect())
+}
+
+fn draw(images: &[TestImage], groups: &[Option<u32>], args: &Weak, seed: u64) -> Outcome<Draw> {
+    let mut known: Vec<String> = images.iter().filter(|i| i.defective).map(|i| i.class.clone()).collect();
+    known.dedup();
+    let types = if args.types.is_empty() {
+        // Where there are few types, one is left that was never seen.
+        let take = TYPES.min(known.len().saturating_sub(1)).max(1);
+        let mut some = known.clone();
+        Rng::new(seed, 0, TYPE_STREAM).shuffle(&mut some);
+        some.truncate(take);
+        some
+    } else {
+        args.types.clone()
+    };
+    if let Some(unknown) = types.iter().find(|t| !known.contains(t)) {
+        return Err(Failure::new(format!("\"{unknown}\" is no type of defect in this data: {}", known.join(", "))));
+    }
+    if types.len() > TYPES {
+        return Err(Failure::new("anomalies are drawn from one or two types, so that others stay unseen"));
+    }
+    let mut order: Vec<u32> = groups.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    Rng::new(seed, 0, GROUP_STREAM).shuffle(&mut order);
+    let (mut train, mut out) = (Vec::new(), BTreeSet::new());
+    for (at, class) in types.iter().enumerate() {
+        let quota = (args.count as usize + at) / types.len();
+        let mut taken = 0;
+        for group in &order {
+            let members = || (0..images.len()).filter(|&i| groups[i] == Some(*group));
+            let fresh: Vec<usize> = members().filter(|&i| images[i].class == *class).take(quota - taken).collect();
+            if fresh.is_empty() {
+                continue;
+            }
+            taken += fresh.len();
+            train.extend(fresh);
+            out.extend(members());
+            if taken == quota {
+                break;
+            }
+        }
+    }
+    train.sort_unstable();
+    Ok(Draw { types, train, out })
+}
+
+/// What is left, what is left of types never drawn, everything.
+fn rows(images: &[TestImage], draw: &Draw, scores: &[Vec<f32>]) -> Vec<Row> {
+    let left = |i: usize| !draw.out.contains(&i);
+    let unseen = |i: usize| left(i) && !draw.types.contains(&images[i].class);
+    let choices: [(&str, &dyn Fn(usize) -> bool); 3] =
+        [("what is left", &left), ("types never drawn", &unseen), ("everything (contaminated)", &|_| true)];
+    let row = |(what, choice): (&str, &dyn Fn(usize) -> bool)| {
+        let chosen: Vec<usize> = (0..images.len()).filter(|&i| choice(i)).collect();
+        let labels: Vec<bool> = chosen.iter().map(|&i| images[i].defective).collect();
+        let defective = labels.iter().filter(|l| **l).count();
+        let auroc = |scores: &Vec<f32>| {
+            let scores: Vec<f32> = chosen.iter().map(|&i| scores[i]).collect();
+            Some(image_auroc(&scores, &labels)).filter(|a| a.is_finite())
+        };
+        Row {
+            what: what.to_string(),
+            good: labels.len() - defective,
+            defective,
+            unsupervised: scores.first().and_then(auroc),
+            weakly_supervised: scores.get(1).and_then(auroc),
+        }
+    };
+    choices.into_iter().map(row).collect()
+}
+
+fn print_run(run: &Run) {
+    let cell = |x: Option<f64>| x.map_or("-".to_string(), |x| format!("{x:.4}"));
+    println!(
+        "seed {}: {} images of {} trained, {} out of the test; trainings took {} and {}",
+        run.seed,
+        run.drawn.len(),
+        run.types.join(" and "),
+        run.out_of_test,
+        seconds(run.train_seconds[0]),
+        seconds(run.train_seconds[1]),
+    );
+    println!(
+        "{:<28} {:>5} {:>9} {:>12} {:>17}",
+        "image AUROC", "good", "defective", "unsupervised", "weakly supervised"
+    );
+    for row in &run.rows {
+        println!(
+            "{:<28} {:>5} {:>9} {:>12} {:>17}",
+            row.what,
+            row.good,
+            row.defective,
+            cell(row.unsupervised),
+            cell(row.weakly_supervised)
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn images() -> (Vec<TestImage>, Vec<Option<u32>>) {
+        let image = |class: &str, n: usize| TestImage {
+            path: PathBuf::from(format!("{class}/{n}.png")),
+            class: class.to_string(),
+            defective: class != "good",
+            mask: None,
+        };
+        // Groups of three, the last of which spans two types.
+        let mut all: Vec<TestImage> = (0..4).map(|n| image("good", n)).collect();
+        let mut groups = vec![None; 4];
+        for class in ["a", "b", "c"] {
+            for n in 0..9 {
+                all.push(image(class, n));
+                groups.push(Some(match (class, n) {
+                    ("a", 8) | ("b", 0) => 100,
+                    (_, n) => u32::from(class.as_bytes()[0]) * 3 + n as u32 / 3 - 291,
+                }));
+            }
+        }
+        (all, groups)
+    }
+
+    fn args(text: &[&str]) -> Weak {
+        let all = [&["adflow", "weak", "DATA"], text].concat();
+        match crate::args::Cli::parse_from(all).command {
+            crate::args::Command::Weak(args) => args,
+            _ => panic!("another command"),
+        }
+    }
+
+    #[test]
+    fn whole_groups_leave_the_test() {
+        let (images, groups) = images();
+        for seed in 0..20 {
+            let draw = draw(&images, &groups, &args(&["--types", "a,b", "--count", "5"]), seed).unwrap();
+            assert_eq!(draw.train.len(), 5);
+            assert!(draw.train.iter().all(|i| draw.out.contains(i) && ["a", "b"].contains(&&*images[*i].class)));
+            for (i, group) in groups.iter().enumerate() {
+                let touched = draw.train.iter().any(|&t| groups[t] == *group);
+                assert_eq!(draw.out.contains(&i), touched, "seed {seed}, image {i}");
+            }
+            let scores: Vec<f32> = images.iter().map(|i| if i.defective { 1.0 } else { 0.0 }).collect();
+            let rows = rows(&images, &draw, &[scores.clone(), scores]);
+            assert_eq!((rows[1].good, rows[1].defective, rows[1].unsupervised), (4, 9, Some(1.0)));
+            assert_eq!(rows[0].defective, 27 - draw.out.len());
+            assert_eq!(rows[2].defective, 27);
+        }
+    }
+
+    #[test]
+    fn types_are_drawn_where_none_are_named_and_must_exist() {
+        let (images, groups) = images();
+        let seen: BTreeSet<Vec<String>> =
+            (0..20).map(|seed| draw(&images, &groups, &args(&[]), seed).unwrap().types).collect();
+        assert!(seen.len() > 2 && seen.iter().all(|types| types.len() == 2), "{seen:?}");
+        let error = |types: &str| draw(&images, &groups, &args(&["--types", types]), 0).err().unwrap().message;
+        assert!(error("a,z").contains("\"z\" is no type of defect in this data: a, b, c"));
+        assert!(error("a,b,c").contains("one or two types"));
+    }
+}

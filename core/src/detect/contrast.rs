@@ -1,0 +1,528 @@
+//! CDNF's first phase: adapts the backbone to parts, so that good and bad ones lie apart before a flow sees them.
+//!
+//! One network sees normal images and anomalies (siamese: the weights are shared); the layers behind
+//! `Adaptation::from` train, those before run image by image. Embeddings z are the means of the network's last
+//! map. Anomalies are made up afresh in each epoch (`synth`: CutPaste with a photometric change, Perlin blobs of textures), half
+//! of them are real ones where some are given; all images are turned by a random angle. Mixtures `τ·z_i + (1 − τ)·z_j` of
+//! anomalies, fewer than half as many, are further anomalies, of a real and a made-up one where both exist. The loss is the
+//! triplet loss of `op/triplet.rs`, σ = m = ½.
+//!
+//! It ends early once under 1 % of the triplets have been open for three epochs, and fails where the network has made all good
+//! parts alike (a twentieth of the spread of their features): then no density can be fitted. Everything random comes from
+//! (seed, epoch, index), so a resumed training gives the same bytes.
+
+use super::checkpoint::{self, Position};
+use super::data::{self, Extractor, Sorted, stream};
+use super::options::{Contrastive, Setup};
+use super::{Images, Observer, Others, Phase, Progress, TrainError, pooled_flow};
+use crate::backbones::Backbone;
+use crate::executor::{Device, DeviceFault, Executor};
+use crate::graph::Graph;
+use crate::image::{ImageError, ImageView, rotate_nearest};
+use crate::kernels::triplet::Rows;
+use crate::op::{Adam, BatchMean, BatchMix, Cosine, GlobalMean, Triplet};
+use crate::params::Params;
+use crate::place::{OwnedProgram, Reuse, place};
+use crate::plan::{BLOCK, Region};
+use crate::rng::Rng;
+use crate::shape::Shape;
+use crate::synth::{Kind, Picture, Synth};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+/// Most normal images in a batch; half as many anomalies.
+const NORMAL: usize = 64;
+/// σ and m of the loss.
+const SIGMA: f32 = 0.5;
+const MARGIN: f32 = 0.5;
+/// Share of open triplets below which an epoch has nothing left to learn, and after how many such epochs training ends.
+const IDLE: f64 = 0.01;
+const PATIENCE: u64 = 3;
+/// Share of its first spread below which features of good parts have collapsed, and how many images are looked at.
+const COLLAPSED: f64 = 0.05;
+const WATCHED: usize = 64;
+/// Draws of a synthetic anomaly until it changes a pixel inside a region of interest.
+const TRIES: u32 = 8;
+/// Prefix of the backbone's parameters.
+const PREFIX: &str = "backbone.";
+
+/// What came out.
+pub(super) struct Adapted<'r> {
+    pub backbone: Backbone,
+    /// The state at the end, which checkpoints of what follows begin with.
+    pub checkpoint: Vec<u8>,
+    /// What a checkpoint holds besides: the state of what follows.
+    pub rest: Option<&'r [u8]>,
+    pub about: Vec<(String, String)>,
+}
+
+/// How many images of each kind a batch has.
+#[derive(Clone, Copy)]
+struct Batch {
+    normal: usize,
+    made: usize,
+    real: usize,
+    /// Batches in an epoch.
+    count: usize,
+}
+
+impl Batch {
+    fn new(good: usize, real: usize) -> Batch {
+        let count = good.div_ceil(NORMAL).max(1);
+        let normal = good.div_ceil(count);
+        let anomalies = (normal / 2).max(2);
+        let real = if real > 0 { anomalies / 2 } else { 0 };
+        Batch { normal, made: anomalies - real, real, count }
+    }
+
+    fn anomalies(&self) -> usize {
+        self.made + self.real
+    }
+
+    fn len(&self) -> usize {
+        self.normal + self.anomalies()
+    }
+}
+
+/// The programs of this phase over one set of parameters.
+struct Programs {
+    /// Image to what trains, where something comes before it.
+    stem: Option<OwnedProgram>,
+    /// From there to the loss, and a step.
+    train: OwnedProgram,
+    /// Image to the features that the flow will see.
+    features: OwnedProgram,
+    params: Params,
+}
+
+fn programs(setup: &Setup, backbone: &Backbone, batch: Batch) -> Result<Programs, TrainError> {
+    let adaptation = backbone.adaptation()?;
+    let (from, side) = (adaptation.from, setup.size);
+    let (mut params, mut frozen) = (Params::new(), Graph::new());
+    let image = frozen.input("image", Shape::chw(3, side, side));
+    let mut before = image;
+    if let Some(tap) = from {
+        before = backbone.emit_from(&mut frozen, &mut params, PREFIX, image, None, &[tap])?[0];
+        frozen.output("stem", before);
+    }
+    let known: Vec<String> = params.iter().map(|p| p.name.clone()).collect();
+
+    let mut g = Graph::new();
+    let x = g.input("stem", frozen.shape(before));
+    let map = backbone.emit_from(&mut g, &mut params, PREFIX, x, from, &[adaptation.embedding])?[0];
+    for name in params.iter().map(|p| p.name.clone()).filter(|name| !known.contains(name)).collect::<Vec<_>>() {
+        if let Some(p) = params.get_mut(&name) {
+            p.trainable = true;
+        }
+    }
+    let samples = batch.len() as u32;
+    let (pair, role) = (g.input("pair", Shape::vector(2)), g.input("role", Shape::vector(2)));
+    let z = g.emit("embedding", GlobalMean {}, &[map])?;
+    let mixed = g.emit("mixed", BatchMix {}, &[z, pair])?;
+    let p = g.emit("p", Cosine { samples }, &[z, z])?;
+    let q = g.emit("q", Cosine { samples }, &[z, mixed])?;
+    let y = g.emit("triplet", Triplet { sigma: SIGMA, margin: MARGIN }, &[p, q, role])?;
+    let loss = g.emit("loss", BatchMean {}, &[y])?;
+    for (name, id) in [("loss", loss), ("p", p), ("q", q)] {
+        g.output(name, id);
+    }
+
+    let mut pooled = Graph::new();
+    let (_, y) = pooled_flow::pooled(&mut pooled, setup, backbone, &mut params)?;
+    pooled.output("features", y);
+
+    let layout = params.layout();
+    g.train(loss, &params, Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, clip: 0.0 })?;
+    Ok(Programs {
+        stem: from.map(|_| place("stem", &frozen, &layout, Reuse::Share)).transpose()?,
+        train: place("adapt", &g, &layout, Reuse::Share)?,
+        features: place("features", &pooled, &layout, Reuse::Share)?,
+        params,
+    })
+}
+
+/// Adapts `backbone`, or takes up where `resume` left off.
+pub(super) fn adapt<'r>(
+    images: &dyn Images,
+    others: &Others<'_>,
+    backbone: &Backbone,
+    setup: &Setup,
+    contrastive: Contrastive,
+    device: &dyn Device,
+    observer: &mut dyn Observer,
+    resume: Option<&'r [u8]>,
+) -> Result<Adapted<'r>, TrainError> {
+    let real = others.defects.map_or(0, Images::len);
+    // Says at once whether this backbone can be adapted.
+    backbone.adaptable()?;
+    let mut plain = Params::new();
+    let reader = pooled_flow::features_program(setup, backbone, &mut plain)?;
+    let packed = plain.pack();
+    let mut extractor = Extractor::new(&reader, &packed, setup, backbone, device)?;
+    let sorted = data::sort_out(images, others, setup, &mut extractor, observer)?;
+    let batch = Batch::new(sorted.train.len(), real);
+    let Programs { stem, train, features, mut params } = programs(setup, backbone, batch)?;
+
+    let floats = |region| train.program().blocks(region) as usize * BLOCK;
+    let (trainable, state) = (floats(Region::Grads), floats(Region::State));
+    let executor = device.executor(&params.pack(), trainable, state)?;
+    let mut fit = Fit {
+        setup,
+        images,
+        others,
+        sorted: &sorted,
+        extractor,
+        executor,
+        batch,
+        programs: [stem.as_ref(), Some(&train), Some(&features)],
+        synth: Synth::new(setup.seed, &[Kind::CutPaste, Kind::Perlin]),
+        normalisation: backbone.normalisation(),
+        lengths: (trainable, state),
+        learning_rate: contrastive.learning_rate,
+        epochs: contrastive.epochs as usize,
+        scratch: vec![0.0; 2 * batch.len()],
+        observer,
+    };
+    let first_spread = fit.spread()?;
+
+    let digest = setup.digest(backbone, sorted.digest);
+    let own = checkpoint::len(trainable, state);
+    let mut at = Position::start(digest);
+    at.best = 0.0;
+    let mut rest = None;
+    if let Some(bytes) = resume {
+        let (mine, after) = bytes.split_at_checked(own).unwrap_or((bytes, &[]));
+        let (mut params, mut state) = (vec![0.0; trainable], vec![0.0; state]);
+        at = checkpoint::read(mine, digest, &mut params, &mut state)?;
+        fit.restore(&params, &state)?;
+        rest = (!after.is_empty()).then_some(after);
+    }
+    let mut last = fit.executor.is_volatile().then(|| fit.snapshot(&at)).transpose()?;
+    while (at.epoch as usize) < fit.epochs && at.stopped == 0 {
+        let mut after = at;
+        match fit.epoch(&mut after, first_spread) {
+            Ok(()) => at = after,
+            Err(TrainError::Device(error)) if error.fault == DeviceFault::Lost => {
+                let Some(last) = &last else { return Err(error.into()) };
+                let (mut params, mut state) = (vec![0.0; trainable], vec![0.0; state]);
+                fit.executor.recover()?;
+                at = checkpoint::read(last, digest, &mut params, &mut state)?;
+                fit.restore(&params, &state)?;
+                fit.observer.note(&format!("{error}; training goes on from the end of epoch {}", at.epoch));
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        let wanted = fit.observer.wants_checkpoint();
+        if wanted || last.is_some() {
+            let snapshot = fit.snapshot(&at)?;
+            if wanted {
+                fit.observer.checkpoint(&snapshot);
+            }
+            last = last.is_some().then_some(snapshot);
+        }
+    }
+    if at.stopped != 0 {
+        fit.observer.note(&format!(
+            "the backbone is adapted after epoch {}: for {PATIENCE} epochs fewer than 1 % of the triplets had anything left to learn",
+            at.epoch
+        ));
+    }
+    let checkpoint = fit.snapshot(&at)?;
+    let mut trained = params.pack();
+    fit.executor.read(Region::Params, &mut trained[..trainable])?;
+    if trained[..trainable].iter().any(|p| !p.is_finite()) {
+        return Err(TrainError::NotFinite { step: at.steps, epoch: at.epoch as usize });
+    }
+    let spread = fit.spread()? / first_spread;
+    params.unpack(&trained);
+    let about = [
+        ("adapted_epochs", at.epoch.to_string()),
+        ("adapted_loss", format!("{:.4}", at.last_loss)),
+        ("adapted_spread", format!("{spread:.3}")),
+        ("adapted_learning_rate", contrastive.learning_rate.to_string()),
+        ("defects", real.to_string()),
+    ];
+    Ok(Adapted {
+        backbone: backbone.with_params(&params, PREFIX),
+        checkpoint,
+        rest,
+        about: about.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
+    })
+}
+
+/// An adaptation on its way.
+struct Fit<'f, 'e> {
+    setup: &'f Setup,
+    images: &'f dyn Images,
+    others: &'f Others<'f>,
+    sorted: &'f Sorted,
+    extractor: Extractor<'e>,
+    executor: Box<dyn Executor + 'f>,
+    batch: Batch,
+    /// Stem, training step, features.
+    programs: [Option<&'f OwnedProgram>; 3],
+    synth: Synth,
+    normalisation: ([f32; 3], [f32; 3]),
+    lengths: (usize, usize),
+    learning_rate: f32,
+    epochs: usize,
+    scratch: Vec<f32>,
+    observer: &'f mut dyn Observer,
+}
+
+impl Fit<'_, '_> {
+    fn snapshot(&mut self, at: &Position) -> Result<Vec<u8>, TrainError> {
+        let (mut params, mut state) = (vec![0.0; self.lengths.0], vec![0.0; self.lengths.1]);
+        self.executor.read(Region::Params, &mut params)?;
+        self.executor.read(Region::State, &mut state)?;
+        Ok(checkpoint::write(at, &params, &state))
+    }
+
+    fn restore(&mut self, params: &[f32], state: &[f32]) -> Result<(), TrainError> {
+        self.executor.write(Region::Params, params)?;
+        Ok(self.executor.write(Region::State, state)?)
+    }
+
+    /// Runs the rest of an epoch, then asks whether there is anything left to learn, and whether features still differ.
+    fn epoch(&mut self, at: &mut Position, first_spread: f64) -> Result<(), TrainError> {
+        let mut order = self.sorted.train.clone();
+        Rng::new(self.setup.seed, at.epoch, stream::CONTRAST_SHUFFLE).shuffle(&mut order);
+        while (at.batch as usize) < self.batch.count {
+            let (done, total) = (at.epoch as usize * self.batch.count, self.epochs * self.batch.count);
+            let progress = Progress {
+                phase: Phase::Adapt,
+                done: done + at.batch as usize,
+                total,
+                epoch: at.epoch as usize,
+                epochs: self.epochs,
+                loss: Some(at.last_loss).filter(|l| l.is_finite()),
+                held_out: None,
+            };
+            if let ControlFlow::Break(()) = self.observer.progress(&progress) {
+                let snapshot = self.snapshot(at)?;
+                self.observer.checkpoint(&snapshot);
+                return Err(TrainError::Cancelled);
+            }
+            self.step(at, &order)?;
+        }
+        let batches = self.batch.count as f64;
+        at.last_loss = at.loss_sum / batches;
+        at.stale = if at.best / batches < IDLE { at.stale + 1 } else { 0 };
+        at.stopped = u64::from(at.stale >= PATIENCE);
+        (at.epoch, at.batch, at.loss_sum, at.loss_count, at.best) = (at.epoch + 1, 0, 0.0, 0, 0.0);
+        let spread = self.spread()? / first_spread;
+        if spread < COLLAPSED || spread.is_nan() {
+            return Err(TrainError::Collapsed { epoch: at.epoch as usize, spread });
+        }
+        Ok(())
+    }
+
+    /// One step of the optimiser. `Position::best` adds up the shares of open triplets of an epoch.
+    fn step(&mut self, at: &mut Position, order: &[usize]) -> Result<(), TrainError> {
+        let batch = self.batch;
+        let [stem, Some(train), _] = self.programs else { return Err(TrainError::NoVariation) };
+        let step = self.executor.prepare(train.program(), batch.len())?;
+        // The step's input may share memory with the stem's program, so it is filled when all is there.
+        let len = self.executor.input(step, "stem").len() / batch.len();
+        let mut rows = vec![0.0; len * batch.len()];
+        let mut view = vec![0.0; self.extractor.base().len()];
+        for (slot, row) in rows.chunks_exact_mut(len).enumerate() {
+            self.image(at, order, slot, &mut view)?;
+            match stem {
+                None => row.copy_from_slice(&view),
+                Some(stem) => {
+                    let prepared = self.executor.prepare(stem.program(), 1)?;
+                    self.executor.input(prepared, "image").copy_from_slice(&view);
+                    self.executor.run(prepared)?;
+                    row.copy_from_slice(self.executor.output(prepared, "stem"));
+                }
+            }
+        }
+        let (pairs, roles) = self.pairs(at);
+        self.executor.input(step, "stem").copy_from_slice(&rows);
+        self.executor.input(step, "pair").copy_from_slice(&pairs);
+        self.executor.input(step, "role").copy_from_slice(&roles);
+        at.steps += 1;
+        self.executor.input(step, "control").copy_from_slice(&[self.learning_rate, at.steps as f32]);
+        self.executor.run(step)?;
+        let loss = self.executor.output(step, "loss").first().map_or(f64::NAN, |l| f64::from(*l));
+        if !loss.is_finite() {
+            return Err(TrainError::NotFinite { step: at.steps, epoch: at.epoch as usize + 1 });
+        }
+        let rows = Rows {
+            samples: batch.len(),
+            batch: batch.len(),
+            sigma: SIGMA,
+            margin: MARGIN,
+            p: self.executor.output(step, "p"),
+            q: self.executor.output(step, "q"),
+            role: &roles,
+        };
+        at.best += rows.active(&mut self.scratch);
+        at.loss_sum += loss;
+        at.loss_count += 1;
+        at.batch += 1;
+        Ok(())
+    }
+
+    /// Which anomalies are mixed with which, and what samples are. Fewer than half as many mixtures as anomalies.
+    fn pairs(&self, at: &Position) -> (Vec<f32>, Vec<f32>) {
+        let Batch { normal, made, real, .. } = self.batch;
+        let n = self.batch.len();
+        let (mut pairs, mut roles) = (vec![0.0; 2 * n], vec![0.0; 2 * n]);
+        for i in 0..n {
+            pairs[2 * i..][..2].copy_from_slice(&[i as f32, 1.0]);
+            roles[2 * i] = if i < normal { 1.0 } else { -1.0 };
+        }
+        let mut rng = Rng::new(self.setup.seed, at.steps, stream::CONTRAST_MIX);
+        let mut firsts: Vec<usize> = (normal..normal + if real > 0 { made } else { n - normal }).collect();
+        rng.shuffle(&mut firsts);
+        for &i in firsts.iter().take((self.batch.anomalies() - 1) / 2) {
+            let k = if real > 0 {
+                normal + made + rng.below(real as u32) as usize
+            } else {
+                // Any of the others.
+                let k = normal + rng.below(made as u32 - 1) as usize;
+                if k >= i { k + 1 } else { k }
+            };
+            pairs[2 * i..][..2].copy_from_slice(&[k as f32, rng.f32()]);
+            roles[2 * i + 1] = 1.0;
+        }
+        (pairs, roles)
+    }
+
+    /// Image number `slot` of a batch, turned by a random angle.
+    fn image(&mut self, at: &Position, order: &[usize], slot: usize, view: &mut [f32]) -> Result<(), TrainError> {
+        let Batch { normal, made, .. } = self.batch;
+        let index = at.batch as usize * self.batch.len() + slot;
+        let mut rng = Rng::at(self.setup.seed, at.epoch, stream::CONTRAST_IMAGE, 64 * index as u64);
+        let degrees = f64::from(rng.range(-180.0..180.0));
+        let (size, fill) = (self.setup.size as usize, self.normalisation.1);
+        let good = &self.sorted.train;
+        match self.others.defects {
+            Some(defects) if slot >= normal + made => {
+                let which = rng.below(defects.len() as u32) as usize;
+                self.extractor.load(defects, which)?;
+                rotate_nearest(size, size, degrees, &fill, self.extractor.base(), view);
+            }
+            _ if slot >= normal => {
+                let base = good[rng.below(good.len() as u32) as usize];
+                self.extractor.load(self.images, base)?;
+                let spoilt = self.spoil(at.epoch, index as u32)?;
+                rotate_nearest(size, size, degrees, &fill, &spoilt, view);
+            }
+            _ => {
+                // The last batch is filled up from the first.
+                let which = order[(at.batch as usize * normal + slot) % order.len()];
+                self.extractor.load(self.images, which)?;
+                rotate_nearest(size, size, degrees, &fill, self.extractor.base(), view);
+            }
+        }
+        Ok(())
+    }
+
+    /// The image read last with a synthetic anomaly, normalised. Outside a region of interest it stays as it is.
+    fn spoil(&mut self, epoch: u64, index: u32) -> Result<Vec<f32>, TrainError> {
+        let (scale, shift) = self.normalisation;
+        let side = self.setup.size as usize;
+        let good = self.extractor.base();
+        let mut planes = good.to_vec();
+        for (plane, c) in planes.chunks_exact_mut(side * side).zip(0..) {
+            plane.iter_mut().for_each(|v| *v = ((*v - shift[c]) / scale[c]).clamp(0.0, 1.0));
+        }
+        let picture = Picture::new(side, side, planes).map_err(|error| image_error("a good part", &error))?;
+        for attempt in 0..TRIES {
+            // Attempts beyond the first are numbered apart from other images.
+            let draw = self.synth.draw(epoch, index | attempt << 28);
+            let texture = self.others.textures.and_then(|t| draw.texture(t.len()).map(|i| (t, i)));
+            let texture = texture.map(|(textures, i)| photograph(textures, i, self.setup.size)).transpose()?;
+            let anomaly = self.synth.make(&draw, &picture, &picture, texture.as_ref());
+            let keep = self.extractor.kept();
+            let seen = |at: usize| keep.is_none_or(|keep| keep[at] != 0.0);
+            if !anomaly.mask.iter().enumerate().any(|(at, m)| *m > 0.0 && seen(at)) {
+                continue;
+            }
+            let mut planes = anomaly.image.into_planes();
+            for ((plane, good), c) in planes.chunks_exact_mut(side * side).zip(good.chunks_exact(side * side)).zip(0..)
+            {
+                for (at, (v, good)) in plane.iter_mut().zip(good).enumerate() {
+                    *v = if seen(at) { *v * scale[c] + shift[c] } else { *good };
+                }
+            }
+            return Ok(planes);
+        }
+        let text = "the region of interest is too small for synthetic anomalies to lie in it";
+        Err(TrainError::Options(text.to_string()))
+    }
+
+    /// Mean over dimensions of the deviation of features over good parts.
+    fn spread(&mut self) -> Result<f64, TrainError> {
+        let [_, _, Some(features)] = self.programs else { return Err(TrainError::NoVariation) };
+        let count = self.sorted.train.len().min(WATCHED);
+        let (mut sum, mut squares, mut first) = (Vec::new(), Vec::new(), Vec::new());
+        for n in 0..count {
+            // Spread over all of them, as neighbours may show one part.
+            self.extractor.load(self.images, self.sorted.train[n * self.sorted.train.len() / count])?;
+            let prepared = self.executor.prepare(features.program(), 1)?;
+            self.executor.input(prepared, "image").copy_from_slice(self.extractor.base());
+            self.executor.run(prepared)?;
+            let row = self.executor.output(prepared, "features");
+            if n == 0 {
+                // Counted from the first one, so that images that are all the same have no spread at all.
+                first = row.to_vec();
+                sum.resize(row.len(), 0.0);
+                squares.resize(row.len(), 0.0);
+            }
+            for (at, (v, first)) in row.iter().zip(&first).enumerate() {
+                let v = f64::from(v - first);
+                sum[at] += v;
+                squares[at] += v * v;
+            }
+        }
+        let n = count as f64;
+        let deviations = sum.iter().zip(&squares).map(|(s, q)| libm::sqrt((q / n - (s / n) * (s / n)).max(0.0)));
+        let mean = deviations.sum::<f64>() / sum.len().max(1) as f64;
+        if mean > 0.0 { Ok(mean) } else { Err(TrainError::NoVariation) }
+    }
+}
+
+fn image_error(name: &str, error: &ImageError) -> TrainError {
+    TrainError::image(name.to_string(), error)
+}
+
+/// A texture of a user.
+fn photograph(textures: &dyn Images, index: usize, size: u32) -> Result<Picture, TrainError> {
+    let mut picture = Err(ImageError::Options("no image was handed over"));
+    let read = textures.with(index, &mut |view: &ImageView<'_>| picture = Picture::from_view(view, size));
+    read.map_err(|error| TrainError::Image { name: textures.name(index), error })?;
+    picture.map_err(|error| TrainError::image(textures.name(index), &error))
+}
+
+/// Puts the state of this phase in front of the checkpoints of the next.
+pub(super) struct Behind<'o> {
+    pub observer: &'o mut dyn Observer,
+    pub first: &'o [u8],
+}
+
+impl Observer for Behind<'_> {
+    fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
+        self.observer.progress(progress)
+    }
+
+    fn wants_checkpoint(&mut self) -> bool {
+        self.observer.wants_checkpoint()
+    }
+
+    fn checkpoint(&mut self, bytes: &[u8]) {
+        self.observer.checkpoint(&[self.first, bytes].concat());
+    }
+
+    fn note(&mut self, text: &str) {
+        self.observer.note(text);
+    }
+}
