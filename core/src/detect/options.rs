@@ -6,7 +6,8 @@ use crate::checksum::Digest;
 use crate::image::{Roi, Tiling};
 use crate::model::ViewKind;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 

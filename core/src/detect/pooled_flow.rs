@@ -25,6 +25,7 @@ use crate::params::Params;
 use crate::place::{OwnedProgram, Reuse, place};
 use crate::shape::Shape;
 use alloc::string::ToString;
+use alloc::vec;
 
 /// Scales of the image: full, half, quarter.
 const SCALES: u32 = 3;
