@@ -312,8 +312,8 @@ mod tests {
     }
 
     fn args(text: &[&str]) -> Weak {
-        let all = [&["adflow", "weak", "DATA"], text].concat();
-        match crate::args::Cli::parse_from(all).command {
+        let all = [&["adflow", "weak", "DATA", "--backbone", "FILE"], text].concat();
+        match crate::args::Cli::try_parse_from(all).unwrap().command {
             crate::args::Command::Weak(args) => args,
             _ => panic!("another command"),
         }
