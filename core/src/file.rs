@@ -10,11 +10,18 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Writes `bytes` to `path`, replacing what is there, all or nothing. Permissions of an existing file are kept.
+/// Writes `bytes` to `path`, replacing what is there, all or nothing. Permissions of an existing file are kept. What is
+/// no file (a device, a pipe) is written into and stays what it is: `/dev/null` must not become a file.
 ///
 /// # Errors
 /// Whatever the file system says; the target is then untouched and the temporary file is gone.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Ok(there) = fs::metadata(path)
+        && !there.is_file()
+        && !there.is_dir()
+    {
+        return OpenOptions::new().write(true).open(path)?.write_all(bytes);
+    }
     // A link keeps pointing where it points: the file behind it is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     if target.is_dir() {
@@ -109,6 +116,30 @@ mod tests {
         assert!(write_atomic(Path::new("/"), b"bytes").is_err());
         assert!(write_atomic(Path::new(""), b"bytes").is_err());
         assert_eq!(names(&folder), ["taken"]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_and_pipes_are_written_into() {
+        use std::io::Read;
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let folder = folder("device");
+        let (pipe, device) = (folder.join("pipe"), folder.join("device"));
+        let (mut reader, writer) = io::pipe().unwrap();
+        symlink(format!("/dev/fd/{}", writer.as_raw_fd()), &pipe).unwrap();
+        write_atomic(&pipe, b"through").unwrap();
+        drop(writer);
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        assert_eq!(read, b"through");
+        symlink("/dev/null", &device).unwrap();
+        if fs::metadata(&device).unwrap().file_type().is_char_device() {
+            write_atomic(&device, b"nowhere").unwrap();
+            assert!(fs::metadata(&device).unwrap().file_type().is_char_device());
+        }
+        assert_eq!(names(&folder).len(), 2);
         fs::remove_dir_all(folder).unwrap();
     }
 
