@@ -141,12 +141,13 @@ pub struct Protocol<'a> {
 
 impl Protocol<'_> {
     /// Trains and measures each method with each seed; the second value is true when Ctrl-C ended it early. `show` is
-    /// given the evaluation of each method's first seed.
+    /// given the evaluation of each method's first seed, `keep` all rows so far after each method.
     pub fn run(
         &self,
         methods: &[Method],
         seeds: &[u64],
         show: &mut dyn FnMut(Method, &Evaluation) -> Outcome<()>,
+        keep: &mut dyn FnMut(&Comparison) -> Outcome<()>,
     ) -> Outcome<(Comparison, bool)> {
         let labels: Vec<bool> = self.test.items.iter().map(|image| image.defective).collect();
         let good = labels.iter().filter(|&&l| !l).count();
@@ -180,6 +181,7 @@ impl Protocol<'_> {
                 }
             }
             comparison.methods.push(Row::new(method, runs, &labels, error));
+            keep(&comparison)?;
         }
         Ok((comparison, false))
     }

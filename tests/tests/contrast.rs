@@ -8,10 +8,13 @@ use adflow::detect::{
 };
 use adflow::graph::Graph;
 use adflow::image::ImageView;
+use adflow::kernels::activation::Activation;
 use adflow::model::OwnedModel;
-use adflow::op::{BatchMean, BatchMix, Cosine, Triplet};
+use adflow::op::{Adam, BatchMean, BatchMix, Cosine, Linear, Triplet};
 use adflow::params::Params;
 use adflow::place::{Reuse, place};
+use adflow::rng::Rng;
+use adflow::shape::Shape;
 use adflow::threads::Threads;
 use adflow_tests::made_weights;
 use adflow_tests::owned::Owned;
@@ -22,7 +25,7 @@ use std::ops::ControlFlow;
 fn loss(embeddings: &[[f32; 2]], roles: &[f32]) -> f32 {
     let batch = embeddings.len();
     let (mut g, params) = (Graph::new(), Params::new());
-    let vector = adflow::shape::Shape::vector;
+    let vector = Shape::vector;
     let (z, pair, role) = (g.input("z", vector(2)), g.input("pair", vector(2)), g.input("role", vector(2)));
     let samples = batch as u32;
     let mixed = g.emit("mixed", BatchMix {}, &[z, pair]).unwrap();
@@ -60,6 +63,53 @@ fn nothing_is_lost_where_normal_samples_coincide_and_anomalies_are_orthogonal() 
     assert_eq!(loss(&[[1.0, 0.0], [0.0, 1.0]], &[1.0, -1.0]), 0.0);
     assert_eq!(loss(&[[1.0, 0.0], [0.0, 1.0]], &[1.0, 0.0]), 0.0);
     assert!(loss(&[[f32::NAN, 0.0], [0.0, 1.0], [1.0, 1.0]], &[1.0, 1.0, -1.0]).is_nan());
+}
+
+/// Good parts and anomalies that differ in two of eight features, in which good parts hardly differ, and a linear embedding of
+/// them: it learns to look there.
+#[test]
+fn training_tells_parts_apart() {
+    const GOOD: usize = 8;
+    const BATCH: usize = 12;
+    let vector = Shape::vector;
+    let (mut g, mut params) = (Graph::new(), Params::new());
+    let mut rng = Rng::new(11, 0, 0);
+    params.add("w", Shape([1, 4, 8, 1]), true, (0..32).map(|_| 0.3 * rng.normal() as f32).collect()).unwrap();
+    let (x, pair, role) = (g.input("x", vector(8)), g.input("pair", vector(2)), g.input("role", vector(2)));
+    let w = g.param(&params, "w").unwrap();
+    let z = g.emit("z", Linear::dense(Activation::None), &[x, w]).unwrap();
+    let samples = BATCH as u32;
+    let mixed = g.emit("mixed", BatchMix {}, &[z, pair]).unwrap();
+    let p = g.emit("p", Cosine { samples }, &[z, z]).unwrap();
+    let q = g.emit("q", Cosine { samples }, &[z, mixed]).unwrap();
+    let y = g.emit("y", Triplet { sigma: 0.5, margin: 0.5 }, &[p, q, role]).unwrap();
+    let mean = g.emit("mean", BatchMean {}, &[y]).unwrap();
+    g.output("loss", mean);
+    g.train(mean, &params, Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, clip: 0.0 }).unwrap();
+    let program = place("step", &g, &params.layout(), Reuse::Share).unwrap();
+    let threads = Threads::serial();
+    let cpu = Cpu::detect(&threads);
+    let mut owned = Owned::new(&program.program(), BATCH, cpu, &params.pack(), f32::NAN).unwrap();
+    let mut session = owned.session(program.program(), BATCH, cpu).unwrap();
+    let pairs: Vec<f32> = (0..BATCH).flat_map(|n| [n as f32, 1.0]).collect();
+    let roles: Vec<f32> = (0..BATCH).flat_map(|n| [if n < GOOD { 1.0 } else { -1.0 }, 0.0]).collect();
+    let mut losses = Vec::new();
+    for step in 0..300 {
+        let mut rng = Rng::new(12, step, 0);
+        for (n, x) in session.input("x").unwrap().chunks_exact_mut(8).enumerate() {
+            x.iter_mut().for_each(|x| *x = rng.normal() as f32);
+            let sign = if n < GOOD { 1.0 } else { -1.0 };
+            x[..2].iter_mut().for_each(|x| *x = sign + 0.1 * *x);
+        }
+        session.input("pair").unwrap().copy_from_slice(&pairs);
+        session.input("role").unwrap().copy_from_slice(&roles);
+        session.input("control").unwrap().copy_from_slice(&[0.02, step as f32 + 1.0]);
+        session.run();
+        losses.push(session.output("loss").unwrap()[0]);
+    }
+    let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+    let (first, last) = (mean(&losses[..10]), mean(&losses[290..]));
+    assert!(first > 0.2 && last < 0.1 * first, "{first} {last}");
 }
 
 fn options(epochs: u32, learning_rate: f32) -> TrainOptions {

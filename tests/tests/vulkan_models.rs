@@ -146,7 +146,7 @@ fn the_first_steps_of_all_flows_agree_with_the_cpu_and_with_themselves() {
     let dense = DenseFlow { dims: 24, blocks: 2, width: 48, clamp: 2.0, zero_last: false };
     let differnet = DifferNetFlow { width: 64, ..DifferNetFlow::paper(24) };
     let fast = FastFlow { channels: 6, steps: 2, ..FastFlow::paper(6) };
-    let ssnf = Ssnf { steps: 2, width: 8, ..Ssnf::for_map(Shape::chw(6, 4, 4)) };
+    let ssnf = Ssnf { steps: 2, width: 8, ..Ssnf::for_map(Shape::chw(6, 4, 4), 1024) };
     for flow in [Flow::Dense(dense), Flow::DifferNet(differnet), Flow::Fast(fast, 5, 4), Flow::Ssnf(ssnf, 4, 4)] {
         let params = flow.init(3);
         let owned = flow.train_program(&params);

@@ -1,14 +1,16 @@
 //! `adflow compare DATA --methods a,b,c`: which method suits these parts.
 //!
 //! All are trained and measured under one protocol (`comparison`). A method that fails has a row that says why; the exit
-//! code is then 1. Ctrl-C prints the rows that were finished.
+//! code is then 1. JSON and report are written anew after each method, so hours of training are not lost with the last; Ctrl-C
+//! prints the rows that were finished.
 
 use std::path::Path;
 
-use adflow::detect::TrainOptions;
+use adflow::detect::{Method, TrainOptions};
 
 use crate::args::Compare;
 use crate::comparison::{Comparison, Protocol, Spread};
+use crate::evaluate::Evaluation;
 use crate::failure::{ERROR, Failure, Outcome};
 use crate::progress::{bytes, note, seconds, short};
 use crate::{dataset, interrupt, output, report};
@@ -48,24 +50,28 @@ pub fn run(args: &Compare) -> Outcome<u8> {
             seeds.push(*seed)
         }
     });
-    let (comparison, interrupted) =
-        protocol.run(&args.methods.0, &seeds, &mut |method, evaluation| match &args.report {
-            Some(folder) => eval::write_report(evaluation, &folder.join(format!("{method}.html"))),
-            None => Ok(()),
-        })?;
+    let mut show = |method: Method, evaluation: &Evaluation| match &args.report {
+        Some(folder) => eval::write_report(evaluation, &folder.join(format!("{method}.html"))),
+        None => Ok(()),
+    };
+    let mut keep = |so_far: &Comparison| {
+        let json = args.json.as_deref().filter(|path| *path != Path::new("-"));
+        json.map_or(Ok(()), |path| output::write_json(path, so_far))?;
+        let page = args.report.as_ref().map(|folder| folder.join("report.html"));
+        page.map_or(Ok(()), |page| output::write(&page, report::comparison_page(so_far).as_bytes()))
+    };
+    let (comparison, interrupted) = protocol.run(&args.methods.0, &seeds, &mut show, &mut keep)?;
     if args.json.as_deref() != Some(Path::new("-")) || interrupted {
         print_table(&comparison);
     }
     if interrupted {
         return Err(Failure::interrupted("interrupted; the table has the methods that were finished"));
     }
-    if let Some(json) = &args.json {
-        output::write_json(json, &comparison)?;
+    if args.json.as_deref() == Some(Path::new("-")) {
+        output::write_json(Path::new("-"), &comparison)?;
     }
     if let Some(folder) = &args.report {
-        let page = folder.join("report.html");
-        output::write(&page, report::comparison_page(&comparison).as_bytes())?;
-        eprintln!("report: {}", page.display());
+        eprintln!("report: {}", folder.join("report.html").display());
     }
     Ok(if comparison.methods.iter().any(|row| row.error.is_some()) { ERROR } else { 0 })
 }

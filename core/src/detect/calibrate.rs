@@ -2,7 +2,7 @@
 //! the threshold from them, and writes the model.
 
 use super::options::Setup;
-use super::{Draft, Images, Observer, Phase, TrainError, Trained, data, report};
+use super::{Draft, Images, Observer, Phase, TrainError, Trained, extractor, report};
 use crate::backbones::Backbone;
 use crate::executor::{Device, Executor};
 use crate::image::{GridPlace, ImageView, Tiling};
@@ -73,7 +73,7 @@ pub(super) fn finish(
     device: &dyn Device,
     observer: &mut dyn Observer,
 ) -> Result<Trained, TrainError> {
-    let mut detector = data::detector(setup, backbone);
+    let mut detector = extractor::detector(setup, backbone);
     let tiles = draft.map.apply(&mut detector, setup.tiling.as_ref(), draft.tiles_top);
     let mut writer = ModelWriter {
         detector,

@@ -12,13 +12,15 @@
 //! (seed, epoch, index), so a resumed training gives the same bytes.
 
 use super::checkpoint::{self, Position};
-use super::data::{self, Extractor, Sorted, stream};
+use super::data::{self, Sorted, stream};
+use super::extractor::{self, Extractor};
 use super::options::{Contrastive, Setup};
+use super::spoil::{picture, spoil};
 use super::{Images, Observer, Others, Phase, Progress, TrainError, pooled_flow};
 use crate::backbones::Backbone;
 use crate::executor::{Device, DeviceFault, Executor};
 use crate::graph::Graph;
-use crate::image::{ImageError, ImageView, rotate_nearest};
+use crate::image::{ImageError, ImageView, Preprocess, rotate_nearest};
 use crate::kernels::triplet::Rows;
 use crate::op::{Adam, BatchMean, BatchMix, Cosine, GlobalMean, Triplet};
 use crate::params::Params;
@@ -180,7 +182,7 @@ pub(super) fn adapt<'r>(
         batch,
         programs: [stem.as_ref(), Some(&train), Some(&features)],
         synth: Synth::new(setup.seed, &[Kind::CutPaste, Kind::Perlin]),
-        normalisation: backbone.normalisation(),
+        preprocess: extractor::preprocess(setup, backbone),
         lengths: (trainable, state),
         learning_rate: contrastive.learning_rate,
         epochs: contrastive.epochs as usize,
@@ -267,7 +269,7 @@ struct Fit<'f, 'e> {
     /// Stem, training step, features.
     programs: [Option<&'f OwnedProgram>; 3],
     synth: Synth,
-    normalisation: ([f32; 3], [f32; 3]),
+    preprocess: Preprocess,
     lengths: (usize, usize),
     learning_rate: f32,
     epochs: usize,
@@ -402,7 +404,7 @@ impl Fit<'_, '_> {
         let index = at.batch as usize * self.batch.len() + slot;
         let mut rng = Rng::at(self.setup.seed, at.epoch, stream::CONTRAST_IMAGE, 64 * index as u64);
         let degrees = f64::from(rng.range(-180.0..180.0));
-        let (size, fill) = (self.setup.size as usize, self.normalisation.1);
+        let (size, fill) = (self.setup.size as usize, self.preprocess.shift);
         let good = &self.sorted.train;
         match self.others.defects {
             Some(defects) if slot >= normal + made => {
@@ -426,35 +428,21 @@ impl Fit<'_, '_> {
         Ok(())
     }
 
-    /// The image read last with a synthetic anomaly, normalised. Outside a region of interest it stays as it is.
+    /// The image read last with a synthetic anomaly.
     fn spoil(&mut self, epoch: u64, index: u32) -> Result<Vec<f32>, TrainError> {
-        let (scale, shift) = self.normalisation;
-        let side = self.setup.size as usize;
-        let good = self.extractor.base();
-        let mut planes = good.to_vec();
-        for (plane, c) in planes.chunks_exact_mut(side * side).zip(0..) {
-            plane.iter_mut().for_each(|v| *v = ((*v - shift[c]) / scale[c]).clamp(0.0, 1.0));
-        }
-        let picture = Picture::new(side, side, planes).map_err(|error| image_error("a good part", &error))?;
+        let mut planes = self.extractor.base().to_vec();
+        let good = picture(&self.preprocess, &planes)?;
         for attempt in 0..TRIES {
             // Attempts beyond the first are numbered apart from other images.
             let draw = self.synth.draw(epoch, index | attempt << 28);
             let texture = self.others.textures.and_then(|t| draw.texture(t.len()).map(|i| (t, i)));
             let texture = texture.map(|(textures, i)| photograph(textures, i, self.setup.size)).transpose()?;
-            let anomaly = self.synth.make(&draw, &picture, &picture, texture.as_ref());
-            let keep = self.extractor.kept();
-            let seen = |at: usize| keep.is_none_or(|keep| keep[at] != 0.0);
-            if !anomaly.mask.iter().enumerate().any(|(at, m)| *m > 0.0 && seen(at)) {
-                continue;
+            let mut anomaly = self.synth.make(&draw, &good, &good, texture.as_ref());
+            spoil(&self.preprocess, self.extractor.kept(), &good, &anomaly.image, &mut planes, &mut anomaly.mask);
+            if anomaly.mask.contains(&1.0) {
+                return Ok(planes);
             }
-            let mut planes = anomaly.image.into_planes();
-            for ((plane, good), c) in planes.chunks_exact_mut(side * side).zip(good.chunks_exact(side * side)).zip(0..)
-            {
-                for (at, (v, good)) in plane.iter_mut().zip(good).enumerate() {
-                    *v = if seen(at) { *v * scale[c] + shift[c] } else { *good };
-                }
-            }
-            return Ok(planes);
+            planes.copy_from_slice(self.extractor.base());
         }
         let text = "the region of interest is too small for synthetic anomalies to lie in it";
         Err(TrainError::Options(text.to_string()))
@@ -489,10 +477,6 @@ impl Fit<'_, '_> {
         let mean = deviations.sum::<f64>() / sum.len().max(1) as f64;
         if mean > 0.0 { Ok(mean) } else { Err(TrainError::NoVariation) }
     }
-}
-
-fn image_error(name: &str, error: &ImageError) -> TrainError {
-    TrainError::image(name.to_string(), error)
 }
 
 /// A texture of a user.

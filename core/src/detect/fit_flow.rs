@@ -4,7 +4,8 @@
 //! held-out parts say when to stop ([`Stop`]). The model is that of the last epoch, never of one that some test liked best.
 
 use super::checkpoint::{self, Position};
-use super::data::{Data, Extractor, stream};
+use super::data::{Data, stream};
+use super::extractor::Extractor;
 use super::options::Setup;
 use super::ssnf;
 use super::synthetic::Synthetic;

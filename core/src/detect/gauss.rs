@@ -4,7 +4,8 @@
 //! −L⁻¹μ are one linear layer, so scoring and the gradient map are those of any other model.
 
 use super::calibrate::MapPlan;
-use super::data::{self, Extractor};
+use super::data;
+use super::extractor::Extractor;
 use super::options::Setup;
 use super::pooled_flow::{features_program, pooled};
 use super::{Draft, Images, Observer, Phase, TrainError, about, report};

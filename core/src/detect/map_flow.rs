@@ -16,7 +16,8 @@
 //! - `ssnf`: the same with [`Ssnf`], trained against synthetic anomalies (`ssnf.rs`).
 
 use super::calibrate::MapPlan;
-use super::data::{self, Data, Extractor};
+use super::data::{self, Data};
+use super::extractor::{self, Extractor};
 use super::fit_flow::{self, FlowInput, FlowPrograms, Stop};
 use super::grid;
 use super::options::{MapLevels, Preset, Setup};
@@ -58,8 +59,8 @@ enum LevelModel {
     Position { shared: f64 },
     /// [`FastFlow`].
     Fast,
-    /// [`Ssnf`].
-    Ssnf,
+    /// [`Ssnf`]; maps of at most `attended` positions have self-attention.
+    Ssnf { attended: u32 },
     /// A scale of [`CsFlow`], which is one flow for all levels; level i sees the image decimated by 2ⁱ. `width` is that of its
     /// subnets; `standardise` says whether it sees features standardised per channel rather than as they are: those of `builtin`
     /// are a few hundredths wide, which Adam's ε drowns.
@@ -108,9 +109,21 @@ fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> 
             adam,
         },
         Method::Ssnf => Recipe {
-            levels: taps.iter().map(|&tap| Level { taps: Vec::from([tap]), model: LevelModel::Ssnf }).collect(),
+            levels: taps
+                .iter()
+                .map(|&tap| Level {
+                    taps: Vec::from([tap]),
+                    model: LevelModel::Ssnf { attended: attended(preset, builtin) },
+                })
+                .collect(),
             score: Score::Top(0.01),
-            size: if builtin { 448 } else { 256 },
+            size: if builtin {
+                448
+            } else if paper {
+                256
+            } else {
+                128
+            },
             adam: Adam { clip: 1.0, ..adam },
         },
         Method::CsFlow => {
@@ -140,6 +153,12 @@ fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> 
             adam: Adam { weight_decay: 0.0, clip: 1.0, ..adam },
         },
     }
+}
+
+/// Most positions of a map over which SSNF attends. Over 32×32 attention takes most of the time of a step, which only the one
+/// map of `builtin` is worth.
+fn attended(preset: Preset, builtin: bool) -> u32 {
+    if preset == Preset::Paper || builtin { 1024 } else { 256 }
 }
 
 /// Side of the input where nothing is chosen.
@@ -188,7 +207,7 @@ fn features(
         let joined = grid::join(g, &name(i), setup, backbone, &own)?;
         let x = match level.model {
             LevelModel::Position { .. } => grid::draw(g, params, &name(i), joined.features, CHANNELS)?,
-            LevelModel::Fast | LevelModel::Ssnf => joined.features,
+            LevelModel::Fast | LevelModel::Ssnf { .. } => joined.features,
             LevelModel::Cross { .. } if i == 0 => joined.features,
             LevelModel::Cross { .. } => {
                 let side = setup.size >> i;
@@ -248,7 +267,9 @@ fn init(
         }
         // Maps of one model need a seed each.
         LevelModel::Fast => FastFlow::paper(shape.c()).init(params, &name, seed.wrapping_add((at as u64) << 32))?,
-        LevelModel::Ssnf => Ssnf::for_map(shape).init(params, &name, seed.wrapping_add((at as u64) << 32))?,
+        LevelModel::Ssnf { attended } => {
+            Ssnf::for_map(shape, attended).init(params, &name, seed.wrapping_add((at as u64) << 32))?
+        }
         LevelModel::Cross { width, standardise } => {
             if standardise {
                 standardise::add(params, &name, shape, rows.iter().copied())?;
@@ -295,8 +316,8 @@ fn latents(
                 let normal = flow.normalise(g, &name, x)?;
                 flow.forward(g, params, &name, normal)?
             }
-            LevelModel::Ssnf => {
-                let flow = Ssnf::for_map(shape);
+            LevelModel::Ssnf { attended } => {
+                let flow = Ssnf::for_map(shape, attended);
                 let normal = flow.normalise(g, &name, x)?;
                 flow.forward(g, params, &name, normal)?
             }
@@ -410,7 +431,7 @@ pub(super) fn fit(
     observer: &mut dyn Observer,
     resume: Option<&[u8]>,
 ) -> Result<Draft, TrainError> {
-    let recipe = recipe(setup.method, setup.preset, backbone, data::have_colour(images, setup)?);
+    let recipe = recipe(setup.method, setup.preset, backbone, extractor::have_colour(images, setup)?);
     let mut params = Params::new();
     let mut g = Graph::new();
     let xs = features(&mut g, setup, &recipe, backbone, &mut params)?;
@@ -452,7 +473,7 @@ pub(super) fn fit(
         let xs: Vec<TensorId> = shapes.iter().enumerate().map(|(i, shape)| g.input(&self::name(i), *shape)).collect();
         let loss = if step && spoilt {
             let names: Vec<String> = (0..xs.len()).map(self::name).collect();
-            ssnf::loss(&mut g, &params, &names, &xs)?
+            ssnf::loss(&mut g, &params, attended(setup.preset, backbone.name() == "builtin"), &names, &xs)?
         } else {
             let latents = latents(&mut g, &params, &recipe, &xs, step, setup.tiling.is_some())?;
             let nll = likelihood(&mut g, &latents)?;

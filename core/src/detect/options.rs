@@ -259,7 +259,8 @@ impl TrainOptions {
         let lr = self.learning_rate.unwrap_or(match self.method {
             Method::PosFlow => 2e-3,
             Method::FastFlow => 1e-3,
-            Method::Ssnf => 5e-4,
+            Method::Ssnf if self.preset == Preset::Paper => 5e-4,
+            Method::Ssnf => 2e-3,
             Method::Cdnf | Method::DifferNet | Method::CsFlow | Method::Padim | Method::Gauss => 2e-4,
         });
         range(lr > 0.0 && lr <= 1.0, "the learning rate must lie in 0..=1")?;

@@ -11,7 +11,8 @@
 //! Of images that are cut into tiles all positions share one mean and one covariance: one piece of a web is like any other.
 
 use super::calibrate::MapPlan;
-use super::data::{self, Data, Extractor};
+use super::data::{self, Data};
+use super::extractor::{self, Extractor};
 use super::gauss::whitening;
 use super::grid;
 use super::options::Setup;
@@ -109,7 +110,7 @@ pub(super) fn fit(
     device: &dyn Device,
     observer: &mut dyn Observer,
 ) -> Result<Draft, TrainError> {
-    let colour = data::have_colour(images, setup)?;
+    let colour = extractor::have_colour(images, setup)?;
     let mut params = Params::new();
     let mut g = Graph::new();
     let (x, centres) = emit_grid(&mut g, setup, backbone, &mut params, colour)?;

@@ -11,7 +11,8 @@
 //! dimensions lies between. `builtin` standardised 0.71, with one factor for all dimensions 0.68 (one seed).
 
 use super::calibrate::MapPlan;
-use super::data::{self, Extractor};
+use super::data;
+use super::extractor::Extractor;
 use super::fit_flow::{self, FlowInput, FlowPrograms, Stop};
 use super::options::Setup;
 use super::standardise;

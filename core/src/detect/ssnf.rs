@@ -47,14 +47,20 @@ fn likelihoods(level: &str) -> String {
 }
 
 /// Emits the loss of each sample, of levels that are called `names` and features `xs`; the likelihoods of cells become outputs.
-pub(super) fn loss(g: &mut Graph, params: &Params, names: &[String], xs: &[TensorId]) -> Result<TensorId, TrainError> {
+pub(super) fn loss(
+    g: &mut Graph,
+    params: &Params,
+    attended: u32,
+    names: &[String],
+    xs: &[TensorId],
+) -> Result<TensorId, TrainError> {
     if names.len() > LEVELS {
         return Err(TrainError::Internal("too many levels".to_string()));
     }
     let mut total: Option<TensorId> = None;
     for (name, &x) in names.iter().zip(xs) {
         let shape = g.shape(x);
-        let flow = Ssnf::for_map(shape);
+        let flow = Ssnf::for_map(shape, attended);
         let normal = flow.normalise(g, name, x)?;
         let (z, j) = flow.forward_map(g, params, name, normal)?;
         let n = flow.likelihood(g, name, z, j)?;

@@ -8,15 +8,17 @@
 //! A cell is anomalous if at least half of its pixels are; it is left out if some are or if it touches an anomalous one,
 //! since the network sees further than a cell; otherwise it is normal.
 
-use super::data::{self, Data, Extractor};
+use super::data::Data;
+use super::extractor::{self, Extractor};
 use super::options::Setup;
+use super::spoil::{picture, spoil};
 use super::{Images, Observer, Phase, TrainError, report};
 use crate::backbones::Backbone;
 use crate::image::{GridPlace, Preprocess};
 use crate::model::DetectorRecord;
 use crate::score::Views;
 use crate::shape::Shape;
-use crate::synth::{Kind, Picture, Synth};
+use crate::synth::{Kind, Synth};
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
@@ -119,27 +121,6 @@ impl Synthetic {
     }
 }
 
-/// The planes that a network sees as a picture in 0..1.
-fn picture(how: &Preprocess, base: &[f32]) -> Result<Picture, TrainError> {
-    let (side, pixels) = (how.size as usize, base.len() / 3);
-    let value = |(i, v): (usize, &f32)| ((v - how.shift[i / pixels]) / how.scale[i / pixels]).clamp(0.0, 1.0);
-    let planes = base.iter().enumerate().map(value).collect();
-    Picture::new(side, side, planes).map_err(|e| TrainError::Internal(e.to_string()))
-}
-
-/// Writes to `planes`, a good image, what is new in its spoilt picture, and takes out of the mask what is not kept.
-fn spoil(how: &Preprocess, keep: Option<&[f32]>, good: &Picture, bad: &Picture, planes: &mut [f32], mask: &mut [f32]) {
-    let pixels = mask.len();
-    let kept = |p: usize| keep.is_none_or(|k| k[p] != 0.0);
-    for (i, plane) in planes.iter_mut().enumerate() {
-        let (c, p) = (i / pixels, i % pixels);
-        if kept(p) && bad.planes()[i] != good.planes()[i] {
-            *plane = bad.planes()[i] * how.scale[c] + how.shift[c];
-        }
-    }
-    mask.iter_mut().enumerate().filter(|(p, _)| !kept(*p)).for_each(|(_, m)| *m = 0.0);
-}
-
 /// Makes the anomalies; `grids` says where the cells of the levels lie.
 pub(super) fn make(
     images: &dyn Images,
@@ -171,8 +152,8 @@ pub(super) fn make(
     }
     let mut cells = Vec::with_capacity(count * views * rounds * first);
 
-    let how = data::preprocess(setup, backbone);
-    let record = data::training_views(setup, backbone, views);
+    let how = extractor::preprocess(setup, backbone);
+    let record = extractor::training_views(setup, backbone, views);
     let fixed = Views { detector: &record, preprocess: &how };
     // Masks have one channel, and nothing is anomalous where a turned view has no image.
     let (mask_record, mask_how) = (DetectorRecord { channels: 1, ..record }, Preprocess::new(setup.size, 1));
@@ -260,23 +241,6 @@ mod tests {
                 let next = grid.pixels(step + 1, side);
                 assert!(next.0 == to || next.1 == side, "steps meet");
             }
-        }
-    }
-
-    #[test]
-    fn nothing_changes_where_nothing_is_kept() {
-        let how = Preprocess::imagenet(4);
-        let good = Picture::new(4, 4, vec![0.25; 48]).unwrap();
-        let bad = Picture::new(4, 4, vec![0.75; 48]).unwrap();
-        let mut planes: Vec<f32> = (0..48).map(|i| 0.25 * how.scale[i / 16] + how.shift[i / 16]).collect();
-        let before = planes.clone();
-        assert_eq!(picture(&how, &planes).unwrap().planes()[7], 0.25);
-        let (keep, mut mask): (Vec<f32>, _) =
-            ((0..16).map(|p| f32::from(u8::from(p % 4 < 2))).collect(), vec![1.0; 16]);
-        spoil(&how, Some(&keep), &good, &bad, &mut planes, &mut mask);
-        for (i, (new, old)) in planes.iter().zip(&before).enumerate() {
-            assert_eq!(new == old, i % 4 >= 2, "pixel {i}");
-            assert_eq!(mask[i % 16] == 1.0, i % 4 < 2);
         }
     }
 }

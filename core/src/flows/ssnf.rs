@@ -4,7 +4,7 @@
 //! With h channels inside, the subnet is `f = relu(conv(x₁))`; some times `f ← f + conv(relu(conv(f)))`; some times, with
 //! layer normalisation over channels LN, `f ← f + W·(attention(Q·LN(f)) + depthwise conv of the values)` and
 //! `f ← f + W₂·gelu(W₁·LN(f))`; then a convolution that starts at zero. All convolutions are 3×3. Attention is quadratic in
-//! the number of positions, so maps of more than 1024 have none. The step is in `step.rs`; the loss per cell uses
+//! the number of positions, so large maps have none. The step is in `step.rs`; the loss per cell uses
 //! [`Ssnf::likelihood`] and `op/cell_hinge.rs`.
 
 use super::step::{self, Step, Steps, Subnet, add_conv, conv, step_name};
@@ -39,11 +39,11 @@ pub struct Ssnf {
 }
 
 impl Ssnf {
-    /// The setting for a map of C×H×W: 4 steps, one convolution block, one attention block where there are at most 1024
+    /// The setting for a map of C×H×W: 4 steps, one convolution block, one attention block where there are at most `attended`
     /// positions, as many channels inside as the subnet sees but 32 to 128.
-    pub fn for_map(map: Shape) -> Ssnf {
+    pub fn for_map(map: Shape, attended: u32) -> Ssnf {
         let seen = map.c() - map.c() / 2;
-        let attentions = u32::from(map.positions() <= 1024);
+        let attentions = u32::from(map.positions() <= attended as usize);
         let width = seen.clamp(32, 128);
         Ssnf { channels: map.c(), steps: 4, width, convolutions: 1, attentions, clamp: 2.0, zero_last: true }
     }
@@ -197,7 +197,7 @@ mod tests {
         for (maps, count) in [([256, 512, 1024], 17_021_440), ([64, 128, 256], 4_550_272), ([24, 32, 96], 775_328)] {
             let mut params = Params::new();
             for (channels, side) in maps.into_iter().zip([64, 32, 16]) {
-                let flow = Ssnf::for_map(Shape::chw(channels, side, side));
+                let flow = Ssnf::for_map(Shape::chw(channels, side, side), 1024);
                 flow.init(&mut params, &format!("map{channels}"), 0).unwrap();
             }
             assert_eq!(params.trainable_count(), count);
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn heads_divide_the_width() {
-        let flow = |width| Ssnf { width, ..Ssnf::for_map(Shape::chw(64, 8, 8)) };
+        let flow = |width| Ssnf { width, ..Ssnf::for_map(Shape::chw(64, 8, 8), 1024) };
         let heads = [1, 32, 48, 64, 72, 97, 128].map(|w| flow(w).heads());
         assert_eq!(heads, [1, 1, 1, 2, 2, 1, 4]);
     }

@@ -9,8 +9,9 @@ use super::gemm::{Bias, Matrix};
 use super::{Activation, Pass, conv2d_grad};
 use crate::cpu::Cpu;
 use crate::simd::depthwise::Depthwise;
+use crate::simd::pack::MatrixSource;
 use crate::simd::patches::Patches;
-use crate::simd::product::{self, MatrixSource, Product};
+use crate::simd::product::{self, Product};
 
 pub use super::conv2d_grad::{conv2d_dw, conv2d_dx};
 

@@ -10,8 +10,9 @@ use super::conv2d::{Conv2dShape, planes_a_task};
 use super::gemm::{Bias, Matrix};
 use crate::cpu::Cpu;
 use crate::simd::depthwise::Depthwise;
+use crate::simd::pack::MatrixSource;
 use crate::simd::patches::{BackPatches, PatchRows, Patches};
-use crate::simd::product::{self, MatrixSource, Product};
+use crate::simd::product::{self, Product};
 
 pub(crate) fn dx_scratch(s: &Conv2dShape, threads: usize) -> usize {
     let (m, n, k) = (s.cin / s.groups, s.h * s.w, s.cout / s.groups * s.kh * s.kw);

@@ -5,7 +5,8 @@
 
 use super::Activation;
 use crate::cpu::Cpu;
-use crate::simd::product::{self, MatrixSource, Product};
+use crate::simd::pack::MatrixSource;
+use crate::simd::product::{self, Product};
 
 /// A matrix inside a slice: element `(i, j)` is `data[i·row + j·col]`.
 #[derive(Clone, Copy)]

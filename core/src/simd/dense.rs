@@ -9,7 +9,7 @@
 //!
 //! Every element of C is one chain of multiply-adds in ascending `p`, starting from the bias, whatever the blocking.
 
-use super::product::{pack_columns, pack_rows};
+use super::pack::{pack_columns, pack_rows};
 use super::{MAX_LANES, Op, Simd};
 use crate::cpu::Cpu;
 use crate::kernels::Activation;

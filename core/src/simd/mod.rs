@@ -27,6 +27,7 @@ pub use neon::Neon;
 pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod math;
+pub(crate) mod pack;
 pub(crate) mod patches;
 pub(crate) mod product;
 pub(crate) mod sum;

@@ -4,7 +4,8 @@
 //! gradient of the weights. [`BackPatches`] is the B of the gradient of the input: row `(o, ky, kx)`, column `(iy, ix)`, which holds
 //! `gy[o, (iy + top − ky·dilation)/stride, …]` where that is an output position and 0 elsewhere.
 
-use super::product::{BLOCK_K, Source, pack_lanes_of_columns};
+use super::pack::{Source, pack_lanes_of_columns};
+use super::product::BLOCK_K;
 use super::{MAX_LANES, Simd};
 use crate::kernels::conv2d::Conv2dShape;
 use core::mem::MaybeUninit;
