@@ -391,24 +391,4 @@ mod tests {
         shrink(2, 0.5, &mut m);
         assert_eq!(m, [1.0, 0.0, 0.0, 3.0]);
     }
-
-    #[test]
-    #[ignore = "measures; run with --release --nocapture"]
-    fn how_long_a_large_one_takes() {
-        let d = 768;
-        let samples = samples(d, 800, 1);
-        let start = std::time::Instant::now();
-        let mut m = Moments::new(d);
-        samples.iter().for_each(|s| m.push(s));
-        let mut c = m.covariance(1);
-        println!("covariance of 800 vectors of 768: {:.3} s", start.elapsed().as_secs_f64());
-        shrink(d, 0.01, &mut c);
-        let start = std::time::Instant::now();
-        cholesky(d, &mut c).unwrap();
-        println!("Cholesky factor of 768×768: {:.3} s", start.elapsed().as_secs_f64());
-        let mut inverse = vec![0.0; d * d];
-        let start = std::time::Instant::now();
-        invert_lower(d, &c, &mut inverse);
-        println!("its inverse: {:.3} s", start.elapsed().as_secs_f64());
-    }
 }

@@ -99,33 +99,3 @@ fn image_operations_agree_with_their_peers() {
     }
     assert!(cases >= 40, "only {cases} cases in golden/image.txt");
 }
-
-/// Run with `cargo test --release -p adflow-tests --test golden_image -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn how_long_a_camera_image_takes() {
-    let (width, height) = (2048, 1536);
-    let bytes: Vec<u8> = (0..width * height * 3).map(|i| (i * 7 % 251) as u8).collect();
-    let grey = ImageView::grey_u8(width as u32, height as u32, &bytes).unwrap();
-    let rgb = ImageView::rgb_u8(width as u32, height as u32, &bytes).unwrap();
-    let preprocess = Preprocess::imagenet(224);
-    let mut scratch = vec![0.0; preprocess.scratch_len(width as u32, height as u32)];
-    let mut planes = vec![0.0; preprocess.output_len()];
-    let mut view = vec![0.0; planes.len()];
-    let mut map = vec![0.5; 224 * 224];
-    let mut turned = map.clone();
-    let mut blur = vec![0.0; gaussian_blur_scratch_len(224, 224, 4.0)];
-    let least = |what: &str, run: &mut dyn FnMut()| {
-        let once = |run: &mut dyn FnMut()| {
-            let start = std::time::Instant::now();
-            run();
-            start.elapsed().as_secs_f64() * 1e3
-        };
-        println!("{what}: {:.2} ms", (0..20).map(|_| once(run)).fold(f64::INFINITY, f64::min));
-    };
-    least("2048×1536 grey to 3×224×224", &mut || preprocess.apply(&grey, &mut scratch, &mut planes).unwrap());
-    least("2048×1536 RGB to 3×224×224", &mut || preprocess.apply(&rgb, &mut scratch, &mut planes).unwrap());
-    least("rotate_nearest 3×224×224", &mut || rotate_nearest(224, 224, 30.0, &[0.0; 3], &planes, &mut view));
-    least("rotate_cubic 224×224", &mut || rotate_cubic(224, 224, 30.0, &mut map, &mut turned));
-    least("gaussian_blur 224×224, σ 4", &mut || gaussian_blur(224, 224, 4.0, &mut turned, &mut blur));
-}

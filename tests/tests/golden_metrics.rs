@@ -75,32 +75,3 @@ fn metrics_agree_with_their_peers() {
     }
     assert_eq!(cases, 12, "cases in golden/metrics.txt");
 }
-
-/// A test set of the size of MTD's: 583 images of 65536 pixels. Minutes in a naive way, a few seconds here; run it with
-/// `cargo test --release -p adflow-tests --test golden_metrics -- --ignored --nocapture`.
-#[test]
-#[ignore = "needs 0.3 GB and some seconds; measures"]
-fn a_whole_test_set() {
-    let start = std::time::Instant::now();
-    let mut pixels = Pixels::with_capacity(583);
-    let mut state = 1u32;
-    let mut map = vec![0.0; 65536];
-    for image in 0..583 {
-        for m in &mut map {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            *m = (state >> 8) as f32;
-        }
-        let mask: Vec<bool> =
-            if image % 3 == 0 { (0..65536).map(|i| i % 256 < 30 && i / 256 < 40).collect() } else { Vec::new() };
-        pixels.push(256, 256, &map, &mask).unwrap();
-    }
-    let filled = start.elapsed();
-    let m = pixels.finish(0.3);
-    println!(
-        "{} pixels: {:.2} s to add, {:.2} s in all; {m:?}",
-        m.pixels,
-        filled.as_secs_f64(),
-        start.elapsed().as_secs_f64()
-    );
-    assert!((m.auroc - 0.5).abs() < 1e-2 && (m.aupro - 0.15).abs() < 1e-2);
-}

@@ -272,45 +272,7 @@ fn family(name: &str) {
     assert!(checked > 5, "only {checked} cases");
 }
 
-#[test]
-fn conv() {
-    family("conv");
-}
-
-#[test]
-fn linear() {
-    family("linear");
-}
-
-#[test]
-fn pointwise() {
-    family("pointwise");
-}
-
-#[test]
-fn pool() {
-    family("pool");
-}
-
-#[test]
-fn layout() {
-    family("layout");
-}
-
-#[test]
-fn attention() {
-    family("attention");
-}
-
-#[test]
-fn contrast() {
-    family("contrast");
-}
-
-#[test]
-fn flow() {
-    family("flow");
-}
+adflow_tests::each_family!(family);
 
 /// Where no gradient exists the engine must say so instead of giving a wrong one.
 #[test]

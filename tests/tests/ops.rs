@@ -81,47 +81,4 @@ fn family(name: &str) {
     assert!(faults.is_empty(), "{} faults in {} cases:\n  {shown}", faults.len(), cases.len());
 }
 
-#[test]
-fn conv() {
-    family("conv");
-}
-
-#[test]
-fn linear() {
-    family("linear");
-}
-
-#[test]
-fn pointwise() {
-    family("pointwise");
-}
-
-#[test]
-fn pool() {
-    family("pool");
-}
-
-#[test]
-fn layout() {
-    family("layout");
-}
-
-#[test]
-fn attention() {
-    family("attention");
-}
-
-#[test]
-fn contrast() {
-    family("contrast");
-}
-
-#[test]
-fn flow() {
-    family("flow");
-}
-
-#[test]
-fn every_family_is_run() {
-    assert_eq!(FAMILIES.len(), 8, "a new family needs a test above");
-}
+adflow_tests::each_family!(family);

@@ -72,42 +72,4 @@ fn family_on(name: &str, device: &VulkanDevice) {
     assert!(faults.is_empty(), "{} faults in {} cases:\n  {shown}", faults.len(), cases.len());
 }
 
-#[test]
-fn conv() {
-    family("conv");
-}
-
-#[test]
-fn linear() {
-    family("linear");
-}
-
-#[test]
-fn pointwise() {
-    family("pointwise");
-}
-
-#[test]
-fn pool() {
-    family("pool");
-}
-
-#[test]
-fn layout() {
-    family("layout");
-}
-
-#[test]
-fn attention() {
-    family("attention");
-}
-
-#[test]
-fn contrast() {
-    family("contrast");
-}
-
-#[test]
-fn flow() {
-    family("flow");
-}
+adflow_tests::each_family!(family);

@@ -233,6 +233,17 @@ macro_rules! each_block {
 }
 pub(super) use each_block;
 
+/// Runs `form` of an operation on a coupling, compiled for each soft clamp.
+macro_rules! by_form {
+    ($op:ident, $simd:ident) => {
+        match $op.shape.form {
+            crate::kernels::coupling::SoftClamp::Atan => $op.form::<S, false>($simd),
+            crate::kernels::coupling::SoftClamp::Tanh => $op.form::<S, true>($simd),
+        }
+    };
+}
+pub(super) use by_form;
+
 /// One sample: replaces the transformed elements of y by the formula of (x, s, t).
 struct Map<'a> {
     shape: &'a CouplingShape,
@@ -247,10 +258,7 @@ impl Op for Map<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.shape.form {
-            SoftClamp::Atan => self.form::<S, false>(s),
-            SoftClamp::Tanh => self.form::<S, true>(s),
-        }
+        by_form!(self, s)
     }
 }
 

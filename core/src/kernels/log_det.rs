@@ -2,7 +2,7 @@
 //!
 //! The geometry of scale and translation, and σ in vectors, are those of `coupling.rs`.
 
-use super::coupling::{BLOCK, Clamp, CouplingShape, SoftClamp, each_block};
+use super::coupling::{BLOCK, Clamp, CouplingShape, by_form, each_block};
 use crate::cpu::Cpu;
 use crate::simd::sum::Sum;
 use crate::simd::{MAX_LANES, Op, Simd};
@@ -30,10 +30,7 @@ impl Op for Total<'_> {
     type Output = f32;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
-        match self.shape.form {
-            SoftClamp::Atan => self.form::<S, false>(s),
-            SoftClamp::Tanh => self.form::<S, true>(s),
-        }
+        by_form!(self, s)
     }
 }
 
@@ -83,10 +80,7 @@ impl Op for Totals<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.shape.form {
-            SoftClamp::Atan => self.form::<S, false>(s),
-            SoftClamp::Tanh => self.form::<S, true>(s),
-        }
+        by_form!(self, s)
     }
 }
 
@@ -148,10 +142,7 @@ impl Op for Slope<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.shape.form {
-            SoftClamp::Atan => self.form::<S, false>(s),
-            SoftClamp::Tanh => self.form::<S, true>(s),
-        }
+        by_form!(self, s)
     }
 }
 

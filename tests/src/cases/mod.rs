@@ -162,17 +162,24 @@ fn len_seed(shape: Shape) -> u64 {
 /// A family of cases: its name and the function that lists it.
 pub type Family = (&'static str, fn() -> Vec<Case>);
 
-/// Every family.
-pub const FAMILIES: &[Family] = &[
-    ("conv", conv::cases),
-    ("linear", linear::cases),
-    ("pointwise", pointwise::cases),
-    ("pool", pool::cases),
-    ("layout", layout::cases),
-    ("flow", flow::cases),
-    ("attention", attention::cases),
-    ("contrast", contrast::cases),
-];
+macro_rules! families {
+    ($($name:ident)*) => {
+        /// Every family.
+        pub const FAMILIES: &[Family] = &[$((stringify!($name), $name::cases)),*];
+
+        /// A test for each family, which calls a function with its name.
+        #[macro_export]
+        macro_rules! each_family {
+            ($check:path) => {
+                $(#[test]
+                fn $name() {
+                    $check(stringify!($name));
+                })*
+            };
+        }
+    };
+}
+families!(conv linear pointwise pool layout flow attention contrast);
 
 /// Every case.
 pub fn all() -> Vec<Case> {
