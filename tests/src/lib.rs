@@ -11,6 +11,7 @@ pub mod made_weights;
 pub mod models;
 pub mod owned;
 pub mod parts;
+pub mod programs;
 pub mod reference;
 pub mod single_op;
 pub mod vulkan;
