@@ -53,6 +53,8 @@ pub enum Command {
     Synth(Synth),
     /// List the GPUs that --device can name
     Devices(Devices),
+    /// Write a model as one ONNX graph, for ONNX Runtime, OpenVINO and others
+    Export(Export),
     /// Run a model on two devices in lock-step and name the first op on which they disagree
     Diff(Diff),
 }
@@ -376,6 +378,62 @@ pub struct Info {
 pub struct Dump {
     /// A model written by `adflow train`
     pub model: PathBuf,
+}
+
+/// `adflow export`
+#[derive(Debug, Args)]
+pub struct Export {
+    /// A model written by `adflow train`
+    pub model: PathBuf,
+    /// The ONNX file to write
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    pub out: PathBuf,
+    /// Width and height of the images that the graph is given [default: the model's input]
+    #[arg(long, value_name = "WxH", value_parser = camera_size)]
+    pub image: Option<(u32, u32)>,
+    /// How samples lie: nchw plane after plane, nhwc pixel after pixel
+    #[arg(long, value_enum, default_value_t = Layout::Nchw)]
+    pub layout: Layout,
+    /// Type of samples: white is 255, 65535 or 1
+    #[arg(long = "type", value_enum, default_value_t = ImageType::U8)]
+    pub r#type: ImageType,
+    /// Channels and their order
+    #[arg(long, value_enum, default_value_t = ImageOrder::Rgb)]
+    pub order: ImageOrder,
+    /// Leave the map out; for cdnf, differnet and gauss the graph becomes about a third as large
+    #[arg(long)]
+    pub no_map: bool,
+}
+
+/// How the samples of an exported graph's input lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// 1 x channels x height x width
+    Nchw,
+    /// 1 x height x width x channels
+    Nhwc,
+}
+
+/// Type of the samples of an exported graph's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImageType {
+    /// 8 bits
+    U8,
+    /// 16 bits
+    U16,
+    /// Floats
+    F32,
+}
+
+/// Channels of an exported graph's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImageOrder {
+    /// Red, green, blue
+    Rgb,
+    /// Blue, green, red, as OpenCV has it
+    Bgr,
+    /// One channel
+    Grey,
 }
 
 /// `adflow bench`

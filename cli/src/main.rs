@@ -15,6 +15,7 @@ mod failure;
 mod heatmap;
 mod inspector;
 mod interrupt;
+mod onnx;
 mod output;
 mod product_line;
 mod progress;

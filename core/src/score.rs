@@ -19,7 +19,8 @@ use crate::model::{DetectorRecord, MapKind, Model, ViewKind};
 use crate::plan::Program;
 use crate::session::{Memory, Session, SessionError, Sizes};
 use core::fmt;
-use kept::{KeepLayout, Kept, top_of_map};
+pub use kept::top_of_map;
+use kept::{KeepLayout, Kept};
 use tiled::{Scene, TiledLayout, tiles_at_once};
 
 /// Why an image cannot be scored.

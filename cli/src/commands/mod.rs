@@ -7,6 +7,7 @@ mod devices;
 mod diff;
 mod dump;
 mod eval;
+mod export;
 mod info;
 mod inspect;
 mod synth;
@@ -30,6 +31,7 @@ pub fn run(command: Command) -> Outcome<u8> {
         Command::Info(args) => info::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Synth(args) => synth::run(&args),

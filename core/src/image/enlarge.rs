@@ -15,7 +15,7 @@ pub struct GridPlace {
 
 impl GridPlace {
     /// The pixel, of `side`, at the centre of a step.
-    pub(crate) fn pixel(self, step: usize, side: usize) -> usize {
+    pub fn pixel(self, step: usize, side: usize) -> usize {
         // Casts saturate: left of the first pixel is the first.
         ((self.first + self.stride * step as f32 + 0.5) as usize).min(side - 1)
     }

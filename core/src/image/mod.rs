@@ -18,7 +18,7 @@ mod view;
 
 pub use blur::{gaussian_blur, gaussian_blur_scratch_len};
 pub use enlarge::{GridPlace, enlarge};
-pub use preprocess::Preprocess;
+pub use preprocess::{Preprocess, resample_weights};
 pub use resize::{Plane, PlaneMut, resize_bilinear, resize_row};
 #[cfg(feature = "alloc")]
 pub use roi::Roi;

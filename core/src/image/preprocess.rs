@@ -230,6 +230,13 @@ impl Preprocess {
     }
 }
 
+/// What sample `index` of an axis resized from `input` to `output` samples is made of: the first sample it reads, and the weight
+/// of that one and those behind it. [`Preprocess`] resizes both axes so.
+pub fn resample_weights(index: usize, input: u32, output: u32) -> (usize, impl Iterator<Item = f32>) {
+    let window = Window::new(index, input, output);
+    (window.start, (0..window.count).map(move |i| window.weight(i)))
+}
+
 /// Elements of the longest window along an axis.
 fn taps(input: u32, output: u32) -> usize {
     let ratio = f64::from(input) / f64::from(output.max(1));

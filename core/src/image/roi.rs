@@ -49,6 +49,15 @@ impl<'a> RoiBits<'a> {
         inside as f64 / (f64::from(self.width) * f64::from(self.height))
     }
 
+    /// Sets to 0 every cell of a window of `size`×`size` cells whose own resampling window in an image of `image` = width×height
+    /// pixels reads anything outside; leaves the others. `scratch` is 4 rows of the region long.
+    ///
+    /// # Panics
+    /// If `keep` is not size² long or `scratch` is too short.
+    pub fn keep(&self, image: (u32, u32), window: &CanvasWindow, size: u32, scratch: &mut [f32], keep: &mut [f32]) {
+        keep_window(self, image, window, size, scratch, keep);
+    }
+
     /// Whether a cell is inside; `false` beyond the edges.
     pub fn inside(&self, x: u32, y: u32) -> bool {
         let at = y as usize * self.width as usize + x as usize;

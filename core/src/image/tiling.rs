@@ -18,17 +18,17 @@ pub struct CanvasWindow {
 
 impl CanvasWindow {
     /// All of a square canvas.
-    pub(crate) fn whole(side: u32) -> CanvasWindow {
+    pub fn whole(side: u32) -> CanvasWindow {
         CanvasWindow { canvas: (side, side), x: 0, y: 0 }
     }
 
     /// The canvas's column under column `i` of the window.
-    pub(crate) fn column(&self, i: usize) -> usize {
+    pub fn column(&self, i: usize) -> usize {
         reflect(self.x + i as i64, self.canvas.0)
     }
 
     /// The canvas's row under row `i` of the window.
-    pub(crate) fn row(&self, i: usize) -> usize {
+    pub fn row(&self, i: usize) -> usize {
         reflect(self.y + i as i64, self.canvas.1)
     }
 }

@@ -101,22 +101,22 @@ impl Tiles {
     }
 
     /// Steps in a row of a tile's middle.
-    pub(crate) fn owned_steps(&self) -> usize {
+    pub fn owned_steps(&self) -> usize {
         (self.tiling.owned() / self.stride) as usize
     }
 
     /// Steps at each edge of a tile that are not its own.
-    pub(crate) fn margin_steps(&self) -> usize {
+    pub fn margin_steps(&self) -> usize {
         (self.tiling.margin() / self.stride) as usize
     }
 
     /// Where the steps of a tile, and of the canvas, lie in it.
-    pub(crate) fn place(&self) -> GridPlace {
+    pub fn place(&self) -> GridPlace {
         GridPlace { first: self.first, stride: self.stride as f32 }
     }
 
     /// Where the steps of the canvas lie in the map.
-    pub(crate) fn place_in_map(&self) -> GridPlace {
+    pub fn place_in_map(&self) -> GridPlace {
         let reduce = self.reduce as f32;
         GridPlace { first: (self.first + 0.5) / reduce - 0.5, stride: self.stride as f32 / reduce }
     }

@@ -120,7 +120,7 @@ pub(super) fn keep_of(
 }
 
 /// k where a program's score is the mean of the k largest values of its map.
-pub(super) fn top_of_map(program: &Program<'_>) -> Option<u32> {
+pub fn top_of_map(program: &Program<'_>) -> Option<u32> {
     let (score, map) = (program.find("score")?, program.find("map")?);
     (0..program.len()).map(|at| program.op(at)).find_map(|planned| match planned.op {
         Op::TopMean(top) if planned.record.output == score && planned.record.inputs[0] == map => Some(top.k),
