@@ -16,6 +16,7 @@
 
 #include <cmath>
 #include <optional>
+#include <stdexcept>
 #include <string>
 
 class AnomalyDetector : public cv::Algorithm {
@@ -47,6 +48,7 @@ public:
                           cv::InputArray mask = cv::noArray()) {
         if (empty()) CV_Error(cv::Error::StsNullPtr, "the detector has no model");
         cv::Mat pixels = image.getMat();
+        if (pixels.dims > 2) throw std::invalid_argument("an image has two dimensions");
         if (mask.empty() && !map.needed()) return session_->score(pixels);
         if (!map.needed()) return session_->score_within(pixels, mask.getMat());
         map.create(pixels.size(), CV_32F);

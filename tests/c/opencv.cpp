@@ -105,6 +105,8 @@ void matrices(const char *model, const cv::Mat &bgr, std::uint32_t rgb_score, st
 
     CHECK(throws<std::invalid_argument>([&] { detector->detect(cv::Mat(4, 4, CV_32S, cv::Scalar(1))); }));
     CHECK(throws<std::invalid_argument>([&] { detector->detect(cv::Mat(4, 4, CV_8UC2, cv::Scalar(1))); }));
+    const int cube[] = {4, 4, 4};
+    CHECK(throws<std::invalid_argument>([&] { detector->detect(cv::Mat(3, cube, CV_8U, cv::Scalar(1))); }));
     CHECK(throws<adflow::error>([&] { detector->detect(cv::Mat()); }));
     CHECK(throws<adflow::error>([&] { AnomalyDetector::create("no such model"); }));
 }

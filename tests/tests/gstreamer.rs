@@ -1,7 +1,9 @@
 //! The GStreamer element: it compiles, it is what its documentation says, and in real pipelines its scores are those of the
 //! command line, bit for bit.
 
-use adflow_tests::programs::{Link, command_line, compile_with, expected, package, pixels, repository, run_command, scratch, skip};
+use adflow_tests::programs::{
+    Link, command_line, compile_with, expected, package, pixels, repository, run_command, scratch, skip,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +14,9 @@ fn arguments(packages: &[&str]) -> Option<Vec<String>> {
     let mut all = Vec::new();
     for name in packages {
         let found = package(name, "GStreamer")?;
-        all.extend(found.into_iter().map(|word| word.strip_prefix("-I").map(|f| format!("-isystem{f}")).unwrap_or(word)));
+        all.extend(
+            found.into_iter().map(|word| word.strip_prefix("-I").map(|f| format!("-isystem{f}")).unwrap_or(word)),
+        );
     }
     Some(all)
 }
@@ -58,7 +62,10 @@ fn element() {
     let mut command = Command::new(&program);
     command.args([&e.model, &format!("{:08x}", e.rgb), &format!("{:08x}", e.grey)]);
     // What GLib calls critical, a mistake in the element, ends the program.
-    command.env("GST_PLUGIN_PATH", plugins).env("GST_REGISTRY", folder.join("registry.bin")).env("G_DEBUG", "fatal-criticals");
+    command
+        .env("GST_PLUGIN_PATH", plugins)
+        .env("GST_REGISTRY", folder.join("registry.bin"))
+        .env("G_DEBUG", "fatal-criticals");
     assert!(run_command(&mut command).contains("gstreamer holds"));
 }
 

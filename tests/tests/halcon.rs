@@ -9,7 +9,9 @@ fn package_against_the_stand_in() {
     let file = |path: &str| repository().join(path).to_str().unwrap().to_string();
     let stand_in = file("tests/c/halcon");
     let package = ["-shared", "-fPIC", "-fvisibility=hidden", "-I", &stand_in].map(String::from);
-    let Some(package) = compile_with("examples/halcon/adflow_halcon.cpp", Link::Shared, &folder, &package) else { return };
+    let Some(package) = compile_with("examples/halcon/adflow_halcon.cpp", Link::Shared, &folder, &package) else {
+        return;
+    };
     // The package finds the interface in the program that loads it, as it does in HALCON.
     let program = ["-rdynamic", &file("tests/c/halcon/double.cpp")].map(String::from);
     let Some(program) = compile_with("tests/c/halcon/halcon.cpp", Link::Shared, &folder, &program) else { return };
