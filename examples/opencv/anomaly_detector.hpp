@@ -43,18 +43,23 @@ public:
     /// Scores an image of CV_8U, CV_16U or CV_32F (0 to 1) with one channel, three (BGR) or four (BGRA).
     ///
     /// `map`, if wanted, becomes CV_32F of the image's size: how strange each pixel is. `mask`, if given, is CV_8U of the image's
-    /// size; pixels where it is below 128 change neither score nor map.
+    /// size; pixels where it is 0 change neither score nor map.
     adflow::Result detect(cv::InputArray image, cv::OutputArray map = cv::noArray(),
                           cv::InputArray mask = cv::noArray()) {
         if (empty()) CV_Error(cv::Error::StsNullPtr, "the detector has no model");
         cv::Mat pixels = image.getMat();
         if (pixels.dims > 2) throw std::invalid_argument("an image has two dimensions");
         if (mask.empty() && !map.needed()) return session_->score(pixels);
-        if (!map.needed()) return session_->score_within(pixels, mask.getMat());
-        map.create(pixels.size(), CV_32F);
-        cv::Mat values = map.getMat();
-        return mask.empty() ? session_->score(pixels, values)
-                            : session_->score_within(pixels, mask.getMat(), values);
+        cv::Mat inside = mask.getMat(), values;
+        if (map.needed()) {
+            map.create(pixels.size(), CV_32F);
+            values = map.getMat();
+        }
+        if (mask.empty()) return session_->score(pixels, values);
+        if (inside.type() != CV_8U) throw std::invalid_argument("a mask is CV_8U with one channel");
+        adflow::Image region(inside);
+        region.white = 2; // adflow looks where a mask is at least half of white: where it is not 0
+        return map.needed() ? session_->score_within(pixels, region, values) : session_->score_within(pixels, region);
     }
 
     /// The image in grey with the map's colours over it, BGR of 8 bits. What good parts have stays calm.

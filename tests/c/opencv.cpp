@@ -132,7 +132,9 @@ void maps_and_masks(const char *model, const cv::Mat &bgr) {
 
     // What the mask hides changes nothing; the map is 0 there.
     cv::Mat mask(bgr.size(), CV_8U, cv::Scalar(0));
-    mask(cv::Rect(0, 0, 30, 44)) = 255;
+    // Not 0 is inside, as everywhere in OpenCV.
+    mask(cv::Rect(0, 0, 30, 44)) = 1;
+    mask(cv::Rect(0, 0, 30, 20)) = 255;
     const float half = detector->detect(bgr, map, mask).score;
     cv::Mat spoilt = bgr.clone();
     spoilt(cv::Rect(30, 0, bgr.cols - 30, bgr.rows)) = cv::Scalar(255, 0, 255);
@@ -141,6 +143,7 @@ void maps_and_masks(const char *model, const cv::Mat &bgr) {
     CHECK(cv::norm(map, again, cv::NORM_INF) == 0);
     CHECK(cv::countNonZero(map(cv::Rect(31, 0, bgr.cols - 31, bgr.rows))) == 0);
     CHECK(bits(half) != bits(score));
+    CHECK(throws<std::invalid_argument>([&] { detector->detect(bgr, cv::noArray(), bgr); }));
     // Without `masks` a mask is an error, not ignored.
     CHECK(throws<adflow::error>([&] { AnomalyDetector::create(model)->detect(bgr, cv::noArray(), mask); }));
 }

@@ -39,7 +39,7 @@ fn score_after(printed: &str, before: &str) -> u32 {
 }
 
 fn command_line_score(model: &str, picture: &str) -> u32 {
-    score_after(&run(&command_line(), &["inspect", model, picture, "--json"]), "\"score\":")
+    score_after(&run(command_line(), &["inspect", model, picture, "--json"]), "\"score\":")
 }
 
 #[test]
