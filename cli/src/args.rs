@@ -83,10 +83,32 @@ pub struct MethodArgs {
     /// How normality is learned
     #[arg(long, value_enum, default_value_t = Method::Padim)]
     pub method: Method,
-    /// Features: the embedded network, or a safetensors file (MobileNetV2, AlexNet, ResNet-18,
-    /// WideResNet-50-2, EfficientNet-B5)
-    #[arg(long, value_name = "builtin|FILE", default_value = "builtin")]
-    pub backbone: String,
+    #[command(flatten)]
+    pub backbone: BackboneArgs,
+}
+
+/// Where features come from.
+#[derive(Debug, Args)]
+pub struct BackboneArgs {
+    /// Features: the embedded network, a safetensors file (MobileNetV2, AlexNet, ResNet-18,
+    /// WideResNet-50-2, EfficientNet-B5), or an ONNX file with a convolutional network
+    #[arg(long = "backbone", value_name = "builtin|FILE", default_value = "builtin")]
+    pub name: String,
+    /// Tensors of an ONNX file that are read as features, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub taps: Vec<String>,
+    /// What the network of an ONNX file was trained on
+    #[arg(long, value_enum, default_value_t = Normalised::Imagenet)]
+    pub normalised: Normalised,
+}
+
+/// How samples are brought to a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Normalised {
+    /// Mean and standard deviation of ImageNet taken out, as torchvision does
+    Imagenet,
+    /// Samples from 0 to 1
+    Unit,
 }
 
 /// `adflow train`
@@ -318,9 +340,8 @@ pub struct Compare {
     /// Methods separated by commas, or all
     #[arg(long, value_name = "METHODS", default_value = "all", value_parser = Methods::from_str)]
     pub methods: Methods,
-    /// Features: the embedded network, or a safetensors file
-    #[arg(long, value_name = "builtin|FILE", default_value = "builtin")]
-    pub backbone: String,
+    #[command(flatten)]
+    pub backbone: BackboneArgs,
     /// Seeds separated by commas; each method is trained once with each
     #[arg(long, value_name = "SEEDS", default_value = "0", value_delimiter = ',')]
     pub seeds: Vec<u64>,

@@ -11,16 +11,17 @@ use std::time::{Duration, Instant};
 
 use adflow::backbones::Backbone;
 use adflow::detect::{self, Observer, Phase, Progress, TrainError, TrainOptions, Trained};
+use adflow::image::Preprocess;
 use adflow::model::OwnedModel;
 use serde::Serialize;
 
-use crate::args::{ContrastArgs, Train};
+use crate::args::{BackboneArgs, ContrastArgs, Normalised, Train};
 use crate::compute::Compute;
 use crate::dataset::Listing;
 use crate::failure::{Context, Failure, Outcome};
 use crate::progress::{self, Stage, note};
 use crate::training_images::TrainingImages;
-use crate::{dataset, interrupt, output};
+use crate::{dataset, interrupt, onnx, output};
 
 /// Between two writings of the checkpoint, so that short epochs do not wait for the disk.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
@@ -90,8 +91,20 @@ pub fn run(args: &Train) -> Outcome<u8> {
     Ok(0)
 }
 
-/// `builtin` or a safetensors file.
-pub fn open_backbone(name: &str) -> Outcome<Backbone> {
+/// `builtin`, a safetensors file, or an ONNX file, known by its name's end.
+pub fn open_backbone(args: &BackboneArgs) -> Outcome<Backbone> {
+    let (name, path) = (&args.name, Path::new(&args.name));
+    if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("onnx")) {
+        let bytes = fs::read(path).context(name)?;
+        let how = match args.normalised {
+            Normalised::Imagenet => Preprocess::imagenet(1),
+            Normalised::Unit => Preprocess::new(1, 3),
+        };
+        return onnx::import(&bytes, &args.taps, how.scale, how.shift).context(name);
+    }
+    if !args.taps.is_empty() || args.normalised != Normalised::Imagenet {
+        return Err(Failure::new("--taps and --normalised go with a backbone in an ONNX file"));
+    }
     if name == "builtin" { Ok(Backbone::builtin()) } else { Backbone::open(name).context(name) }
 }
 

@@ -1,9 +1,10 @@
-//! ONNX files: a model written as one graph that other runtimes run (`export.rs`).
+//! ONNX files: a model written as one graph that other runtimes run (`export.rs`), and a network read as a backbone (`import.rs`).
 
 mod export;
 mod gradients;
 mod graph;
 mod image;
+mod import;
 mod matrix;
 mod ops;
 mod outputs;
@@ -11,3 +12,4 @@ mod proto;
 
 pub use export::{describe, export};
 pub use image::{Input, Order, Sample};
+pub use import::import;

@@ -11,11 +11,13 @@ mod batch_norm;
 mod builtin;
 mod efficientnet_b5;
 mod mobilenet_v2;
+mod network;
 mod resnet;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
 mod weights;
 
+pub use network::{Network, Source, Step};
 pub use weights::{Weight, Weights, WeightsError};
 
 use crate::graph::{Graph, GraphError, TensorId};
@@ -114,6 +116,13 @@ pub enum BuildError {
         /// Name of the backbone.
         backbone: &'static str,
     },
+    /// A step of a network that was given as data cannot be.
+    Step {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// An op does not fit, for example because the image is too small for the network.
     Graph(GraphError),
     /// A parameter cannot be added.
@@ -138,6 +147,7 @@ impl fmt::Display for BuildError {
                 let all = ARCHITECTURES.iter().filter(|a| (a.adaptation)(&Weights::new()).is_some());
                 all.enumerate().try_for_each(|(i, a)| write!(f, "{} {}", if i > 0 { "," } else { "" }, a.name))
             }
+            BuildError::Step { name, why } => write!(f, "\"{name}\": {why}"),
             BuildError::Graph(error) => error.fmt(f),
             BuildError::Param(error) => error.fmt(f),
             BuildError::Weights(error) => error.fmt(f),
@@ -171,6 +181,8 @@ pub struct Backbone {
     architecture: &'static Architecture,
     weights: Weights,
     digest: u64,
+    /// The layers, where they are none of the known architectures'.
+    network: Option<network::Checked>,
 }
 
 impl fmt::Debug for Backbone {
@@ -184,7 +196,7 @@ impl Backbone {
     pub fn builtin() -> Backbone {
         let weights = builtin::weights();
         let digest = weights.digest();
-        Backbone { architecture: &builtin::ARCHITECTURE, weights, digest }
+        Backbone { architecture: &builtin::ARCHITECTURE, weights, digest, network: None }
     }
 
     /// The network that these tensors are for, recognised by their names. Every tensor that the network needs is checked
@@ -213,7 +225,7 @@ impl Backbone {
         let optional = |name: &str| architecture.optional.iter().any(|o| o.0 == name);
         weights.retain(|name| needed.contains(name) || optional(name));
         (architecture.fold)(&mut weights)?;
-        Ok(Backbone { architecture, weights, digest })
+        Ok(Backbone { architecture, weights, digest, network: None })
     }
 
     /// The network in a safetensors file (F32, F16 or BF16), recognised by the names of its tensors.
@@ -222,15 +234,16 @@ impl Backbone {
         Backbone::from_weights(safetensors::open(path.as_ref())?)
     }
 
-    /// `builtin`, `mobilenet_v2`, `alexnet`, `resnet18`, `wide_resnet50_2`, `efficientnet_b5` or
-    /// `tf_efficientnet_b5`.
+    /// `builtin`, `mobilenet_v2`, `alexnet`, `resnet18`, `wide_resnet50_2`, `efficientnet_b5`,
+    /// `tf_efficientnet_b5`, or `onnx` for a network given as data.
     pub fn name(&self) -> &'static str {
         self.architecture.name
     }
 
     /// Scale and shift that turn samples in 0..1 into what the network was trained on: `x·scale[c] + shift[c]`.
     pub fn normalisation(&self) -> ([f32; 3], [f32; 3]) {
-        (self.architecture.scale, self.architecture.shift)
+        let known = (self.architecture.scale, self.architecture.shift);
+        self.network.as_ref().map_or(known, network::Checked::normalisation)
     }
 
     /// Names the weights in the record of a model: see [`Weights::digest`].
@@ -268,7 +281,7 @@ impl Backbone {
 
     /// Where features can be read, the shallowest first.
     pub fn taps(&self) -> &'static [TapInfo] {
-        self.architecture.taps
+        self.network.as_ref().map_or(self.architecture.taps, |n| n.taps)
     }
 
     /// A tap by name.
@@ -279,7 +292,7 @@ impl Backbone {
 
     /// The taps whose means describe a whole image: what [`pooled`](Self::pooled) is meant for.
     pub fn pooled_taps(&self) -> &'static [&'static str] {
-        self.architecture.pooled_taps
+        self.network.as_ref().map_or(self.architecture.pooled_taps, |n| n.names)
     }
 
     /// Where a tap's map lies in a square image of this side: the pixel that its first step looks at, 0 being the centre of
@@ -289,7 +302,10 @@ impl Backbone {
     /// where filters are even; trained ones are not: those of MobileNetV2 undo two thirds of the shift that its padding on
     /// one side brings, 1.9 pixels instead of 7.5 at `features.13`.
     pub fn centre(&self, tap: &TapInfo, side: u32) -> Result<f32, BuildError> {
-        Ok((self.architecture.centre)(&self.weights, tap.name, side)?)
+        match &self.network {
+            Some(network) => Ok(network.centre(tap.name)),
+            None => Ok((self.architecture.centre)(&self.weights, tap.name, side)?),
+        }
     }
 
     /// Whether a flow should see pooled features standardised per dimension rather than as they are: yes where they are
@@ -336,7 +352,8 @@ impl Backbone {
         }
         let stem = format!("{}.", g.name(image));
         let seen = vec![None; taps.len()];
-        let mut emitter = Emitter { g, params, weights: &self.weights, prefix, stem, from, taps, seen };
+        let network = self.network.as_ref();
+        let mut emitter = Emitter { g, params, weights: &self.weights, network, prefix, stem, from, taps, seen };
         (self.architecture.emit)(&mut emitter, image)?;
         Ok(emitter.seen.into_iter().map(|id| id.expect("an architecture shows all of its taps")).collect())
     }
@@ -397,6 +414,7 @@ struct Emitter<'e> {
     g: &'e mut Graph,
     params: &'e mut Params,
     weights: &'e Weights,
+    network: Option<&'e network::Checked>,
     prefix: &'e str,
     stem: String,
     /// The tap whose map is given instead of an image.

@@ -86,6 +86,7 @@ struct Recipe {
 }
 
 fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> Recipe {
+    let given = [backbone.pooled_taps()];
     // Taps from fine to coarse, and which of them are joined to grids for posflow, the finer grid first.
     let (taps, grids): (&[&'static str], &[&[&'static str]]) = match backbone.name() {
         "mobilenet_v2" => {
@@ -96,6 +97,7 @@ fn recipe(method: Method, preset: Preset, backbone: &Backbone, colour: bool) -> 
             (&["features.2", "features.3", "features.6"], &[&["features.3"], &["features.3", "features.5"]])
         }
         "alexnet" => (&["conv5"], &[&["conv5"]]),
+        "onnx" => (given[0], &given),
         _ if colour => (&["builtin.fine"], &[&["builtin.coarse", "builtin.colour"]]),
         _ => (&["builtin.fine"], &[&["builtin.coarse"]]),
     };
