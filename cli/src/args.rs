@@ -45,6 +45,8 @@ pub enum Command {
     Info(Info),
     /// Print a model's programs as text
     Dump(Dump),
+    /// Strip a model to what scoring reads, for a microcontroller
+    Freeze(Freeze),
     /// Measure time and memory of a model on this machine
     Bench(Bench),
     /// Move a model's threshold without training again
@@ -71,6 +73,9 @@ pub struct Demo {
     /// Seed of the product line and of the training
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// Images are resized to N x N pixels [default: the method's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=2048))]
+    pub size: Option<u32>,
     #[command(flatten)]
     pub method: MethodArgs,
     #[command(flatten)]
@@ -455,6 +460,22 @@ pub enum ImageOrder {
     Bgr,
     /// One channel
     Grey,
+}
+
+/// `adflow freeze`
+#[derive(Debug, Args)]
+pub struct Freeze {
+    /// A model written by `adflow train`
+    pub model: PathBuf,
+    /// The file to write: a model that scores as the other does, without what training needs
+    #[arg(short = 'o', long = "out", value_name = "BLOB")]
+    pub out: PathBuf,
+    /// Fail if the file would have more bytes
+    #[arg(long, value_name = "BYTES")]
+    pub max_bytes: Option<usize>,
+    /// Widest image of the camera, in pixels, for the memory that is printed
+    #[arg(long, value_name = "N", default_value_t = 640, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub camera_width: u32,
 }
 
 /// `adflow bench`

@@ -34,6 +34,7 @@ pub fn run(args: &Demo) -> Outcome<u8> {
     let options = TrainOptions {
         method: args.method.method.into(),
         seed: args.seed,
+        size: args.size,
         held_out: 0.34,
         false_reject: 0.05,
         ..TrainOptions::default()

@@ -8,6 +8,7 @@ mod diff;
 mod dump;
 mod eval;
 mod export;
+mod freeze;
 mod info;
 mod inspect;
 mod synth;
@@ -30,6 +31,7 @@ pub fn run(command: Command) -> Outcome<u8> {
         Command::Compare(args) => compare::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Dump(args) => dump::run(&args),
+        Command::Freeze(args) => freeze::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -47,6 +47,9 @@ struct Recipe {
     draw: u32,
 }
 
+/// Largest input of `builtin` that is read on a finer grid: on its own it would have four by four steps at most.
+const SMALL: u32 = 128;
+
 fn recipe(backbone: &Backbone) -> Recipe {
     let common =
         Recipe { taps: backbone.pooled_taps(), colour_taps: &[], shared: 0.5, top: 0.05, size: 224, draw: 300 };
@@ -93,6 +96,8 @@ fn emit_grid(
     let mut taps = recipe.taps.to_vec();
     if colour {
         taps.extend_from_slice(recipe.colour_taps);
+    } else if backbone.name() == "builtin" && setup.size <= SMALL && setup.tiling.is_none() {
+        taps = vec!["builtin.texture"];
     }
     let image = g.input("image", Shape::chw(3, setup.size, setup.size));
     let maps = backbone.emit(g, params, "backbone.", image, &taps)?;

@@ -1,9 +1,11 @@
 //! Model files: everything a detector needs, as data.
 //!
 //! `record.rs` has the fixed-size records (the byte layout is `docs/format.md`), this file reads and validates them in
-//! place, `write.rs` makes new files, `owned.rs` keeps a file's bytes. After [`Model::parse`] nothing panics and nothing
-//! reads out of bounds, whatever bytes came in.
+//! place, `write.rs` makes new files, `freeze.rs` strips them to what scoring reads, `owned.rs` keeps a file's bytes.
+//! After [`Model::parse`] nothing panics and nothing reads out of bounds, whatever bytes came in.
 
+#[cfg(feature = "alloc")]
+mod freeze;
 #[cfg(feature = "alloc")]
 mod owned;
 mod record;
@@ -11,6 +13,8 @@ mod tiles;
 #[cfg(feature = "alloc")]
 mod write;
 
+#[cfg(feature = "alloc")]
+pub use freeze::freeze;
 #[cfg(feature = "alloc")]
 pub use owned::{OpenError, OwnedModel};
 pub use record::{DetectorRecord, FileHeader, MAGIC, MapKind, ParamRecord, SectionRecord, VERSION, ViewKind};
@@ -447,6 +451,17 @@ impl<'a> Model<'a> {
     /// All programs.
     pub fn programs(&self) -> impl Iterator<Item = Program<'a>> + '_ {
         self.programs.iter().flatten().copied()
+    }
+
+    /// The bytes of the section of a kind that occurs at most once.
+    #[cfg(feature = "alloc")]
+    fn section(&self, kind: &str) -> Option<&'a [u8]> {
+        let table = self.bytes.get(size_of::<FileHeader>()..)?;
+        let sections =
+            table.chunks_exact(size_of::<SectionRecord>()).map(bytemuck::pod_read_unaligned::<SectionRecord>);
+        let count = bytemuck::pod_read_unaligned::<FileHeader>(self.bytes.get(..size_of::<FileHeader>())?).sections;
+        let found = sections.take(count as usize).find(|record| record.kind() == kind)?;
+        self.bytes.get(found.offset as usize..)?.get(..found.len as usize)
     }
 
     /// The whole file.

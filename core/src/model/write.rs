@@ -77,7 +77,7 @@ fn copy_text(to: &mut [u8], text: &str) {
     to[..len].copy_from_slice(&text.as_bytes()[..len]);
 }
 
-fn assemble(sections: &[(&str, &str, &[u8])]) -> Vec<u8> {
+pub(super) fn assemble(sections: &[(&str, &str, &[u8])]) -> Vec<u8> {
     let mut table = Vec::new();
     let mut at = size_of::<FileHeader>() + sections.len() * size_of::<SectionRecord>();
     for (kind, name, bytes) in sections {

@@ -20,8 +20,9 @@ use crate::threads::SharedMut;
 pub(super) const BLOCK_K: usize = 192;
 /// Columns of every instruction set's tile divide this.
 const PANEL: usize = 48;
-/// Elements of B in one chunk, unless a single panel has more.
-const CHUNK: usize = 8 * 1024;
+/// Elements of B in one chunk, unless a single panel has more. Where there is no operating system, memory is short and there is
+/// no cache to fill.
+const CHUNK: usize = if cfg!(target_os = "none") { 1024 } else { 8 * 1024 };
 /// Rows of every instruction set's tile divide this.
 const ROWS: usize = 8;
 

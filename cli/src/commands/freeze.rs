@@ -1,0 +1,41 @@
+//! `adflow freeze MODEL -o BLOB`: strips a model to what scoring reads, for a microcontroller's flash.
+//!
+//! The blob is a model file: every command that scores takes it, and its scores are the model's.
+
+use adflow::model::{OwnedModel, freeze};
+use adflow::score::{Scorer, ScorerOptions};
+
+use crate::args::Freeze;
+use crate::failure::{Context, Failure, Outcome};
+use crate::inspector::open_model;
+use crate::output;
+use crate::progress::bytes;
+
+/// Runs the command.
+pub fn run(args: &Freeze) -> Outcome<u8> {
+    let owned = open_model(&args.model)?;
+    output::check_writable(&args.out)?;
+    let blob = freeze(&owned.model()).context(args.model.display())?;
+    let frozen = OwnedModel::from_bytes(&blob).context("the frozen model does not load")?;
+    let model = frozen.model();
+    if let Some(limit) = args.max_bytes
+        && blob.len() > limit
+    {
+        return Err(Failure::new(format!(
+            "{} frozen has {} bytes, more than the {limit} allowed; train with a smaller --size, or another method",
+            args.model.display(),
+            blob.len()
+        )));
+    }
+    output::write(&args.out, &blob)?;
+    let memory = |map: bool| {
+        let options = ScorerOptions { max_width: args.camera_width, map, regions: false };
+        Scorer::memory_len(&model, &options, 1).map(|floats| bytes(floats * 4)).context(args.model.display())
+    };
+    println!("flash      {} (from {})", bytes(blob.len()), bytes(owned.bytes().len()));
+    println!("parameters {}", bytes(model.params_bytes()));
+    let maps = if model.map_size().0 > 0 { format!(", {} with maps", memory(true)?) } else { String::new() };
+    println!("memory     at most {} for images up to {} pixels wide{maps}", memory(false)?, args.camera_width);
+    println!("written    {}", args.out.display());
+    Ok(0)
+}
