@@ -105,6 +105,11 @@ pub fn open_backbone(args: &BackboneArgs) -> Outcome<Backbone> {
     if !args.taps.is_empty() || args.normalised != Normalised::Imagenet {
         return Err(Failure::new("--taps and --normalised go with a backbone in an ONNX file"));
     }
+    known_backbone(name)
+}
+
+/// `builtin` or a safetensors file.
+pub fn known_backbone(name: &str) -> Outcome<Backbone> {
     if name == "builtin" { Ok(Backbone::builtin()) } else { Backbone::open(name).context(name) }
 }
 

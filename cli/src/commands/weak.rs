@@ -84,7 +84,7 @@ pub fn run(args: &Weak) -> Outcome<u8> {
     if let Some(json) = &args.json {
         output::check_writable(json)?;
     }
-    let backbone = adflow::backbones::Backbone::open(&args.backbone).context(&args.backbone)?;
+    let backbone = train::known_backbone(&args.backbone)?;
     backbone.adaptable().map_err(|error| Failure::new(error.to_string()))?;
     let compute = args.compute.open()?;
     interrupt::listen();
