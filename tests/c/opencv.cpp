@@ -3,6 +3,7 @@
 //     opencv MODEL PICTURE RGB GREY FOLDER
 //
 // PICTURE is the colour picture of check.h in a format that OpenCV reads; RGB and GREY are the bits of the scores.
+#include "check.hpp"
 #include "../../examples/opencv/anomaly_detector.hpp"
 
 #include <opencv2/core/utils/filesystem.hpp>
@@ -14,14 +15,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <vector>
-
-#define CHECK(condition)                                                                  \
-    do {                                                                                  \
-        if (!(condition)) {                                                               \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);          \
-            std::exit(1);                                                                 \
-        }                                                                                 \
-    } while (0)
 
 namespace {
 

@@ -1,20 +1,13 @@
 // adflow.hpp: owners, exceptions, callbacks, and anything that looks like a cv::Mat.
 //
 //     wrapper MODEL RGB FOLDER
+#include "check.hpp"
 #include "adflow.hpp"
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <type_traits>
-
-#define CHECK(condition)                                                                  \
-    do {                                                                                  \
-        if (!(condition)) {                                                               \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);          \
-            std::exit(1);                                                                 \
-        }                                                                                 \
-    } while (0)
 
 namespace {
 

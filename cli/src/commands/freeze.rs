@@ -27,15 +27,16 @@ pub fn run(args: &Freeze) -> Outcome<u8> {
             blob.len()
         )));
     }
-    output::write(&args.out, &blob)?;
     let memory = |map: bool| {
         let options = ScorerOptions { max_width: args.camera_width, map, regions: false };
         Scorer::memory_len(&model, &options, 1).map(|floats| bytes(floats * 4)).context(args.model.display())
     };
+    let (plain, maps) = (memory(false)?, if model.map_size().0 > 0 { Some(memory(true)?) } else { None });
+    output::write(&args.out, &blob)?;
     println!("flash      {} (from {})", bytes(blob.len()), bytes(owned.bytes().len()));
     println!("parameters {}", bytes(model.params_bytes()));
-    let maps = if model.map_size().0 > 0 { format!(", {} with maps", memory(true)?) } else { String::new() };
-    println!("memory     at most {} for images up to {} pixels wide{maps}", memory(false)?, args.camera_width);
+    let maps = maps.map_or(String::new(), |bytes| format!(", {bytes} with maps"));
+    println!("memory     at most {plain} for images up to {} pixels wide{maps}", args.camera_width);
     println!("written    {}", args.out.display());
     Ok(0)
 }

@@ -4,6 +4,7 @@
 //
 // DEF and PACKAGE are adflow.def and the compiled package; RGB and GREY are the bits of the scores of the pictures of check.h. What
 // the package gives is compared with the C ABI called by hand.
+#include "../check.hpp"
 #include "double.hpp"
 
 #include "adflow.h"
@@ -14,14 +15,6 @@
 #include <cstring>
 #include <random>
 #include <thread>
-
-#define CHECK(condition)                                                                  \
-    do {                                                                                  \
-        if (!(condition)) {                                                               \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);          \
-            std::exit(1);                                                                 \
-        }                                                                                 \
-    } while (0)
 
 namespace {
 
