@@ -469,9 +469,12 @@ impl Plane {
     }
 }
 
-/// The grey pyramid as the formulas say, in f64: `builtin.fine`.
-fn builtin_fine(image: &[f32], h: usize, w: usize) -> Vec<f64> {
-    let root = |v: f64| (v.max(0.0) + 1e-6).sqrt();
+fn root(v: f64) -> f64 {
+    (v.max(0.0) + 1e-6).sqrt()
+}
+
+/// So many levels of the grey pyramid as the formulas say, in f64, on the grid of the last: maxima, then means.
+fn pyramid(image: &[f32], h: usize, w: usize, levels: usize) -> [Vec<Plane>; 2] {
     let sample = |c: usize, i: usize| f64::from(image[c * h * w + i]);
     let grey = |i: usize| 0.25 * sample(0, i) + 0.5 * sample(1, i) + 0.25 * sample(2, i) + 0.02;
     let tone = Plane { h, w, data: (0..h * w).map(|i| root(root(root(grey(i))))).collect() };
@@ -482,7 +485,7 @@ fn builtin_fine(image: &[f32], h: usize, w: usize) -> Vec<f64> {
         (-3..=3).flat_map(|y| (-3..=3).map(move |x| (x, y))).map(|(x, y)| f(f64::from(x), f64::from(y))).sum()
     };
     let (mut max, mut mean): (Vec<Plane>, Vec<Plane>) = (Vec::new(), Vec::new());
-    for _ in 0..4 {
+    for _ in 0..levels {
         let mut own = Vec::new();
         for i in 0..4 {
             let (sin, cos) = (std::f64::consts::PI * f64::from(i) / 4.0).sin_cos();
@@ -512,7 +515,7 @@ fn builtin_fine(image: &[f32], h: usize, w: usize) -> Vec<f64> {
         max.extend(own.iter().cloned());
         mean.extend(own);
     }
-    max.iter().chain(&mean).flat_map(|p| p.data.iter().map(|&v| root(v))).collect()
+    [max, mean]
 }
 
 /// Maps of `builtin` for an image.
@@ -527,11 +530,15 @@ fn builtin(image: &[f32], h: u32, w: u32, taps: &[&str]) -> Vec<Vec<f32>> {
 fn builtin_is_what_its_formulas_say() {
     for (h, w) in [(64, 64), (75, 50)] {
         let picture: Vec<f32> = image(h, w).iter().map(|v| 0.5 + 0.5 * v).collect();
-        let want = builtin_fine(&picture, h as usize, w as usize);
-        let got = &builtin(&picture, h, w, &["builtin.fine"])[0];
-        assert_eq!(got.len(), want.len());
-        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-            assert!((f64::from(*got) - want).abs() < 2e-5, "{h}×{w} at {i}: {got}, {want}");
+        // Maxima and means of four levels; means of three.
+        for (tap, levels, kinds) in [("builtin.fine", 4, 0..2), ("builtin.texture", 3, 1..2)] {
+            let planes = pyramid(&picture, h as usize, w as usize, levels);
+            let want: Vec<f64> = planes[kinds].iter().flatten().flat_map(|p| &p.data).map(|v| root(*v)).collect();
+            let got = &builtin(&picture, h, w, &[tap])[0];
+            assert_eq!(got.len(), want.len());
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                assert!((f64::from(*got) - want).abs() < 2e-5, "{tap} {h}×{w} at {i}: {got}, {want}");
+            }
         }
     }
 }
