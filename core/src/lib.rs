@@ -10,6 +10,7 @@ pub mod autodiff;
 pub mod backbones;
 pub mod checksum;
 pub mod cpu;
+pub mod deadline;
 #[cfg(feature = "alloc")]
 pub mod detect;
 #[cfg(feature = "alloc")]

@@ -10,10 +10,11 @@ mod kept;
 mod tiled;
 
 use crate::cpu::Cpu;
+use crate::deadline::Deadline;
 use crate::executor::{DeviceError, Executor, Prepared};
 use crate::image::{
-    GridPlace, ImageError, ImageView, Preprocess, d4_inverse, enlarge, gaussian_blur, gaussian_blur_scratch_len,
-    keep_scratch_len, rotate_cubic, rotate_nearest, view_d4,
+    GridPlace, ImageError, ImageView, Preprocess, Region, Rows, d4_inverse, enlarge, gaussian_blur_scratch_len,
+    gaussian_blur_until, keep_scratch_len, rotate_cubic, rotate_nearest, view_d4,
 };
 use crate::model::{DetectorRecord, MapKind, Model, ViewKind};
 use crate::plan::Program;
@@ -57,6 +58,8 @@ pub enum ScoreError {
     TooLarge,
     /// The device failed.
     Device(DeviceError),
+    /// The deadline has passed.
+    TimedOut,
 }
 
 impl fmt::Display for ScoreError {
@@ -71,6 +74,7 @@ impl fmt::Display for ScoreError {
             ScoreError::Region(why) => write!(f, "region of interest: {why}"),
             ScoreError::NoMap => f.write_str("no map is made by this model or scorer"),
             ScoreError::Device(error) => write!(f, "{error}"),
+            ScoreError::TimedOut => f.write_str("the deadline has passed before the image was scored"),
             ScoreError::TooLarge => f.write_str("the model needs more memory than can be addressed"),
         }
     }
@@ -202,6 +206,15 @@ impl<'m> Runner<'m, '_> {
         }
     }
 
+    /// When to give up.
+    fn until(&self) -> &'m Deadline {
+        static NEVER: Deadline = Deadline::none();
+        match self {
+            Runner::Memory { cpu, .. } => cpu.threads().deadline(),
+            Runner::Device { .. } => &NEVER,
+        }
+    }
+
     /// Runs a program: `write` fills the images of a batch, `read` is shown the outputs by name.
     fn run(
         &mut self,
@@ -223,6 +236,9 @@ impl<'m> Runner<'m, '_> {
                 let mut session = session.map_err(|_| ScoreError::Memory { needs: sizes.total(), has })?;
                 write(session.input("image").unwrap_or(&mut []));
                 session.run();
+                if cpu.threads().deadline().passed() {
+                    return Err(ScoreError::TimedOut);
+                }
                 read(&Outputs::Memory(&session));
             }
             Runner::Device { executor, score, localize, .. } => {
@@ -356,6 +372,16 @@ impl<'m, 'e> Scorer<'m, 'e> {
         region: &ImageView<'_>,
         map: Option<&mut [f32]>,
     ) -> Result<f32, ScoreError> {
+        self.score_region(image, &Region::Mask(region), map)
+    }
+
+    /// [`Scorer::score_within`] a region in any form.
+    pub fn score_region(
+        &mut self,
+        image: &ImageView<'_>,
+        region: &Region<'_>,
+        map: Option<&mut [f32]>,
+    ) -> Result<f32, ScoreError> {
         if let Some(map) = &map {
             self.check_map(map)?;
         }
@@ -366,7 +392,7 @@ impl<'m, 'e> Scorer<'m, 'e> {
         if self.model.tiles().is_none() && d.map_kind() != MapKind::None && d.map_width != d.size {
             return Err(ScoreError::Region("the model's map has another size than its input"));
         }
-        if (region.width(), region.height()) != (image.width(), image.height()) {
+        if region.extent() != (image.width(), image.height()) {
             return Err(ScoreError::Region("it must have the size of the image"));
         }
         self.run(image, Some(region), map)
@@ -384,7 +410,7 @@ impl<'m, 'e> Scorer<'m, 'e> {
     fn run(
         &mut self,
         image: &ImageView<'_>,
-        region: Option<&ImageView<'_>>,
+        region: Option<&Region<'_>>,
         mut map: Option<&mut [f32]>,
     ) -> Result<f32, ScoreError> {
         if image.width() > self.options.max_width {
@@ -404,14 +430,15 @@ impl<'m, 'e> Scorer<'m, 'e> {
         let how = self.model.preprocess();
         let d = self.model.detector();
         let roi = self.model.roi();
+        let until = self.runner.until();
         let mut kept = (roi.is_some() || region.is_some()).then(|| Kept::carve(&keep, keep_memory));
         match &mut kept {
-            None => how.apply(image, scratch, base)?,
+            None => how.apply_until(image, until, scratch, base)?,
             Some(kept) => {
                 if !kept.find(d.size, image, roi, region, scratch) {
                     return Err(ScoreError::Region(NOTHING_INSIDE));
                 }
-                how.apply_kept(image, kept.plane, scratch, base)?;
+                how.apply_kept(image, kept.plane, until, scratch, base)?;
             }
         }
         let top = if kept.is_some() { self.model.program("score").and_then(|p| top_of_map(&p)) } else { None };
@@ -420,7 +447,7 @@ impl<'m, 'e> Scorer<'m, 'e> {
             map.fill(0.0);
         }
         let (mut sum, mut count) = (0.0f64, 0);
-        let mut planes = MapPlanes { turned, back, blur };
+        let mut planes = MapPlanes { turned, back, blur, until };
         let batch = self.runner.batch();
         let write = |first: usize, images: &mut [f32]| {
             for (at, image) in images.chunks_exact_mut(image_len).enumerate() {
@@ -428,6 +455,9 @@ impl<'m, 'e> Scorer<'m, 'e> {
             }
         };
         for first in (0..d.views as usize).step_by(batch) {
+            if until.passed() {
+                return Err(ScoreError::TimedOut);
+            }
             self.runner.run(
                 &self.model,
                 Which::Score,
@@ -486,6 +516,7 @@ struct MapPlanes<'p> {
     turned: &'p mut [f32],
     back: &'p mut [f32],
     blur: &'p mut [f32],
+    until: &'p Deadline,
 }
 
 /// The views of one detector and the way back from them.
@@ -523,9 +554,12 @@ impl Views<'_> {
     fn add_gradient(&self, view: usize, batch: usize, gradient: &[f32], planes: &mut MapPlanes<'_>, map: &mut [f32]) {
         let side = self.detector.map_width as usize;
         for channel in gradient.chunks_exact(side * side) {
+            if planes.until.passed() {
+                return;
+            }
             planes.turned.iter_mut().zip(channel).for_each(|(t, g)| *t = g * batch as f32);
             self.turn_back(view, side, planes);
-            gaussian_blur(side, side, self.detector.map_blur, planes.back, planes.blur);
+            gaussian_blur_until(side, side, self.detector.map_blur, planes.until, planes.back, planes.blur);
             for (m, g) in map.iter_mut().zip(&*planes.back) {
                 *m += g.abs();
             }
@@ -537,7 +571,7 @@ impl Views<'_> {
         let place = GridPlace { first: self.detector.map_first, stride: self.detector.map_stride };
         enlarge(place, (steps, steps), grid, (side, side), &mut planes.back[..steps * side], planes.turned);
         self.turn_back(view, side, planes);
-        gaussian_blur(side, side, self.detector.map_blur, planes.back, planes.blur);
+        gaussian_blur_until(side, side, self.detector.map_blur, planes.until, planes.back, planes.blur);
         for (m, b) in map.iter_mut().zip(&*planes.back) {
             *m += b;
         }

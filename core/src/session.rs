@@ -245,9 +245,12 @@ impl<'m> Session<'m> {
         }
     }
 
-    /// Runs every op in order.
+    /// Runs every op in order. Past the [deadline](crate::threads::Threads::deadline) of its threads it ends early.
     pub fn run(&mut self) {
         for at in 0..self.program.len() {
+            if self.cpu.threads().deadline().passed() {
+                return;
+            }
             self.step(at);
         }
     }

@@ -9,6 +9,7 @@
 //! Without `std` the same type exists and runs everything on the calling thread.
 #![allow(unsafe_code)] // Lifetime of the borrowed closure, and disjoint parts of one `&mut [f32]`: both need it.
 
+use crate::deadline::Deadline;
 #[cfg(feature = "std")]
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
@@ -17,6 +18,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 pub struct Threads {
     #[cfg(feature = "std")]
     pool: Option<Box<pool::Pool>>,
+    deadline: Deadline,
 }
 
 /// A task of [`Threads::chunks_mut3`]: its number, its worker's, and its part of each slice.
@@ -28,6 +30,7 @@ impl Threads {
         Self {
             #[cfg(feature = "std")]
             pool: None,
+            deadline: Deadline::none(),
         }
     }
 
@@ -36,13 +39,24 @@ impl Threads {
     /// Where the system refuses to start a thread the pool is smaller; see [`count`](Self::count).
     #[cfg(feature = "std")]
     pub fn new(count: usize) -> Self {
-        if count <= 1 { Self::serial() } else { Self { pool: pool::Pool::new(count - 1) } }
+        if count <= 1 { Self::serial() } else { Self { pool: pool::Pool::new(count - 1), deadline: Deadline::none() } }
     }
 
     /// A pool with one thread for each processor that this process may use.
     #[cfg(feature = "std")]
     pub fn all() -> Self {
         Self::new(std::thread::available_parallelism().map_or(1, |n| n.get()))
+    }
+
+    /// The same threads with a clock, so that a [deadline](Self::deadline) can be set.
+    pub fn with_clock(self, clock: fn() -> u32) -> Self {
+        Self { deadline: Deadline::with_clock(clock), ..self }
+    }
+
+    /// The moment after which these threads give up what they do: tasks that have not begun are left out, and what was to
+    /// be computed holds anything.
+    pub fn deadline(&self) -> &Deadline {
+        &self.deadline
     }
 
     /// Number of threads, the caller included; worker numbers are below it.
@@ -63,6 +77,17 @@ impl Threads {
     /// # Panics
     /// A panic in a task is carried on in the caller once every task that had begun has ended; tasks not begun are skipped.
     pub fn run(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
+        if !self.deadline.is_set() {
+            return self.run_all(tasks, f);
+        }
+        self.run_all(tasks, &|task, worker| {
+            if !self.deadline.passed() {
+                f(task, worker);
+            }
+        });
+    }
+
+    fn run_all(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
         #[cfg(feature = "std")]
         if tasks > 1
             && let Some(pool) = &self.pool

@@ -4,12 +4,15 @@
 //! handles come from adflow and have not been freed. [`Caller`] stands for that promise; only [`guard`] makes one, and
 //! only exports, which are unsafe functions, call it. Everything that can be checked is checked: NULL, alignment, sizes.
 
-use crate::status::{self, Failure, adflow_status, fail};
+use crate::log::{adflow_log_level, log};
+use crate::status::{self, Failure, Message, adflow_status, fail};
+use core::cell::Cell;
 use core::ffi::{CStr, c_char};
 use core::marker::PhantomData;
 use core::mem::{MaybeUninit, align_of, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The body of an export, `guarded!(|caller| { ..; Ok(()) })`: gives its [`adflow_status`].
 macro_rules! guarded {
@@ -26,12 +29,51 @@ macro_rules! guarded {
 /// All pointers that the body gives to [`Caller`] keep the promise of the header.
 pub(crate) unsafe fn guard(body: impl for<'c> FnOnce(&'c Caller) -> Result<(), Failure>) -> adflow_status {
     status::keep_panics_quiet();
-    match catch_unwind(AssertUnwindSafe(|| body(&Caller { _only_here: () }))) {
-        Ok(Ok(())) => adflow_status::Ok,
+    let caller = Caller { claims: Cell::new([Claim::EMPTY; CLAIMS]), blamed: Cell::new(None) };
+    let status = match catch_unwind(AssertUnwindSafe(|| body(&caller))) {
+        Ok(Ok(())) => return adflow_status::Ok,
         Ok(Err(failure)) => failure.status(),
         Err(panic) => status::panicked(&*panic),
+    };
+    let message = status::last();
+    // Who finds an object in use says nothing about it to the one who uses it.
+    if let Some(handle) = caller.blamed.get()
+        && status != adflow_status::Busy
+    {
+        // SAFETY: the handle is alive during the call, promised by the caller.
+        let text = unsafe { &*handle };
+        *text.lock().unwrap_or_else(PoisonError::into_inner) = message;
     }
+    log(adflow_log_level::Error, format_args!("{message}"));
+    status
 }
+
+/// What a handle points to.
+pub(crate) trait Handle {
+    /// Name in messages.
+    const NAME: &'static str;
+    /// Where the message of its last failure is kept.
+    fn error(&self) -> &Mutex<Message>;
+}
+
+/// Memory of the caller that is used during a call.
+#[derive(Clone, Copy)]
+struct Claim {
+    name: &'static str,
+    start: usize,
+    end: usize,
+    writes: bool,
+}
+
+/// More than any call has.
+const CLAIMS: usize = 16;
+
+impl Claim {
+    const EMPTY: Claim = Claim { name: "", start: 0, end: 0, writes: false };
+}
+
+/// Handles that have not been freed: their addresses and types. Only kept where the library is built for debugging.
+static LIVING: Mutex<Vec<(usize, &'static str)>> = Mutex::new(Vec::new());
 
 /// A struct of the header that begins with its size, so that it can grow.
 ///
@@ -59,15 +101,37 @@ fn set_size<T: Versioned>(value: &mut T, size: u32) {
 
 /// The promise of the C caller, as a value: without it no pointer is followed.
 pub(crate) struct Caller {
-    _only_here: (),
+    claims: Cell<[Claim; CLAIMS]>,
+    /// Message of the handle that the call is about.
+    blamed: Cell<Option<*const Mutex<Message>>>,
 }
 
 impl Caller {
-    /// What a handle or an array element points to.
-    pub fn get<'c, T>(&'c self, name: &str, pointer: *const T) -> Result<&'c T, Failure> {
+    /// What a handle points to. Failures of this call are noted with it.
+    pub fn get<'c, T: Handle>(&'c self, name: &str, pointer: *const T) -> Result<&'c T, Failure> {
         check(name, pointer)?;
+        if cfg!(debug_assertions) && !living().contains(&(pointer as usize, T::NAME)) {
+            return Err(fail!(Handle, "{name} is not a living {}", T::NAME));
+        }
         // SAFETY: not NULL and aligned; the caller promises that it points to a T that lives during this call.
-        Ok(unsafe { &*pointer })
+        let handle = unsafe { &*pointer };
+        self.blamed.set(Some(handle.error()));
+        Ok(handle)
+    }
+
+    /// Notes which memory the call uses; what is written must lie apart from everything else.
+    pub fn claim(&self, name: &'static str, start: usize, bytes: usize, writes: bool) -> Result<(), Failure> {
+        let new = Claim { name, start, end: start.saturating_add(bytes), writes };
+        let mut claims = self.claims.get();
+        let meets = |c: &&Claim| (writes || c.writes) && c.start < new.end && new.start < c.end;
+        if let Some(other) = claims.iter().find(meets) {
+            return Err(fail!(Argument, "{name} overlaps {}", other.name));
+        }
+        if let Some(free) = claims.iter_mut().find(|c| c.end == 0) {
+            *free = new;
+        }
+        self.claims.set(claims);
+        Ok(())
     }
 
     /// A struct of any version: fields that an older caller does not know are zeros, and a newer caller's fields that
@@ -112,14 +176,20 @@ impl Caller {
     }
 
     /// Where a result goes.
-    pub fn out<'c, T>(&'c self, name: &str, pointer: *mut T) -> Result<Out<'c, T>, Failure> {
+    pub fn out<'c, T>(&'c self, name: &'static str, pointer: *mut T) -> Result<Out<'c, T>, Failure> {
         check(name, pointer)?;
+        self.claim(name, pointer as usize, size_of::<T>(), true)?;
         Ok(Out { pointer, caller: PhantomData })
     }
 
     /// Where a struct of the caller's size goes.
-    pub fn out_struct<'c, T: Versioned>(&'c self, name: &str, pointer: *mut T) -> Result<OutStruct<'c, T>, Failure> {
+    pub fn out_struct<'c, T: Versioned>(
+        &'c self,
+        name: &'static str,
+        pointer: *mut T,
+    ) -> Result<OutStruct<'c, T>, Failure> {
         let size = self.struct_size(name, pointer)?;
+        self.claim(name, pointer as usize, size, true)?;
         Ok(OutStruct { pointer, size, caller: PhantomData })
     }
 
@@ -144,19 +214,33 @@ impl Caller {
     }
 
     /// An array to read; NULL is fine if it is empty. `T` is a number.
-    pub fn slice<'c, T: Copy>(&'c self, name: &str, pointer: *const T, len: usize) -> Result<&'c [T], Failure> {
+    pub fn slice<'c, T: Copy>(&'c self, name: &'static str, pointer: *const T, len: usize) -> Result<&'c [T], Failure> {
         if len == 0 {
             return Ok(&[]);
         }
         check(name, pointer)?;
         self.check_len::<T>(name, pointer as usize, len)?;
+        self.claim(name, pointer as usize, len * size_of::<T>(), false)?;
         // SAFETY: not NULL, aligned, inside the address space; the caller promises `len` readable values.
         Ok(unsafe { core::slice::from_raw_parts(pointer, len) })
     }
 
     /// An array to write; NULL is fine if it is empty. `T` is a number.
     #[allow(clippy::mut_from_ref)] // The memory is the C caller's, not part of `self`.
-    pub fn slice_mut<'c, T: Copy>(&'c self, name: &str, pointer: *mut T, len: usize) -> Result<&'c mut [T], Failure> {
+    pub fn slice_mut<'c, T: Copy>(
+        &'c self,
+        name: &'static str,
+        pointer: *mut T,
+        len: usize,
+    ) -> Result<&'c mut [T], Failure> {
+        let values = self.part_mut(name, pointer, len)?;
+        self.claim(name, pointer as usize, len * size_of::<T>(), true)?;
+        Ok(values)
+    }
+
+    /// Part of an array that has been claimed as a whole.
+    #[allow(clippy::mut_from_ref)] // As above.
+    pub fn part_mut<'c, T: Copy>(&'c self, name: &str, pointer: *mut T, len: usize) -> Result<&'c mut [T], Failure> {
         if len == 0 {
             return Ok(&mut []);
         }
@@ -176,17 +260,32 @@ impl Caller {
     }
 
     /// Gives an object to the caller as a handle.
-    pub fn lend<T>(value: T) -> *mut T {
-        Box::into_raw(Box::new(value))
+    pub fn lend<T: Handle>(value: T) -> *mut T {
+        let pointer = Box::into_raw(Box::new(value));
+        if cfg!(debug_assertions) {
+            living().push((pointer as usize, T::NAME));
+        }
+        pointer
     }
 
     /// Takes a handle back; NULL is fine.
-    pub fn release<T>(&self, pointer: *mut T) {
-        if !pointer.is_null() {
-            // SAFETY: the caller promises a handle from `lend` that is not used again.
-            drop(unsafe { Box::from_raw(pointer) });
+    pub fn release<T: Handle>(&self, pointer: *mut T) -> Result<(), Failure> {
+        if pointer.is_null() {
+            return Ok(());
         }
+        if cfg!(debug_assertions) {
+            let mut living = living();
+            let at = living.iter().position(|h| *h == (pointer as usize, T::NAME));
+            living.swap_remove(at.ok_or_else(|| fail!(Handle, "what is freed is not a living {}", T::NAME))?);
+        }
+        // SAFETY: the caller promises a handle from `lend` that is not used again.
+        drop(unsafe { Box::from_raw(pointer) });
+        Ok(())
     }
+}
+
+fn living() -> MutexGuard<'static, Vec<(usize, &'static str)>> {
+    LIVING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn check<T>(name: &str, pointer: *const T) -> Result<(), Failure> {

@@ -5,7 +5,7 @@
 
 use crate::guard::{Caller, Versioned};
 use crate::status::{Failure, fail};
-use adflow_core::image::{ChannelOrder, ImageView, Plane, Samples, resize_row};
+use adflow_core::image::{ChannelOrder, ImageView, Plane, Region, Samples, Span, resize_row};
 use core::ffi::c_void;
 use core::mem::{offset_of, size_of};
 
@@ -52,6 +52,122 @@ impl adflow_channels {
     }
 }
 
+/// How a region is described.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub enum adflow_region_kind {
+    /// `x`, `y`, `width`, `height`.
+    Rectangle = 0,
+    /// `runs`, as a HALCON domain.
+    Runs = 1,
+    /// `mask`.
+    Mask = 2,
+}
+
+impl adflow_region_kind {
+    fn new(number: u32) -> Result<adflow_region_kind, Failure> {
+        let known = [Self::Rectangle, Self::Runs, Self::Mask].get(number as usize).copied();
+        known.ok_or_else(|| fail!(Argument, "image.region.kind is {number}, which is not one of adflow_region_kind"))
+    }
+}
+
+/// Neighbours in one row that are inside: columns `first` to `last`, both of them.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct adflow_run {
+    /// The row; the top one is 0.
+    pub row: i32,
+    /// The leftmost column.
+    pub first: i32,
+    /// The rightmost column, not left of `first`.
+    pub last: i32,
+}
+
+const _: () = assert!(size_of::<adflow_run>() == size_of::<Span>() && offset_of!(adflow_run, last) == 8);
+
+/// Part of an image, in its pixels. What lies beyond the image does not count.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct adflow_region {
+    /// sizeof(adflow_region).
+    pub struct_size: u32,
+    /// One of `adflow_region_kind`.
+    pub kind: u32,
+    /// Left column of the rectangle.
+    pub x: i32,
+    /// Top row of the rectangle.
+    pub y: i32,
+    /// Columns of the rectangle.
+    pub width: u32,
+    /// Rows of the rectangle.
+    pub height: u32,
+    /// Runs from top to bottom and, in a row, from left to right; none touches another.
+    pub runs: *const adflow_run,
+    /// How many there are.
+    pub run_count: usize,
+    /// An image of the same size: inside where every channel is at least half of white.
+    pub mask: *const adflow_image,
+}
+
+// SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
+unsafe impl Versioned for adflow_region {
+    const NAME: &'static str = "adflow_region";
+    const LEAST: usize = offset_of!(adflow_region, runs);
+}
+
+/// The region of an image, checked.
+pub(crate) enum Part<'c> {
+    Rectangle { top: Span, rows: u32, of: (u32, u32) },
+    Runs(Region<'c>),
+    Mask(ImageView<'c>),
+}
+
+impl<'c> Part<'c> {
+    /// The region of an image; `None` if it has none.
+    pub fn of(c: &'c Caller, image: &adflow_image) -> Result<Option<Part<'c>>, Failure> {
+        if image.region.is_null() {
+            return Ok(None);
+        }
+        let r = c.read("image.region", image.region)?;
+        let of = (image.width, image.height);
+        if of.0 == 0 || of.1 == 0 {
+            return Err(fail!(Image, "the image has {}x{} pixels", of.0, of.1));
+        }
+        let part = match adflow_region_kind::new(r.kind)? {
+            adflow_region_kind::Rectangle if r.width == 0 || r.height == 0 => {
+                return Err(fail!(Argument, "image.region: the rectangle has {}x{} pixels", r.width, r.height));
+            }
+            adflow_region_kind::Rectangle => {
+                let last = i64::from(r.x) + i64::from(r.width) - 1;
+                let last = i32::try_from(last).unwrap_or(i32::MAX);
+                Part::Rectangle { top: Span { row: r.y, first: r.x, last }, rows: r.height, of }
+            }
+            adflow_region_kind::Runs => {
+                let spans: &[Span] = c.slice("image.region.runs", r.runs.cast(), r.run_count)?;
+                let runs = Region::spans(of.0, of.1, spans);
+                Part::Runs(runs.ok_or_else(|| fail!(Argument, "image.region: the runs are not in order"))?)
+            }
+            adflow_region_kind::Mask => {
+                let mask = c.read("image.region.mask", r.mask)?;
+                if !mask.region.is_null() {
+                    return Err(fail!(Argument, "image.region.mask: a region has no region of its own"));
+                }
+                Part::Mask(mask.view(c)?)
+            }
+        };
+        Ok(Some(part))
+    }
+
+    /// The region of the core.
+    pub fn region(&self) -> Region<'_> {
+        match self {
+            Part::Rectangle { top, rows, of } => Region::rectangle(of.0, of.1, top, *rows),
+            Part::Runs(runs) => *runs,
+            Part::Mask(mask) => Region::Mask(mask),
+        }
+    }
+}
+
 /// An image in the caller's memory; nothing is copied. Zero in a field means the default.
 ///
 /// Only the pixels are read, but no part of the memory from the first to the last of them may change during a call.
@@ -83,6 +199,8 @@ pub struct adflow_image {
     pub plane_2: *const c_void,
     /// The third plane if the planes were allocated apart; else NULL.
     pub plane_3: *const c_void,
+    /// Which part of the image counts; NULL: all of it. Sessions must have been made with `regions`.
+    pub region: *const adflow_region,
 }
 
 // SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
@@ -258,7 +376,9 @@ impl<'c> MapTarget<'c> {
         let fits = isize::try_from(down.abs() + tight).is_ok() && at(down) && at(down.max(0) + tight);
         match isize::try_from(row) {
             Ok(row_stride) if fits => {
-                c.slice_mut("map.data", map.data, map.width as usize)?;
+                c.part_mut("map.data", map.data, map.width as usize)?;
+                let lowest = (map.data as usize).wrapping_add_signed(down.min(0) as isize);
+                c.claim("map.data", lowest, (down.abs() + tight) as usize, true)?;
                 Ok(Some(MapTarget { map, row_stride, caller: c }))
             }
             _ => Err(fail!(Argument, "a map of {}x{} values does not fit in memory", map.width, map.height)),
@@ -270,7 +390,7 @@ impl<'c> MapTarget<'c> {
         let (width, height) = (self.map.width as usize, self.map.height as usize);
         for y in 0..height {
             let start = self.map.data.wrapping_byte_offset(self.row_stride.wrapping_mul(y as isize));
-            resize_row(own, height, y, self.caller.slice_mut("map.data", start, width)?);
+            resize_row(own, height, y, self.caller.part_mut("map.data", start, width)?);
         }
         Ok(())
     }

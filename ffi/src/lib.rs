@@ -16,6 +16,8 @@
 mod guard;
 mod device;
 mod image;
+mod log;
+mod memory;
 mod model;
 mod session;
 mod status;

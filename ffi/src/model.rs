@@ -3,15 +3,16 @@
 //! A handle holds a counted reference to validated bytes that never change. Another threshold is another set of bytes,
 //! put in the place of the first; sessions keep those they were made with.
 
-use crate::guard::{Caller, Versioned};
-use crate::status::{Failure, adflow_status, fail};
+use crate::guard::{Caller, Handle, Versioned};
+use crate::log::{adflow_log_level, log};
+use crate::status::{self, Failure, Message, adflow_status, fail};
 use adflow_core::file::write_atomic;
 use adflow_core::model::{ModelError, OpenError, OwnedModel};
 use adflow_core::threshold::Threshold;
 use core::ffi::{CStr, c_char, c_void};
 use core::mem::offset_of;
 use std::ffi::CString;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Facts about a model. The caller sets `struct_size`; texts belong to the model and live as long as it.
 #[derive(Clone, Copy)]
@@ -123,13 +124,22 @@ impl adflow_threshold {
 pub struct adflow_model {
     shared: RwLock<Arc<OwnedModel>>,
     about: Vec<(CString, CString)>,
+    error: Mutex<Message>,
+}
+
+impl Handle for adflow_model {
+    const NAME: &'static str = "adflow_model";
+
+    fn error(&self) -> &Mutex<Message> {
+        &self.error
+    }
 }
 
 impl adflow_model {
     pub(crate) fn new(model: OwnedModel) -> adflow_model {
         let text = |s: &str| CString::new(s.replace('\0', " ")).unwrap_or_default();
         let about = model.model().about().map(|(key, value)| (text(key), text(value))).collect();
-        adflow_model { shared: RwLock::new(Arc::new(model)), about }
+        adflow_model { shared: RwLock::new(Arc::new(model)), about, error: Mutex::new(Message::new()) }
     }
 
     /// The model as it is now.
@@ -158,6 +168,7 @@ pub unsafe extern "C" fn adflow_model_open(path: *const c_char, model: *mut *mut
             OpenError::Io { .. } => fail!(Io, "{error}"),
             OpenError::Model { .. } => fail!(Model, "{error}"),
         })?;
+        log(adflow_log_level::Info, format_args!("opened {}", path.display()));
         out.write(Caller::lend(adflow_model::new(opened)));
         Ok(())
     })
@@ -366,13 +377,27 @@ pub unsafe extern "C" fn adflow_model_to_memory(
     })
 }
 
+/// Copies the message of the last call on this model that failed, whatever the thread, as `adflow_last_error_copy` does; ""
+/// before the first. BUSY is not noted.
+///
+/// Errors: NULL. Thread class: reentrant.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_model_error_copy(
+    model: *const adflow_model,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> adflow_status {
+    guarded!(|c| {
+        let message = *c.get("model", model)?.error().lock().unwrap_or_else(PoisonError::into_inner);
+        status::copy(c, &message, buffer, capacity, length)
+    })
+}
+
 /// Frees a model; NULL is fine. Its sessions live on.
 ///
 /// No thread may be using it, and texts from it are gone. Thread class: local to the model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_model_free(model: *mut adflow_model) {
-    guarded!(|c| {
-        c.release(model);
-        Ok(())
-    });
+    guarded!(|c| { c.release(model) });
 }

@@ -1,12 +1,14 @@
 //! Sessions: a model with threads and memory of its own, scoring one image at a time without allocating.
 
 use crate::device;
-use crate::guard::{Caller, Versioned};
-use crate::image::{MapTarget, adflow_image, adflow_map};
+use crate::guard::{Caller, Handle, Versioned};
+use crate::image::{MapTarget, Part, adflow_image, adflow_map};
+use crate::log::{adflow_log_level, log};
+use crate::memory::{Buffer, adflow_allocator};
 use crate::model::{adflow_model, adflow_threshold};
-use crate::status::{Failure, adflow_status, fail};
+use crate::status::{self, Failure, Message, adflow_status, fail};
 use adflow_core::cpu::{Cpu, Isa};
-use adflow_core::image::{ImageView, Plane};
+use adflow_core::image::{ImageView, Plane, Region};
 use adflow_core::model::OwnedModel;
 use adflow_core::score::{ScoreError, Scorer, ScorerOptions};
 use adflow_core::threads::Threads;
@@ -14,7 +16,8 @@ use adflow_core::threshold::{Threshold, Verdict};
 use adflow_vulkan::VulkanExecutor;
 use core::ffi::c_char;
 use core::mem::offset_of;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::time::Instant;
 
 /// What to do with a part.
 #[derive(Clone, Copy)]
@@ -51,6 +54,9 @@ pub struct adflow_session_options {
     /// Not 0: images come with regions of their own, `adflow_session_score_within`; takes about 8 bytes a pixel of the
     /// model's input.
     pub regions: u32,
+    /// Where the session's memory comes from, except some hundred bytes, its threads and what a GPU's driver takes. NULL:
+    /// malloc.
+    pub allocator: *const adflow_allocator,
 }
 
 // SAFETY: `repr(C)`, the size first, and every pattern of bits is a number.
@@ -84,6 +90,15 @@ unsafe impl Versioned for adflow_result {
 /// One thread at a time may use a session; different sessions, of one model or several, run at the same time.
 pub struct adflow_session {
     state: Mutex<State>,
+    error: Mutex<Message>,
+}
+
+impl Handle for adflow_session {
+    const NAME: &'static str = "adflow_session";
+
+    fn error(&self) -> &Mutex<Message> {
+        &self.error
+    }
 }
 
 struct State {
@@ -92,47 +107,95 @@ struct State {
     threads: Threads,
     isa: Isa,
     options: ScorerOptions,
-    memory: Vec<f32>,
-    map: Vec<f32>,
+    /// The scorer's part, and behind it the model's own map.
+    memory: Buffer,
+    scorer: usize,
     executor: Option<VulkanExecutor>,
+    /// Microseconds that a call may take.
+    deadline: Option<u32>,
+}
+
+/// What options and model make of each other.
+struct Plan {
+    options: ScorerOptions,
+    /// Floats of the scorer.
+    scorer: usize,
+    /// Floats in all.
+    total: usize,
+}
+
+impl Plan {
+    fn new(model: &OwnedModel, options: &adflow_session_options, threads: Option<usize>) -> Result<Plan, Failure> {
+        let max_width = if options.max_width == 0 { ScorerOptions::default().max_width } else { options.max_width };
+        let options = ScorerOptions { max_width, map: options.no_map == 0, regions: options.regions != 0 };
+        let model = model.model();
+        let scorer = match threads {
+            None => Scorer::memory_len_on_device(&model, &options),
+            Some(threads) => Scorer::memory_len(&model, &options, threads),
+        };
+        // Both parts begin at a multiple of the alignment.
+        let scorer = scorer?.checked_next_multiple_of(16).ok_or(ScoreError::TooLarge)?;
+        let (width, height) = if options.map { model.map_size() } else { (0, 0) };
+        let total = (width as usize).checked_mul(height as usize).and_then(|map| scorer.checked_add(map));
+        let total = total.filter(|t| *t <= isize::MAX as usize / 4).ok_or(ScoreError::TooLarge)?;
+        Ok(Plan { options, scorer, total })
+    }
+}
+
+/// Microseconds since the first call, for deadlines; wraps around after an hour.
+fn microseconds() -> u32 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_micros() as u32
 }
 
 impl State {
     fn new(c: &Caller, model: Arc<OwnedModel>, options: &adflow_session_options) -> Result<State, Failure> {
-        let threads = crate::train::threads(options.threads)?;
+        let threads = crate::train::threads(options.threads)?.with_clock(microseconds);
         let isa = Cpu::detect(&threads).isa();
-        let defaults = ScorerOptions::default();
-        let max_width = if options.max_width == 0 { defaults.max_width } else { options.max_width };
-        let scorer_options = ScorerOptions { max_width, map: options.no_map == 0, regions: options.regions != 0 };
         let parsed = model.model();
         let executor = match device::open(c, options.device, options.half_precision)? {
             Some(gpu) => Some(gpu.open_executor(parsed.params(), 0, 0).map_err(|e| fail!(Device, "{e}"))?),
             None => None,
         };
-        let len = match &executor {
-            Some(_) => Scorer::memory_len_on_device(&parsed, &scorer_options),
-            None => Scorer::memory_len(&parsed, &scorer_options, threads.count()),
-        };
-        let len = len.map_err(Failure::from)?;
-        let memory = zeros(len)?;
-        let (width, height) = if scorer_options.map { parsed.map_size() } else { (0, 0) };
-        let map = zeros(width as usize * height as usize)?;
+        let plan = Plan::new(&model, options, executor.is_none().then_some(threads.count()))?;
+        let memory = Buffer::new(c, plan.total, options.allocator)?;
         let threshold = parsed.threshold();
-        Ok(State { threshold, model, threads, isa, options: scorer_options, memory, map, executor })
+        log(
+            adflow_log_level::Info,
+            format_args!(
+                "session: {} threads, {}, {} bytes{}",
+                threads.count(),
+                isa.name(),
+                plan.total as u64 * 4,
+                if executor.is_some() { ", on a GPU" } else { "" }
+            ),
+        );
+        let Plan { options, scorer, .. } = plan;
+        Ok(State { threshold, model, threads, isa, options, memory, scorer, executor, deadline: None })
     }
 
-    fn score(&mut self, image: &ImageView<'_>, region: Option<&ImageView<'_>>, map: bool) -> Result<f32, Failure> {
+    fn score(&mut self, image: &ImageView<'_>, region: Option<&Region<'_>>, map: bool) -> Result<f32, Failure> {
         let (model, options) = (self.model.model(), &self.options);
+        let (memory, own_map) = self.memory.split_at_mut(self.scorer);
         let mut scorer = match &mut self.executor {
-            Some(executor) => Scorer::on_device(model, options, executor, &mut self.memory)?,
-            None => Scorer::new(model, options, Cpu::with_isa(self.isa, &self.threads), &mut self.memory)?,
+            Some(executor) => Scorer::on_device(model, options, executor, memory)?,
+            None => Scorer::new(model, options, Cpu::with_isa(self.isa, &self.threads), memory)?,
         };
-        let map = map.then_some(&mut self.map[..]);
+        let map = map.then_some(own_map);
         Ok(match (region, map) {
-            (Some(region), map) => scorer.score_within(image, region, map)?,
+            (Some(region), map) => scorer.score_region(image, region, map)?,
             (None, Some(map)) => scorer.score_with_map(image, map)?,
             (None, None) => scorer.score(image)?,
         })
+    }
+
+    /// The model's own map after a score.
+    fn map(&self) -> &[f32] {
+        &self.memory[self.scorer..]
+    }
+
+    fn in_time(&self) -> Result<(), Failure> {
+        if self.threads.deadline().passed() { Err(ScoreError::TimedOut.into()) } else { Ok(()) }
     }
 
     fn verdict(&self, score: f32) -> adflow_verdict {
@@ -143,15 +206,6 @@ impl State {
             Some(Verdict::Defective) => adflow_verdict::Defective,
         }
     }
-}
-
-/// Floats from an allocation that may fail.
-fn zeros(len: usize) -> Result<Vec<f32>, Failure> {
-    let mut memory = Vec::new();
-    let bytes = len as u128 * 4;
-    memory.try_reserve_exact(len).map_err(|_| fail!(OutOfMemory, "a session needs {bytes} bytes of memory"))?;
-    memory.resize(len, 0.0);
-    Ok(memory)
 }
 
 /// The object behind a handle, or `Busy`. An object that saw a panic holds only scratch and goes on.
@@ -170,6 +224,7 @@ impl From<ScoreError> for Failure {
             ScoreError::Region(_) => fail!(Argument, "{error}"),
             ScoreError::NoMap => fail!(NoMap, "{error}"),
             ScoreError::Device(_) => fail!(Device, "{error}"),
+            ScoreError::TimedOut => fail!(TimedOut, "{error}"),
             ScoreError::TooLarge => fail!(OutOfMemory, "{error}"),
             ScoreError::Memory { .. } | ScoreError::MapLength { .. } => fail!(Internal, "internal error: {error}"),
         }
@@ -191,15 +246,40 @@ pub unsafe extern "C" fn adflow_session_new(
         let options = c.read_or_default("options", options)?;
         let out = c.out("session", session)?;
         let state = State::new(c, model.shared(), &options)?;
-        out.write(Caller::lend(adflow_session { state: Mutex::new(state) }));
+        out.write(Caller::lend(adflow_session { state: Mutex::new(state), error: Mutex::new(Message::new()) }));
+        Ok(())
+    })
+}
+
+/// Bytes that a session of these options will take from its allocator, as far as the CPU's memory goes. `options` may be
+/// NULL: all defaults.
+///
+/// A GPU that `device` names is not opened. Errors: NULL, ARGUMENT, OUT_OF_MEMORY if they cannot be addressed. Thread class:
+/// reentrant.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_session_memory(
+    model: *const adflow_model,
+    options: *const adflow_session_options,
+    bytes: *mut u64,
+) -> adflow_status {
+    guarded!(|c| {
+        let model = c.get("model", model)?.shared();
+        let options = c.read_or_default("options", options)?;
+        let out = c.out("bytes", bytes)?;
+        let on_cpu = options.device.is_null() || c.text("options.device", options.device)? == "cpu";
+        let threads = crate::train::thread_count(options.threads)?;
+        let plan = Plan::new(&model, &options, on_cpu.then_some(threads))?;
+        out.write(plan.total as u64 * 4);
         Ok(())
     })
 }
 
 /// Scores an image, and if `map` is not NULL writes how strange each pixel is into the caller's memory.
 ///
-/// Allocates nothing on the CPU. Score, map and verdict are those of the command line for the same pixels, bit for bit. On failure
-/// map and result are untouched. Errors: NULL, ARGUMENT, IMAGE, NO_MAP, BUSY, DEVICE. Thread class: local to the session.
+/// Allocates nothing on the CPU. Score, map and verdict are those of the command line for the same pixels, bit for bit. With
+/// `image->region` it is a part of the image that is scored, as `adflow_session_score_within` says. On failure map and result
+/// are untouched; they may not overlap the image or each other. Errors: NULL, ARGUMENT, IMAGE, NO_MAP, BUSY, DEVICE,
+/// TIMED_OUT. Thread class: local to the session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_score(
     session: *mut adflow_session,
@@ -216,7 +296,7 @@ pub unsafe extern "C" fn adflow_session_score(
 /// No pixel outside changes a bit of score or map; outside the map is 0. The session must have been made with `regions`.
 /// A part of the image that a model without a region of interest never saw cut off has an edge which it may find strange;
 /// cut along the background. Errors: NULL, ARGUMENT (also for a region in which nothing is left at the model's resolution),
-/// IMAGE, NO_MAP, BUSY, DEVICE. Thread class: local to the session.
+/// IMAGE, NO_MAP, BUSY, DEVICE, TIMED_OUT. Thread class: local to the session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_score_within(
     session: *mut adflow_session,
@@ -227,6 +307,9 @@ pub unsafe extern "C" fn adflow_session_score_within(
 ) -> adflow_status {
     guarded!(|c| {
         let region = if region.is_null() { None } else { Some(c.read("region", region)?) };
+        if region.is_some_and(|region| !region.region.is_null()) {
+            return Err(fail!(Argument, "region: a region has no region of its own"));
+        }
         let region = region.as_ref().map(|region| region.view(c)).transpose()?;
         score(c, session, image, region, map, result)
     })
@@ -241,14 +324,23 @@ fn score(
     result: *mut adflow_result,
 ) -> Result<(), Failure> {
     let session = c.get("session", session)?;
-    let image = c.read("image", image)?.view(c)?;
+    let described = c.read("image", image)?;
+    let (image, part) = (described.view(c)?, Part::of(c, &described)?);
+    let region = match (&region, &part) {
+        (None, None) => None,
+        (Some(mask), None) => Some(Region::Mask(mask)),
+        (None, Some(part)) => Some(part.region()),
+        (Some(_), Some(_)) => return Err(fail!(Argument, "there is a region, and image.region too")),
+    };
     let map = MapTarget::new(c, map)?;
     let out = c.out_struct("result", result)?;
     let mut state = enter(&session.state, "session")?;
+    state.threads.deadline().set(state.deadline);
     let score = state.score(&image, region.as_ref(), map.is_some())?;
+    state.in_time()?;
     if let Some(map) = map {
         let (width, height) = state.model.model().map_size();
-        map.write(&Plane::new(width as usize, height as usize, &state.map))?;
+        map.write(&Plane::new(width as usize, height as usize, state.map()))?;
     }
     let verdict = state.verdict(score) as u32;
     let reject = state.threshold.map_or(f32::NAN, |t| t.reject);
@@ -272,13 +364,44 @@ pub unsafe extern "C" fn adflow_session_set_threshold(
     })
 }
 
+/// How long each later call of this session may take, in microseconds up to 2^31 - 1; 0: as long as it needs.
+///
+/// A call that is not done by then returns TIMED_OUT within a millisecond and leaves map and result untouched; the session
+/// goes on. The clock is looked at between the parts of the work on the CPU; a map that is done is written to the end,
+/// and a GPU finishes what it was given. Errors: NULL, ARGUMENT, BUSY. Thread class: local to the session.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_session_set_deadline(session: *mut adflow_session, microseconds: u32) -> adflow_status {
+    guarded!(|c| {
+        let session = c.get("session", session)?;
+        if i32::try_from(microseconds).is_err() {
+            return Err(fail!(Argument, "a deadline of {microseconds} microseconds is beyond 2^31 - 1"));
+        }
+        enter(&session.state, "session")?.deadline = (microseconds != 0).then_some(microseconds);
+        Ok(())
+    })
+}
+
+/// Copies the message of the last call on this session that failed, whatever the thread, as `adflow_last_error_copy` does; ""
+/// before the first. BUSY is not noted.
+///
+/// Errors: NULL. Thread class: reentrant.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_session_error_copy(
+    session: *const adflow_session,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> adflow_status {
+    guarded!(|c| {
+        let message = *c.get("session", session)?.error().lock().unwrap_or_else(PoisonError::into_inner);
+        status::copy(c, &message, buffer, capacity, length)
+    })
+}
+
 /// Ends a session, its threads and its memory; NULL is fine.
 ///
 /// No thread may be using it. Thread class: local to the session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_free(session: *mut adflow_session) {
-    guarded!(|c| {
-        c.release(session);
-        Ok(())
-    });
+    guarded!(|c| { c.release(session) });
 }

@@ -3,6 +3,7 @@
 //! The message of a thread's last failure lies in a fixed buffer of that thread, so that storing one allocates nothing
 //! and no other thread can replace it.
 
+use crate::guard::Caller;
 use core::any::Any;
 use core::cell::RefCell;
 use core::ffi::{CStr, c_char};
@@ -50,6 +51,10 @@ pub enum adflow_status {
     Internal = 17,
     /// The GPU that was asked for is not there, cannot do it, or has failed for good.
     Device = 18,
+    /// The deadline of the session has passed before the image was scored.
+    TimedOut = 19,
+    /// The handle has been freed, or is one of another type. Only found by a library that was built for debugging.
+    Handle = 20,
 }
 
 impl adflow_status {
@@ -74,6 +79,8 @@ impl adflow_status {
             16 => c"out of memory",
             17 => c"internal error",
             18 => c"no usable device",
+            19 => c"timed out",
+            20 => c"not a living handle",
             _ => c"unknown status",
         }
     }
@@ -91,7 +98,7 @@ impl Failure {
     }
 
     /// The status.
-    pub fn status(self) -> adflow_status {
+    pub fn status(&self) -> adflow_status {
         self.0
     }
 }
@@ -105,13 +112,25 @@ macro_rules! fail {
 pub(crate) use fail;
 
 /// Text in a fixed buffer, cut where it is full, always with a NUL behind.
-struct Message {
+#[derive(Clone, Copy)]
+pub(crate) struct Message {
     bytes: [u8; 1024],
     len: usize,
 }
 
 impl Message {
-    fn set(&mut self, message: fmt::Arguments<'_>) {
+    /// No text.
+    pub const fn new() -> Message {
+        Message { bytes: [0; 1024], len: 0 }
+    }
+
+    /// The text with its NUL.
+    pub fn as_ptr(&self) -> *const c_char {
+        self.bytes.as_ptr().cast()
+    }
+
+    /// Replaces the text.
+    pub fn set(&mut self, message: fmt::Arguments<'_>) {
         self.len = 0;
         // Cut text is better than none.
         let _ = self.write_fmt(message);
@@ -120,6 +139,13 @@ impl Message {
 
     fn text(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Cut between characters, so it is text.
+        f.write_str(core::str::from_utf8(self.text()).unwrap_or(""))
     }
 }
 
@@ -134,7 +160,12 @@ impl Write for Message {
 }
 
 thread_local! {
-    static LAST: RefCell<Message> = const { RefCell::new(Message { bytes: [0; 1024], len: 0 }) };
+    static LAST: RefCell<Message> = const { RefCell::new(Message::new()) };
+}
+
+/// The message of this thread's last failure.
+pub(crate) fn last() -> Message {
+    LAST.with_borrow(|last| *last)
 }
 
 /// A library does not print: a panic inside it becomes a message and a status.
@@ -208,21 +239,30 @@ pub unsafe extern "C" fn adflow_last_error_copy(
     capacity: usize,
     length: *mut usize,
 ) -> adflow_status {
-    guarded!(|c| {
-        let message = LAST.with_borrow(|last| (last.bytes, last.len));
-        let to = c.slice_mut("buffer", buffer.cast::<u8>(), capacity)?;
-        if let Some((end, to)) = to.split_last_mut() {
-            let mut fits = message.1.min(to.len());
-            // Not inside a character.
-            while fits < message.1 && fits > 0 && message.0[fits] & 0xC0 == 0x80 {
-                fits -= 1;
-            }
-            to[..fits].copy_from_slice(&message.0[..fits]);
-            *to.get_mut(fits).unwrap_or(end) = 0;
+    guarded!(|c| { copy(c, &last(), buffer, capacity, length) })
+}
+
+/// What `adflow_last_error_copy` promises, for any message.
+pub(crate) fn copy(
+    c: &Caller,
+    message: &Message,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> Result<(), Failure> {
+    let to = c.slice_mut("buffer", buffer.cast::<u8>(), capacity)?;
+    let out = if length.is_null() { None } else { Some(c.out("length", length)?) };
+    if let Some((end, to)) = to.split_last_mut() {
+        let mut fits = message.len.min(to.len());
+        // Not inside a character.
+        while fits < message.len && fits > 0 && message.bytes[fits] & 0xC0 == 0x80 {
+            fits -= 1;
         }
-        if !length.is_null() {
-            c.out("length", length)?.write(message.1);
-        }
-        Ok(())
-    })
+        to[..fits].copy_from_slice(&message.bytes[..fits]);
+        *to.get_mut(fits).unwrap_or(end) = 0;
+    }
+    if let Some(out) = out {
+        out.write(message.len);
+    }
+    Ok(())
 }

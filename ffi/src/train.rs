@@ -4,11 +4,12 @@
 //! observer; a checkpoint is a file beside the model that is gone once training has ended well.
 
 use crate::device;
-use crate::guard::{Caller, Versioned};
-use crate::image::{adflow_image, adflow_samples};
+use crate::guard::{Caller, Handle, Versioned};
+use crate::image::{Part, adflow_image, adflow_samples};
+use crate::log::{adflow_log_level, log};
 use crate::model::adflow_model;
 use crate::session::enter;
-use crate::status::{Failure, adflow_status, fail};
+use crate::status::{self, Failure, Message, adflow_status, fail};
 use adflow_core::backbones::Backbone;
 use adflow_core::cpu::Cpu;
 use adflow_core::detect::{
@@ -25,7 +26,7 @@ use core::mem::offset_of;
 use core::ops::ControlFlow;
 use std::ffi::CString;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// A detection method.
 #[derive(Clone, Copy)]
@@ -149,7 +150,8 @@ pub struct adflow_train_options {
     /// CPU. The model's bytes depend on it, in the last digits of its numbers.
     pub device: *const c_char,
     /// Where to look: a mask in which every channel of a pixel to inspect is at least half of white, stretched to each
-    /// image. The model keeps it; pixels outside change neither the model nor a score. NULL: everywhere.
+    /// image. The model keeps it; pixels outside change neither the model nor a score. If its own `region` is set, that is
+    /// taken and its pixels are not looked at. NULL: everywhere.
     pub region: *const adflow_image,
     /// With `canvas_height`: images are resized to this width and cut into overlapping tiles of `size` pixels (0: 512), which
     /// share one plan, so that large images are scored at full resolution in little memory. Methods `padim`, `posflow`,
@@ -228,6 +230,15 @@ pub type adflow_progress_fn =
 /// Images of good parts, and what is to be made of them. One thread at a time may use a trainer.
 pub struct adflow_trainer {
     state: Mutex<State>,
+    error: Mutex<Message>,
+}
+
+impl Handle for adflow_trainer {
+    const NAME: &'static str = "adflow_trainer";
+
+    fn error(&self) -> &Mutex<Message> {
+        &self.error
+    }
 }
 
 struct State {
@@ -242,13 +253,18 @@ struct State {
     defects: Vec<Image>,
 }
 
-/// A pool of that many threads; 0 means one per processor.
-pub(crate) fn threads(count: u32) -> Result<Threads, Failure> {
+/// What an options struct means by a number of threads; 0 is one per processor.
+pub(crate) fn thread_count(count: u32) -> Result<usize, Failure> {
     match count {
-        0 => Ok(Threads::all()),
-        1..=1024 => Ok(Threads::new(count as usize)),
+        0 => Ok(std::thread::available_parallelism().map_or(1, |n| n.get())),
+        1..=1024 => Ok(count as usize),
         _ => Err(fail!(Argument, "{count} threads; at most 1024")),
     }
+}
+
+/// A pool of that many threads.
+pub(crate) fn threads(count: u32) -> Result<Threads, Failure> {
+    thread_count(count).map(Threads::new)
 }
 
 impl State {
@@ -291,9 +307,12 @@ impl State {
         let roi = match options.region.is_null() {
             true => None,
             false => {
-                let mask = c.read("options.region", options.region)?;
-                let roi = Roi::from_mask(&mask.view(c)?);
-                Some(roi.ok_or_else(|| fail!(Argument, "options.region: no pixel is white"))?)
+                let image = c.read("options.region", options.region)?;
+                let roi = match Part::of(c, &image)? {
+                    Some(part) => Roi::from_region(&part.region()),
+                    None => Roi::from_mask(&image.view(c)?),
+                };
+                Some(roi.ok_or_else(|| fail!(Argument, "options.region: no pixel is inside"))?)
             }
         };
         let canvas = match (options.canvas_width, options.canvas_height) {
@@ -504,6 +523,7 @@ impl Observer for Watch<'_> {
     }
 
     fn note(&mut self, text: &str) {
+        log(adflow_log_level::Warning, format_args!("training: {text}"));
         if let Ok(text) = CString::new(text) {
             self.call(adflow_progress { note: text.as_ptr(), ..self.last });
         }
@@ -522,7 +542,7 @@ pub unsafe extern "C" fn adflow_trainer_new(
         let options = c.read_or_default("options", options)?;
         let out = c.out("trainer", trainer)?;
         let state = State::new(c, &options)?;
-        out.write(Caller::lend(adflow_trainer { state: Mutex::new(state) }));
+        out.write(Caller::lend(adflow_trainer { state: Mutex::new(state), error: Mutex::new(Message::new()) }));
         Ok(())
     })
 }
@@ -540,6 +560,9 @@ pub unsafe extern "C" fn adflow_trainer_add_image(
     guarded!(|c| {
         let trainer = c.get("trainer", trainer)?;
         let described = c.read("image", image)?;
+        if !described.region.is_null() {
+            return Err(fail!(Argument, "image.region: what is trained on is said by options.region"));
+        }
         let view = described.view(c)?;
         let mut state = enter(&trainer.state, "trainer")?;
         let name = match name.is_null() {
@@ -564,6 +587,9 @@ pub unsafe extern "C" fn adflow_trainer_add_defect(
     guarded!(|c| {
         let trainer = c.get("trainer", trainer)?;
         let described = c.read("image", image)?;
+        if !described.region.is_null() {
+            return Err(fail!(Argument, "image.region: what is trained on is said by options.region"));
+        }
         let view = described.view(c)?;
         let mut state = enter(&trainer.state, "trainer")?;
         let name = match name.is_null() {
@@ -606,13 +632,27 @@ pub unsafe extern "C" fn adflow_trainer_run(
     })
 }
 
+/// Copies the message of the last call on this trainer that failed, whatever the thread, as `adflow_last_error_copy` does; ""
+/// before the first. BUSY is not noted.
+///
+/// Errors: NULL. Thread class: reentrant.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn adflow_trainer_error_copy(
+    trainer: *const adflow_trainer,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> adflow_status {
+    guarded!(|c| {
+        let message = *c.get("trainer", trainer)?.error().lock().unwrap_or_else(PoisonError::into_inner);
+        status::copy(c, &message, buffer, capacity, length)
+    })
+}
+
 /// Frees a trainer and its images; NULL is fine.
 ///
 /// No thread may be using it, and no callback of its own. Thread class: local to the trainer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_trainer_free(trainer: *mut adflow_trainer) {
-    guarded!(|c| {
-        c.release(trainer);
-        Ok(())
-    });
+    guarded!(|c| { c.release(trainer) });
 }

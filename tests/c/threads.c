@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-enum { THREADS = 4, ROUNDS = 15 };
+enum { THREADS = 8, ROUNDS = 15 };
 
 static uint32_t expected;
 static uint8_t *rgb;

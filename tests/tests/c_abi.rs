@@ -13,7 +13,7 @@ use std::process::Command;
 
 /// The source files of the ABI, in the order of the header.
 fn sources() -> Vec<PathBuf> {
-    ["status", "device", "image", "model", "session", "train"]
+    ["status", "log", "device", "image", "memory", "model", "session", "train"]
         .map(|name| repository().join(format!("ffi/src/{name}.rs")))
         .to_vec()
 }
@@ -28,6 +28,70 @@ fn contract() {
     let folder = scratch("contract");
     let arguments: [&str; 5] = [&e.model, &hex(e.grey), &hex(e.rgb), &e.map, folder.to_str().unwrap()];
     run_both("tests/c/contract.c", "contract", &arguments, "contract holds");
+}
+
+#[test]
+fn interface() {
+    let e = expected();
+    let debug = if cfg!(debug_assertions) { "1" } else { "0" };
+    run_both("tests/c/interface.c", "interface", &[&e.model, &hex(e.rgb), debug], "interface holds");
+}
+
+#[test]
+fn deadline() {
+    run_both("tests/c/deadline.c", "deadline", &[], "deadlines hold");
+}
+
+#[test]
+fn memory_does_not_grow() {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: resident memory is read from /proc");
+        return;
+    }
+    let Some(program) = compile("tests/c/soak.c", Link::Shared, &scratch("soak")) else { return };
+    println!("{}", run(&program, &["100000"]));
+}
+
+/// The C side with the compiler's sanitizers. The library is Rust without them: what they see are the program's own
+/// accesses, the library's calls of malloc and free, and the memory that both share.
+#[test]
+fn sanitizers() {
+    let e = expected();
+    let debug = if cfg!(debug_assertions) { "1" } else { "0" };
+    let (rgb, grey, folder) = (hex(e.rgb), hex(e.grey), scratch("sanitized"));
+    let runs: [(&str, &str, &[&str]); 3] = [
+        ("address,undefined", "interface", &[&e.model, &rgb, debug]),
+        ("address,undefined", "contract", &[&e.model, &grey, &rgb, &e.map, folder.to_str().unwrap()]),
+        ("thread", "threads", &[&e.model, &rgb]),
+    ];
+    for (sanitizer, program, arguments) in runs {
+        let to = scratch(&format!("sanitized-{sanitizer}"));
+        let flags = [format!("-fsanitize={sanitizer}"), "-fno-sanitize-recover=all".to_string()];
+        let source = format!("tests/c/{program}.c");
+        let Some(program) = compile_with(&source, Link::Shared, &to, &flags) else { return };
+        let printed = run(&program, arguments);
+        assert!(printed.contains("hold") || printed.contains("agree"), "{printed}");
+    }
+}
+
+#[test]
+fn valgrind() {
+    let e = expected();
+    if !available("valgrind", "leaks and wrong accesses of the C programs") {
+        return;
+    }
+    let folder = scratch("valgrind");
+    let link = Link::Shared;
+    let Some(program) = compile("tests/c/interface.c", link, &folder) else { return };
+    let Some(inspect) = compile("examples/c/inspect.c", link, &folder) else { return };
+    // The portable kernels, because valgrind does not know every instruction of a new processor; their scores may differ
+    // from those of others in the last bits.
+    let said = run_command(Command::new(inspect).args([&e.model, &e.picture]).env("ADFLOW_ISA", "portable"));
+    let score: f32 = said.split([' ', ':']).nth(1).unwrap().parse().unwrap();
+    let mut command = Command::new("valgrind");
+    command.args(["--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite", "--quiet"]);
+    command.arg(program).args([&e.model, &hex(score.to_bits()), "0"]).env("ADFLOW_ISA", "portable");
+    assert!(run_command(&mut command).contains("interface holds"));
 }
 
 #[test]
@@ -63,6 +127,38 @@ fn wrapper() {
     let e = expected();
     let folder = scratch("wrapper");
     run_both("tests/c/wrapper.cpp", "wrapper", &[&e.model, &hex(e.rgb), folder.to_str().unwrap()], "wrapper holds");
+}
+
+/// The wrapper as later standards have it, with spans, and without exceptions.
+#[test]
+fn wrapper_of_other_kinds() {
+    let e = expected();
+    for (source, flags) in [
+        ("tests/c/wrapper.cpp", &["-std=c++20"][..]),
+        ("tests/c/expected.cpp", &["-std=c++17", "-fno-exceptions"]),
+        ("tests/c/expected.cpp", &["-std=c++20"]),
+    ] {
+        let flags: Vec<String> = flags.iter().map(|f| f.to_string()).collect();
+        let Some(program) = compile_with(source, Link::Shared, &scratch("wrapper-20"), &flags) else { return };
+        let printed = run(&program, &[&e.model, &hex(e.rgb), scratch("wrapper-20").to_str().unwrap()]);
+        assert!(printed.contains("holds"), "{printed}");
+    }
+}
+
+/// What docs/c-api.md shows is what it says: a whole program.
+#[test]
+fn the_program_in_the_documentation() {
+    let e = expected();
+    let text = fs::read_to_string(repository().join("docs/c-api.md")).unwrap();
+    let code = text.split("```cpp\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a program in C++");
+    assert!(code.lines().filter(|l| !l.trim().is_empty()).count() <= 20, "twenty lines were promised");
+    let folder = scratch("documentation");
+    let source = folder.join("verdict.cpp");
+    fs::write(&source, code).unwrap();
+    let Some(program) = compile(source.to_str().unwrap(), Link::Shared, &folder) else { return };
+    let printed = run(&program, &[&e.model, &e.picture]);
+    let score: f32 = printed.split_whitespace().nth(1).expect(&printed).parse().expect(&printed);
+    assert!((score - e.rgb_score).abs() <= 1e-4 * e.rgb_score.abs(), "{printed} {}", e.rgb_score);
 }
 
 #[test]
@@ -173,24 +269,32 @@ fn header_is_current() {
 #[test]
 fn headers_compile_without_warnings() {
     let folder = scratch("headers");
+    let warnings =
+        ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Werror", "-fsyntax-only"];
     for (name, header, standard) in [
+        ("plain.c", "adflow.h", "-std=c99"),
         ("plain.c", "adflow.h", "-std=c11"),
         ("plain.cpp", "adflow.h", "-std=c++11"),
+        ("plain.cpp", "adflow.h", "-std=c++20"),
         ("wrapper.cpp", "adflow.hpp", "-std=c++17"),
+        ("wrapper.cpp", "adflow.hpp", "-std=c++20"),
     ] {
-        let compiler = compiler(name.ends_with(".cpp"));
-        if !available(&compiler, header) {
-            continue;
-        }
         let source = folder.join(name);
         fs::write(&source, format!("#include \"{header}\"\n#include \"{header}\"\nint main(void) {{ return 0; }}\n"))
             .unwrap();
-        let warnings =
-            ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Werror", "-fsyntax-only"];
-        let mut command = Command::new(&compiler);
-        command.arg(standard).args(warnings).arg("-I").arg(repository().join("include")).arg(&source);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{header}: {}", String::from_utf8_lossy(&output.stderr));
+        let cpp = name.ends_with(".cpp");
+        for compiler in [compiler(cpp), if cpp { "clang++".into() } else { "clang".to_string() }] {
+            if !available(&compiler, header) {
+                continue;
+            }
+            for more in [None, Some("-fno-exceptions")].into_iter().take(if cpp { 2 } else { 1 }) {
+                let mut command = Command::new(&compiler);
+                command.arg(standard).args(warnings).args(more).arg("-I").arg(repository().join("include"));
+                let output = command.arg(&source).output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{header} {compiler} {standard} {more:?}: {said}");
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::options::Setup;
 use super::{Images, TrainError};
 use crate::backbones::Backbone;
+use crate::deadline::Deadline;
 use crate::duplicates;
 use crate::executor::{Device, Executor, Prepared};
 use crate::image::{
@@ -138,7 +139,7 @@ impl<'s> Scratch<'s> {
             self.memory.resize(needed, 0.0);
         }
         let Some(roi) = &self.roi else {
-            return how.apply_window(view, window, None, &mut self.memory, out).map(|()| true);
+            return how.apply_window(view, window, None, &Deadline::none(), &mut self.memory, out).map(|()| true);
         };
         self.keep.clear();
         self.keep.resize((how.size as usize).pow(2), 1.0);
@@ -146,7 +147,7 @@ impl<'s> Scratch<'s> {
         if self.keep.iter().all(|k| *k == 0.0) {
             return Ok(false);
         }
-        how.apply_window(view, window, Some(&self.keep), &mut self.memory, out).map(|()| true)
+        how.apply_window(view, window, Some(&self.keep), &Deadline::none(), &mut self.memory, out).map(|()| true)
     }
 }
 

@@ -3,6 +3,8 @@
 //! Separable, kernel exp(−i²/2σ²) cut at ⌊4σ + ½⌋ pixels and normalised, borders reflected with the edge pixel repeated
 //! (d c b a | a b c d | d c b a): `scipy.ndimage.gaussian_filter` with its defaults.
 
+use crate::deadline::Deadline;
+
 /// Elements of scratch [`gaussian_blur`] needs.
 #[must_use]
 pub fn gaussian_blur_scratch_len(width: usize, height: usize, sigma: f32) -> usize {
@@ -20,6 +22,21 @@ fn reach(sigma: f32) -> usize {
 /// # Panics
 /// If `map` is not height·width long or `scratch` is shorter than [`gaussian_blur_scratch_len`].
 pub fn gaussian_blur(width: usize, height: usize, sigma: f32, map: &mut [f32], scratch: &mut [f32]) {
+    gaussian_blur_until(width, height, sigma, &Deadline::none(), map, scratch);
+}
+
+/// [`gaussian_blur`] until a deadline; past it the map holds anything.
+///
+/// # Panics
+/// As [`gaussian_blur`].
+pub(crate) fn gaussian_blur_until(
+    width: usize,
+    height: usize,
+    sigma: f32,
+    until: &Deadline,
+    map: &mut [f32],
+    scratch: &mut [f32],
+) {
     assert_eq!(map.len(), width * height, "map of gaussian_blur");
     let reach = reach(sigma);
     if reach == 0 || map.is_empty() {
@@ -38,6 +55,9 @@ pub fn gaussian_blur(width: usize, height: usize, sigma: f32, map: &mut [f32], s
     kernel.iter_mut().for_each(|k| *k = (f64::from(*k) / sum) as f32);
 
     for (from, to) in map.chunks_exact(width).zip(rows.chunks_exact_mut(width)) {
+        if until.passed() {
+            return;
+        }
         for (i, p) in padded.iter_mut().enumerate() {
             *p = from[reflect(i as isize - reach as isize, width)];
         }
@@ -50,6 +70,9 @@ pub fn gaussian_blur(width: usize, height: usize, sigma: f32, map: &mut [f32], s
         }
     }
     for (y, to) in map.chunks_exact_mut(width).enumerate() {
+        if until.passed() {
+            return;
+        }
         let row = |dy: isize| &rows[reflect(y as isize + dy, height) * width..][..width];
         to.iter_mut().zip(row(0)).for_each(|(o, p)| *o = kernel[0] * p);
         for (i, &k) in kernel.iter().enumerate().skip(1) {

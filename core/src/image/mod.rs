@@ -16,14 +16,15 @@ mod spline;
 mod tiling;
 mod view;
 
+pub(crate) use blur::gaussian_blur_until;
 pub use blur::{gaussian_blur, gaussian_blur_scratch_len};
 pub use enlarge::{GridPlace, enlarge};
 pub use preprocess::{Preprocess, resample_weights};
 pub use resize::{Plane, PlaneMut, resize_bilinear, resize_row};
 #[cfg(feature = "alloc")]
 pub use roi::Roi;
-pub use roi::RoiBits;
-pub(crate) use roi::{keep_scratch_len, keep_window};
+pub use roi::{Region, RoiBits, Span};
+pub(crate) use roi::{Rows, keep_scratch_len, keep_window};
 pub use rotate::{d4_inverse, rotate_nearest, view_d4};
 pub use spline::rotate_cubic;
 pub use tiling::{CanvasWindow, Tiling};

@@ -13,6 +13,7 @@
 use super::tiling::CanvasWindow;
 use super::view::{ChannelOrder, ImageError, ImageView};
 use crate::cpu::Isa;
+use crate::deadline::Deadline;
 use core::ops::Range;
 
 /// Samples beyond this many times white are refused together with NaN and infinity; scaling them could overflow.
@@ -95,10 +96,24 @@ impl Preprocess {
     /// `NonFinite` names a pixel that is NaN, infinite or absurdly large; `Options`, `Scratch` and `Output` name what does
     /// not fit. `out` may have been written in part.
     pub fn apply(&self, view: &ImageView<'_>, scratch: &mut [f32], out: &mut [f32]) -> Result<(), ImageError> {
-        self.apply_window(view, &CanvasWindow::whole(self.size), None, scratch, out)
+        self.apply_window(view, &CanvasWindow::whole(self.size), None, &Deadline::none(), scratch, out)
     }
 
-    /// [`Self::apply`] for the cells of the planes that `keep`, size² values, does not set to 0. The others become 0 after
+    /// [`Self::apply`] until a deadline; past it `out` holds anything.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(crate) fn apply_until(
+        &self,
+        view: &ImageView<'_>,
+        until: &Deadline,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> Result<(), ImageError> {
+        self.apply_window(view, &CanvasWindow::whole(self.size), None, until, scratch, out)
+    }
+
+    /// [`Self::apply_until`] for the cells of the planes that `keep`, size² values, does not set to 0. The others become 0 after
     /// normalisation, and what only they would have read may hold anything, NaN too.
     ///
     /// # Errors
@@ -107,13 +122,14 @@ impl Preprocess {
         &self,
         view: &ImageView<'_>,
         keep: &[f32],
+        until: &Deadline,
         scratch: &mut [f32],
         out: &mut [f32],
     ) -> Result<(), ImageError> {
-        self.apply_window(view, &CanvasWindow::whole(self.size), Some(keep), scratch, out)
+        self.apply_window(view, &CanvasWindow::whole(self.size), Some(keep), until, scratch, out)
     }
 
-    /// [`Self::apply`], or with `keep` [`Self::apply_kept`], of a window of the image resized to a canvas.
+    /// [`Self::apply_until`], or with `keep` [`Self::apply_kept`], of a window of the image resized to a canvas.
     ///
     /// # Errors
     /// As [`Self::apply`].
@@ -122,6 +138,7 @@ impl Preprocess {
         view: &ImageView<'_>,
         window: &CanvasWindow,
         keep: Option<&[f32]>,
+        until: &Deadline,
         scratch: &mut [f32],
         out: &mut [f32],
     ) -> Result<(), ImageError> {
@@ -167,6 +184,9 @@ impl Preprocess {
             let kept = keep.map(|keep| &keep[y * size..][..size]);
             if kept.is_some_and(|kept| kept.iter().all(|k| *k == 0.0)) {
                 continue;
+            }
+            if until.passed() {
+                return Ok(());
             }
             let rows = Window::new(window.row(y), height, canvas.1);
             row.fill(0.0);

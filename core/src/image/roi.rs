@@ -120,6 +120,99 @@ impl Rows for ImageView<'_> {
     }
 }
 
+/// Neighbours in one row that are inside: columns `first` to `last`, both of them. Parts beyond the image do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Span {
+    /// The row.
+    pub row: i32,
+    /// The leftmost column.
+    pub first: i32,
+    /// The rightmost column.
+    pub last: i32,
+}
+
+/// Part of one image, in its own pixels, in the form that the caller has it.
+#[derive(Clone, Copy)]
+pub enum Region<'r> {
+    /// Inside where every channel of an image is at least half of white.
+    Mask(&'r ImageView<'r>),
+    /// Runs in the order of their rows, as [`Region::spans`] has checked.
+    Spans(Spans<'r>),
+}
+
+/// See [`Region::spans`].
+#[derive(Clone, Copy)]
+pub struct Spans<'r> {
+    spans: &'r [Span],
+    /// One span for each of so many rows from that of the first on: a rectangle.
+    rows: u32,
+    width: u32,
+    height: u32,
+}
+
+impl<'r> Region<'r> {
+    /// Run lengths over an image of `width`×`height`; `None` unless in the order of rows and, in a row, of columns, apart.
+    pub fn spans(width: u32, height: u32, spans: &'r [Span]) -> Option<Region<'r>> {
+        let ordered = spans.iter().all(|s| s.first <= s.last)
+            && spans.windows(2).all(|w| w[0].row < w[1].row || w[0].row == w[1].row && w[0].last < w[1].first);
+        ordered.then_some(Region::Spans(Spans { spans, rows: 0, width, height }))
+    }
+
+    /// A rectangle over an image of `width`×`height`: `top` is its first row, and there are `rows`.
+    pub fn rectangle(width: u32, height: u32, top: &'r Span, rows: u32) -> Region<'r> {
+        Region::Spans(Spans { spans: core::slice::from_ref(top), rows: rows.max(1), width, height })
+    }
+}
+
+impl Spans<'_> {
+    fn of_row(&self, y: u32) -> &[Span] {
+        let row = |s: &Span| i64::from(s.row);
+        let y = i64::from(y);
+        if self.rows > 0 {
+            let top = self.spans.first().map_or(0, row);
+            return if y >= top && y < top + i64::from(self.rows) { self.spans } else { &[] };
+        }
+        let from = self.spans.partition_point(|s| row(s) < y);
+        let rest = &self.spans[from..];
+        &rest[..rest.partition_point(|s| row(s) == y)]
+    }
+}
+
+impl Rows for Spans<'_> {
+    fn extent(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    fn mark(&self, y: u32, first: u32, _: &mut [f32], outside: &mut [u32]) {
+        let (first, len) = (i64::from(first), outside.len());
+        let at = |column: i64| (column - first).clamp(0, len as i64) as usize;
+        let mut from = 0;
+        for span in self.of_row(y) {
+            let (begin, end) = (at(span.first.into()), at(i64::from(span.last) + 1));
+            outside[from..begin.max(from)].fill(1);
+            from = from.max(end);
+        }
+        outside[from..].fill(1);
+    }
+}
+
+impl Rows for Region<'_> {
+    fn extent(&self) -> (u32, u32) {
+        match self {
+            Region::Mask(mask) => mask.extent(),
+            Region::Spans(spans) => spans.extent(),
+        }
+    }
+
+    fn mark(&self, y: u32, first: u32, scratch: &mut [f32], outside: &mut [u32]) {
+        match self {
+            Region::Mask(mask) => mask.mark(y, first, scratch, outside),
+            Region::Spans(spans) => spans.mark(y, first, scratch, outside),
+        }
+    }
+}
+
 /// The cells of `rows`, of which there are `of` along an axis, that pixels `from..to` of `pixels` overlap.
 fn overlap(from: usize, to: usize, pixels: u32, of: u32) -> (usize, usize) {
     let (pixels, of) = (u64::from(pixels), u64::from(of));
@@ -192,7 +285,7 @@ pub(crate) fn keep_where(
 
 #[cfg(feature = "alloc")]
 mod owned {
-    use super::{RoiBits, Rows, keep_where};
+    use super::{Region, RoiBits, Rows, keep_where};
     use crate::image::ImageView;
     use alloc::vec;
     use alloc::vec::Vec;
@@ -217,14 +310,19 @@ mod owned {
     impl Roi {
         /// Inside where every channel of the mask is at least half of white; `None` if that is nowhere.
         pub fn from_mask(mask: &ImageView<'_>) -> Option<Roi> {
-            let width = mask.width() as usize;
-            let (mut scratch, mut outside) = (vec![0.0; 3 * width], vec![0; width]);
-            let cells = (0..mask.height()).flat_map(|y| {
+            Roi::from_region(&Region::Mask(mask))
+        }
+
+        /// The part of an image that a region is; `None` if that is nowhere.
+        pub fn from_region(region: &Region<'_>) -> Option<Roi> {
+            let (width, height) = region.extent();
+            let (mut scratch, mut outside) = (vec![0.0; 3 * width as usize], vec![0; width as usize]);
+            let cells = (0..height).flat_map(|y| {
                 outside.fill(0);
-                mask.mark(y, 0, &mut scratch, &mut outside);
+                region.mark(y, 0, &mut scratch, &mut outside);
                 outside.iter().map(|o| *o == 0).collect::<Vec<_>>()
             });
-            Roi::from_cells(mask.width(), mask.height(), cells)
+            Roi::from_cells(width, height, cells)
         }
 
         fn from_cells(width: u32, height: u32, cells: impl Iterator<Item = bool>) -> Option<Roi> {

@@ -1,6 +1,7 @@
 //! A linear map of its own at every position: `y[:, p] = W_p x[:, p] + b_p` (whitening by a position's own covariance).
 
 use crate::cpu::Cpu;
+use crate::deadline::Deadline;
 use crate::simd::{Op, Simd, sum};
 
 /// Positions and channels of a block of x that is transposed at once.
@@ -50,7 +51,8 @@ pub fn position_linear(
     for (sample, y) in y.chunks_exact_mut(s.cout * p).enumerate() {
         let x = &x[sample * s.cin * p..][..s.cin * p];
         cpu.threads().chunks_mut(y, rows * p, &|group, _, y| {
-            cpu.isa().run(Rows { s, first: group * rows, x, weight, bias, y });
+            let until = cpu.threads().deadline();
+            cpu.isa().run(Rows { s, first: group * rows, x, weight, bias, until, y });
         });
     }
 }
@@ -62,6 +64,7 @@ struct Rows<'a> {
     x: &'a [f32],
     weight: &'a [f32],
     bias: Option<&'a [f32]>,
+    until: &'a Deadline,
     y: &'a mut [f32],
 }
 
@@ -72,6 +75,10 @@ impl Op for Rows<'_> {
         let PositionLinearShape { cin, cout, positions: p, .. } = *self.s;
         let mut block = [[0.0; CHANNELS]; POSITIONS];
         for at in (0..p).step_by(POSITIONS) {
+            // A task reads all positions' weights, which can be many.
+            if self.until.passed() {
+                return;
+            }
             let width = POSITIONS.min(p - at);
             for c0 in (0..cin.max(1)).step_by(CHANNELS) {
                 let depth = CHANNELS.min(cin - c0);

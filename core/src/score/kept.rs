@@ -5,7 +5,7 @@
 //! then the mean of the same share of the positions that are left.
 
 use super::Views;
-use crate::image::{CanvasWindow, GridPlace, ImageView, RoiBits, keep_window, rotate_nearest, view_d4};
+use crate::image::{CanvasWindow, GridPlace, ImageView, Region, RoiBits, keep_window, rotate_nearest, view_d4};
 use crate::model::{DetectorRecord, MapKind, ViewKind};
 use crate::op::Op;
 use crate::plan::Program;
@@ -56,7 +56,7 @@ impl<'k> Kept<'k> {
         size: u32,
         image: &ImageView<'_>,
         roi: Option<RoiBits<'_>>,
-        region: Option<&ImageView<'_>>,
+        region: Option<&Region<'_>>,
         scratch: &mut [f32],
     ) -> bool {
         keep_of(image, roi, region, &CanvasWindow::whole(size), size, scratch, self.plane)
@@ -102,7 +102,7 @@ pub(super) fn mean_of_largest(values: &mut [f32], k: usize) -> f32 {
 pub(super) fn keep_of(
     image: &ImageView<'_>,
     roi: Option<RoiBits<'_>>,
-    region: Option<&ImageView<'_>>,
+    region: Option<&Region<'_>>,
     window: &CanvasWindow,
     size: u32,
     scratch: &mut [f32],

@@ -9,8 +9,10 @@
 
 use super::kept::{keep_of, mean_of_largest};
 use super::{NOTHING_INSIDE, Outputs, Runner, ScoreError, ScorerOptions, Which};
+use crate::deadline::Deadline;
 use crate::image::{
-    ImageError, ImageView, Preprocess, enlarge, gaussian_blur, gaussian_blur_scratch_len, keep_scratch_len,
+    ImageError, ImageView, Preprocess, Region, enlarge, gaussian_blur_scratch_len, gaussian_blur_until,
+    keep_scratch_len,
 };
 use crate::model::{Model, Tiles};
 use core::cell::RefCell;
@@ -68,7 +70,7 @@ pub(super) fn tiles_at_once(tiles: &Tiles, preferred_batch: usize) -> usize {
 #[derive(Clone, Copy)]
 pub(super) struct Scene<'s> {
     pub image: &'s ImageView<'s>,
-    pub region: Option<&'s ImageView<'s>>,
+    pub region: Option<&'s Region<'s>>,
 }
 
 /// What is filled while tiles are run.
@@ -91,6 +93,7 @@ struct Pass<'p> {
     scene: Scene<'p>,
     /// Whether anything is left out.
     partly: bool,
+    until: &'p Deadline,
 }
 
 impl Pass<'_> {
@@ -103,7 +106,8 @@ impl Pass<'_> {
 
     fn write(&self, tile: usize, keep: &[f32], scratch: &mut [f32], input: &mut [f32]) -> Result<(), ImageError> {
         let window = self.tiles.tiling().window(tile);
-        self.how.apply_window(self.scene.image, &window, self.partly.then_some(keep), scratch, input)
+        let keep = self.partly.then_some(keep);
+        self.how.apply_window(self.scene.image, &window, keep, self.until, scratch, input)
     }
 
     /// Takes over the middle of a tile's map.
@@ -175,7 +179,7 @@ pub(super) fn run<'m>(
     let (rows, blur) = rest.split_at_mut(layout.rows);
     let (d, how) = (*model.detector(), model.preprocess());
     let partly = model.roi().is_some() || scene.region.is_some();
-    let pass = Pass { model: *model, tiles: *tiles, how, scene, partly };
+    let pass = Pass { model: *model, tiles: *tiles, how, scene, partly, until: runner.until() };
     // Tiles that are not run have nothing to show.
     let grid = if map.is_some() { grid } else { &mut [] };
     let map_keep = if map.is_some() { map_keep } else { &mut [] };
@@ -194,6 +198,9 @@ pub(super) fn run<'m>(
         if inside {
             queue[queued] = tile;
             queued += 1;
+        }
+        if pass.until.passed() {
+            return Err(ScoreError::TimedOut);
         }
         if queued < batch && tile + 1 < count || queued == 0 {
             continue;
@@ -229,7 +236,7 @@ pub(super) fn run<'m>(
     if let Some(map) = map {
         let size = (d.map_width as usize, d.map_height as usize);
         enlarge(tiles.place_in_map(), tiles.grid(), grid, size, rows, map);
-        gaussian_blur(size.0, size.1, d.map_blur, map, blur);
+        gaussian_blur_until(size.0, size.1, d.map_blur, pass.until, map, blur);
         map.iter_mut().filter(|m| !m.is_finite()).for_each(|m| *m = f32::MAX);
         if partly {
             map.iter_mut().zip(&*map_keep).filter(|(_, keep)| **keep == 0.0).for_each(|(m, _)| *m = 0.0);
