@@ -115,6 +115,14 @@ typedef enum adflow_status {
      * The GPU that was asked for is not there, cannot do it, or has failed for good.
      */
     ADFLOW_STATUS_DEVICE = 18,
+    /**
+     * The deadline of the session has passed before the image was scored.
+     */
+    ADFLOW_STATUS_TIMED_OUT = 19,
+    /**
+     * The handle has been freed, or is one of another type. Only found by a library that was built for debugging.
+     */
+    ADFLOW_STATUS_HANDLE = 20,
 } adflow_status;
 
 /**
@@ -314,6 +322,46 @@ typedef enum adflow_device_kind {
 } adflow_device_kind;
 
 /**
+ * How a region is described.
+ */
+typedef enum adflow_region_kind {
+    /**
+     * `x`, `y`, `width`, `height`.
+     */
+    ADFLOW_REGION_KIND_RECTANGLE = 0,
+    /**
+     * `runs`, as a HALCON domain.
+     */
+    ADFLOW_REGION_KIND_RUNS = 1,
+    /**
+     * `mask`.
+     */
+    ADFLOW_REGION_KIND_MASK = 2,
+} adflow_region_kind;
+
+/**
+ * How much a message matters.
+ */
+typedef enum adflow_log_level {
+    /**
+     * No messages.
+     */
+    ADFLOW_LOG_LEVEL_NONE = 0,
+    /**
+     * A call has failed; the text is that of `adflow_last_error`.
+     */
+    ADFLOW_LOG_LEVEL_ERROR = 1,
+    /**
+     * Something that a person should know, for example a remark about training images.
+     */
+    ADFLOW_LOG_LEVEL_WARNING = 2,
+    /**
+     * What happens rarely: a model is opened, a session made.
+     */
+    ADFLOW_LOG_LEVEL_INFO = 3,
+} adflow_log_level;
+
+/**
  * A trained detector: immutable but for its threshold, and shared by any number of sessions and threads.
  */
 typedef struct adflow_model adflow_model;
@@ -329,6 +377,14 @@ typedef struct adflow_session adflow_session;
  * Images of good parts, and what is to be made of them. One thread at a time may use a trainer.
  */
 typedef struct adflow_trainer adflow_trainer;
+
+/**
+ * Gets a message; `level` is one of `adflow_log_level`. The text lives during the call.
+ *
+ * It is called on the thread of the adflow function that has something to say, one of several at the same time. It must
+ * return: no exception and no longjmp may leave it. It may call adflow; what such calls have to say is not logged.
+ */
+typedef void (*adflow_log_fn)(uint32_t level, const char *message, void *user_data);
 
 /**
  * A GPU that options can name. The caller sets `struct_size`.
@@ -461,6 +517,43 @@ typedef struct adflow_threshold {
 } adflow_threshold;
 
 /**
+ * Gives `bytes` bytes at a multiple of `alignment`, or NULL.
+ */
+typedef void *(*adflow_allocate_fn)(size_t bytes, size_t alignment, void *user_data);
+
+/**
+ * Takes back what `allocate` gave, with the same numbers.
+ */
+typedef void (*adflow_release_fn)(void *memory, size_t bytes, size_t alignment, void *user_data);
+
+/**
+ * Where a session's memory comes from. Called while the session is made and freed, never while it scores, on the thread
+ * that does so. Both functions must return, and live as long as the session.
+ */
+typedef struct adflow_allocator {
+    /**
+     * sizeof(adflow_allocator).
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Must be set.
+     */
+    adflow_allocate_fn allocate;
+    /**
+     * NULL: the memory is never taken back, as that of an arena.
+     */
+    adflow_release_fn release;
+    /**
+     * Handed to both.
+     */
+    void *user_data;
+} adflow_allocator;
+
+/**
  * How a session is made. Zero in a field means the default.
  */
 typedef struct adflow_session_options {
@@ -495,7 +588,72 @@ typedef struct adflow_session_options {
      * model's input.
      */
     uint32_t regions;
+    /**
+     * Where the session's memory comes from, except some hundred bytes, its threads and what a GPU's driver takes. NULL:
+     * malloc.
+     */
+    const struct adflow_allocator *allocator;
 } adflow_session_options;
+
+/**
+ * Neighbours in one row that are inside: columns `first` to `last`, both of them.
+ */
+typedef struct adflow_run {
+    /**
+     * The row; the top one is 0.
+     */
+    int32_t row;
+    /**
+     * The leftmost column.
+     */
+    int32_t first;
+    /**
+     * The rightmost column, not left of `first`.
+     */
+    int32_t last;
+} adflow_run;
+
+/**
+ * Part of an image, in its pixels. What lies beyond the image does not count.
+ */
+typedef struct adflow_region {
+    /**
+     * sizeof(adflow_region).
+     */
+    uint32_t struct_size;
+    /**
+     * One of `adflow_region_kind`.
+     */
+    uint32_t kind;
+    /**
+     * Left column of the rectangle.
+     */
+    int32_t x;
+    /**
+     * Top row of the rectangle.
+     */
+    int32_t y;
+    /**
+     * Columns of the rectangle.
+     */
+    uint32_t width;
+    /**
+     * Rows of the rectangle.
+     */
+    uint32_t height;
+    /**
+     * Runs from top to bottom and, in a row, from left to right; none touches another.
+     */
+    const struct adflow_run *runs;
+    /**
+     * How many there are.
+     */
+    size_t run_count;
+    /**
+     * An image of the same size: inside where every channel is at least half of white.
+     */
+    const struct adflow_image *mask;
+} adflow_region;
 
 /**
  * An image in the caller's memory; nothing is copied. Zero in a field means the default.
@@ -552,6 +710,10 @@ typedef struct adflow_image {
      * The third plane if the planes were allocated apart; else NULL.
      */
     const void *plane_3;
+    /**
+     * Which part of the image counts; NULL: all of it. Sessions must have been made with `regions`.
+     */
+    const struct adflow_region *region;
 } adflow_image;
 
 /**
@@ -677,7 +839,8 @@ typedef struct adflow_train_options {
     const char *device;
     /**
      * Where to look: a mask in which every channel of a pixel to inspect is at least half of white, stretched to each
-     * image. The model keeps it; pixels outside change neither the model nor a score. NULL: everywhere.
+     * image. The model keeps it; pixels outside change neither the model nor a score. If its own `region` is set, that is
+     * taken and its pixels are not looked at. NULL: everywhere.
      */
     const struct adflow_image *region;
     /**
@@ -796,6 +959,17 @@ enum adflow_status adflow_last_error_copy(char *buffer,
                                           size_t *length);
 
 /**
+ * Sends messages up to `level`, one of `adflow_log_level`, to `callback`, for the whole process; `user_data` is handed to
+ * it. NULL or NONE ends it.
+ *
+ * Messages are made without allocating. When this returns, the callback before is not running any more and will not be
+ * called again. Errors: ARGUMENT, BUSY from inside a callback. Thread class: reentrant.
+ */
+enum adflow_status adflow_set_log(uint32_t level,
+                                  adflow_log_fn callback,
+                                  void *user_data);
+
+/**
  * How many GPUs with a Vulkan driver there are; 0 without a driver.
  *
  * Errors: NULL. Thread class: reentrant.
@@ -899,6 +1073,17 @@ enum adflow_status adflow_model_to_memory(const struct adflow_model *model,
                                           size_t *length);
 
 /**
+ * Copies the message of the last call on this model that failed, whatever the thread, as `adflow_last_error_copy` does; ""
+ * before the first. BUSY is not noted.
+ *
+ * Errors: NULL. Thread class: reentrant.
+ */
+enum adflow_status adflow_model_error_copy(const struct adflow_model *model,
+                                           char *buffer,
+                                           size_t capacity,
+                                           size_t *length);
+
+/**
  * Frees a model; NULL is fine. Its sessions live on.
  *
  * No thread may be using it, and texts from it are gone. Thread class: local to the model.
@@ -916,10 +1101,23 @@ enum adflow_status adflow_session_new(const struct adflow_model *model,
                                       struct adflow_session **session);
 
 /**
+ * Bytes that a session of these options will take from its allocator, as far as the CPU's memory goes. `options` may be
+ * NULL: all defaults.
+ *
+ * A GPU that `device` names is not opened. Errors: NULL, ARGUMENT, OUT_OF_MEMORY if they cannot be addressed. Thread class:
+ * reentrant.
+ */
+enum adflow_status adflow_session_memory(const struct adflow_model *model,
+                                         const struct adflow_session_options *options,
+                                         uint64_t *bytes);
+
+/**
  * Scores an image, and if `map` is not NULL writes how strange each pixel is into the caller's memory.
  *
- * Allocates nothing on the CPU. Score, map and verdict are those of the command line for the same pixels, bit for bit. On failure
- * map and result are untouched. Errors: NULL, ARGUMENT, IMAGE, NO_MAP, BUSY, DEVICE. Thread class: local to the session.
+ * Allocates nothing on the CPU. Score, map and verdict are those of the command line for the same pixels, bit for bit. With
+ * `image->region` it is a part of the image that is scored, as `adflow_session_score_within` says. On failure map and result
+ * are untouched; they may not overlap the image or each other. Errors: NULL, ARGUMENT, IMAGE, NO_MAP, BUSY, DEVICE,
+ * TIMED_OUT. Thread class: local to the session.
  */
 enum adflow_status adflow_session_score(struct adflow_session *session,
                                         const struct adflow_image *image,
@@ -933,7 +1131,7 @@ enum adflow_status adflow_session_score(struct adflow_session *session,
  * No pixel outside changes a bit of score or map; outside the map is 0. The session must have been made with `regions`.
  * A part of the image that a model without a region of interest never saw cut off has an edge which it may find strange;
  * cut along the background. Errors: NULL, ARGUMENT (also for a region in which nothing is left at the model's resolution),
- * IMAGE, NO_MAP, BUSY, DEVICE. Thread class: local to the session.
+ * IMAGE, NO_MAP, BUSY, DEVICE, TIMED_OUT. Thread class: local to the session.
  */
 enum adflow_status adflow_session_score_within(struct adflow_session *session,
                                                const struct adflow_image *image,
@@ -948,6 +1146,27 @@ enum adflow_status adflow_session_score_within(struct adflow_session *session,
  */
 enum adflow_status adflow_session_set_threshold(struct adflow_session *session,
                                                 const struct adflow_threshold *threshold);
+
+/**
+ * How long each later call of this session may take, in microseconds up to 2^31 - 1; 0: as long as it needs.
+ *
+ * A call that is not done by then returns TIMED_OUT within a millisecond and leaves map and result untouched; the session
+ * goes on. The clock is looked at between the parts of the work on the CPU; a map that is done is written to the end,
+ * and a GPU finishes what it was given. Errors: NULL, ARGUMENT, BUSY. Thread class: local to the session.
+ */
+enum adflow_status adflow_session_set_deadline(struct adflow_session *session,
+                                               uint32_t microseconds);
+
+/**
+ * Copies the message of the last call on this session that failed, whatever the thread, as `adflow_last_error_copy` does; ""
+ * before the first. BUSY is not noted.
+ *
+ * Errors: NULL. Thread class: reentrant.
+ */
+enum adflow_status adflow_session_error_copy(const struct adflow_session *session,
+                                             char *buffer,
+                                             size_t capacity,
+                                             size_t *length);
 
 /**
  * Ends a session, its threads and its memory; NULL is fine.
@@ -995,6 +1214,17 @@ enum adflow_status adflow_trainer_run(struct adflow_trainer *trainer,
                                       adflow_progress_fn progress,
                                       void *user_data,
                                       struct adflow_model **model);
+
+/**
+ * Copies the message of the last call on this trainer that failed, whatever the thread, as `adflow_last_error_copy` does; ""
+ * before the first. BUSY is not noted.
+ *
+ * Errors: NULL. Thread class: reentrant.
+ */
+enum adflow_status adflow_trainer_error_copy(const struct adflow_trainer *trainer,
+                                             char *buffer,
+                                             size_t capacity,
+                                             size_t *length);
 
 /**
  * Frees a trainer and its images; NULL is fine.

@@ -2,9 +2,9 @@
 //!
 //! A library of stubs with every function of `include/adflow.h` is compiled with debug information, because C compilers
 //! describe C types better than Rust's does; that the real library exports the same functions is the matter of `c_abi.rs`.
-//! libabigail compares it with `tests/abi/baseline.xml`. Beside it, layouts are printed by a compiled program, from the
-//! header of today and the frozen ones in `tests/abi`: what an old one says must still be so. `ADFLOW_REWRITE=1` makes the
-//! baseline anew, for functions and fields that have been added.
+//! libabigail compares it with `tests/abi/baseline.xml`; any change of a type shows, growth too. Beside it, layouts are
+//! printed by a compiled program, from the header of today and the frozen one in `tests/abi`: what the old one says must
+//! still be so. `ADFLOW_REWRITE=1` makes the baseline anew, for functions and fields that have been added.
 
 use adflow_tests::programs::*;
 use std::fs;
@@ -32,8 +32,8 @@ fn prototypes(header: &str) -> Vec<String> {
 
 /// Name and body of each `typedef enum` or `typedef struct` that has a body.
 fn types(header: &str, kind: &str) -> Vec<(String, String)> {
-    let text = declarations(header);
-    let parts = text.split(&format!("typedef {kind} ")).skip(1).filter_map(|part| {
+    let (text, start) = (declarations(header), format!("typedef {kind} "));
+    let parts = text.split(&start).skip(1).filter_map(|part| {
         let (name, body) = part.split_once(" {")?;
         if name.contains(';') {
             return None;
@@ -59,8 +59,9 @@ fn stubs(header: &str, folder: &Path) -> PathBuf {
     let library = folder.join(format!("libadflow.so.{major}"));
     let mut command = Command::new(compiler(false));
     command.args(["-std=c11", "-g", "-O0", "-w", "-fPIC", "-shared"]);
-    command.arg(format!("-Wl,-soname,libadflow.so.{major}")).arg("-o").arg(&library).arg(folder.join("stubs.c"));
-    run_command(&mut command);
+    command.arg(format!("-Wl,-soname,libadflow.so.{major}")).arg("-o").arg(&library).arg("stubs.c");
+    // Not by its whole path, which would be in the description.
+    run_command(command.current_dir(folder));
     library
 }
 
@@ -75,11 +76,7 @@ fn frozen() -> String {
 /// What libabigail says of going from one library or description to another; `Err` if something breaks.
 fn compare(old: &Path, new: &Path) -> Result<(), String> {
     let mut command = Command::new("abidiff");
-    command
-        .args(["--no-added-syms", "--suppressions"])
-        .arg(repository().join("tests/abi/growth.ini"))
-        .arg(old)
-        .arg(new);
+    command.arg("--no-added-syms").arg(old).arg(new);
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     if output.status.success() { Ok(()) } else { Err(said) }
@@ -114,9 +111,9 @@ fn libabigail_finds_no_break() {
         command.args(["--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--no-elf-needed", "--out-file"]);
         run_command(command.arg(&baseline).arg(&now));
     }
-    compare(&baseline, &now).unwrap_or_else(|said| panic!("the ABI is not that of tests/abi/baseline.xml:\n{said}"));
-    let old = stubs(&frozen(), &folder.join("old"));
-    compare(&old, &now).unwrap_or_else(|said| panic!("the ABI is not that of 0.1:\n{said}"));
+    compare(&baseline, &now).unwrap_or_else(|said| {
+        panic!("the ABI is not that of tests/abi/baseline.xml; if it has only grown, ADFLOW_REWRITE=1:\n{said}")
+    });
     for (what, from, to) in BREAKS {
         let header = current();
         assert!(header.contains(from), "{what}: the header has changed");
