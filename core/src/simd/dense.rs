@@ -12,6 +12,7 @@
 use super::pack::{pack_columns, pack_rows};
 use super::{MAX_LANES, Op, Simd};
 use crate::cpu::Cpu;
+use crate::deadline::Deadline;
 use crate::kernels::Activation;
 use crate::threads::SharedMut;
 
@@ -109,7 +110,15 @@ pub(crate) fn run(cpu: Cpu, scratch: &mut [f32], d: &Dense, c: &mut [f32]) {
         let (first, from) = (task / parts * sets, task % parts * part);
         let range = (from, len.min(from + part));
         let (rows, cols) = if d.a.transposed { (range, (0, d.n)) } else { ((0, d.m), range) };
-        cpu.isa().run(Task { d, c, sets: (first, d.sets.min(first + sets)), rows, cols, scratch });
+        cpu.isa().run(Task {
+            d,
+            c,
+            sets: (first, d.sets.min(first + sets)),
+            rows,
+            cols,
+            scratch,
+            until: cpu.threads().deadline(),
+        });
     });
 }
 
@@ -120,6 +129,7 @@ struct Task<'a, 'c> {
     rows: (usize, usize),
     cols: (usize, usize),
     scratch: &'a mut [f32],
+    until: &'a Deadline,
 }
 
 impl Op for Task<'_, '_> {
@@ -145,6 +155,10 @@ impl Op for Task<'_, '_> {
             let c = self.c.as_ptr().add(first * d.c_set);
             let blocks = panels * depth;
             for i in 0..blocks {
+                // One thread may have one task, which may take milliseconds.
+                if self.until.passed() {
+                    return;
+                }
                 // All panels of one block of p where A is packed for it, all p of one panel otherwise.
                 let (p, j) = if d.a.transposed { (i / panels, i % panels) } else { (i % depth, i / depth) };
                 let (p, j) = (p * BLOCK_K, j0 + j * panel);

@@ -12,6 +12,7 @@
 use super::pack::Source;
 use super::{MAX_LANES, Op, Simd};
 use crate::cpu::Cpu;
+use crate::deadline::Deadline;
 use crate::kernels::Activation;
 use crate::kernels::gemm::{Bias, Matrix};
 use crate::threads::SharedMut;
@@ -99,7 +100,7 @@ pub(crate) fn run<B: Source>(cpu: Cpu, scratch: &mut [f32], p: &Product<B>, c: &
         let (col, rest) = (task % col_tasks, task / col_tasks);
         let (row, batch) = (rest % row_tasks, rest / row_tasks);
         let (rows, cols) = ((row * rows, p.m.min((row + 1) * rows)), (col * cols, p.n.min((col + 1) * cols)));
-        cpu.isa().run(Task { p, c, batch, rows, cols, scratch });
+        cpu.isa().run(Task { p, c, batch, rows, cols, scratch, until: cpu.threads().deadline() });
     });
 }
 
@@ -110,6 +111,7 @@ struct Task<'a, 'c, B> {
     rows: (usize, usize),
     cols: (usize, usize),
     scratch: &'a mut [f32],
+    until: &'a Deadline,
 }
 
 impl<B: Source> Op for Task<'_, '_, B> {
@@ -130,6 +132,10 @@ impl<B: Source> Op for Task<'_, '_, B> {
         let pack_a = p.a.col != 1;
         let mut j0 = self.cols.0;
         while j0 < self.cols.1 {
+            // One thread has one task, which may take milliseconds.
+            if self.until.passed() {
+                return;
+            }
             let cols = (self.cols.1 - j0).min(chunk);
             let mut p0 = 0;
             loop {
