@@ -22,10 +22,12 @@ fn mutate(op: &Op, types: &mut Types, rng: &mut Rng) -> Option<Op> {
     let mut attrs: [u32; ATTRS] = op.encode();
     for _ in 0..rng.below(3) {
         let at = rng.below(12) as usize;
-        attrs[at] = match rng.below(4) {
+        attrs[at] = match rng.below(5) {
             0 => attrs[at].wrapping_add(1),
             1 => attrs[at].wrapping_sub(1),
             2 => rng.below(6),
+            // Sums and products with these leave 32 bits.
+            3 => (1 << 31) + rng.below(3) * ((1 << 30) - 1),
             _ => attrs[rng.below(12) as usize],
         };
     }

@@ -85,7 +85,8 @@ impl Operation for Slice {
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         let check = Check(Self::NAME);
         let x = check.batched(inputs, 0)?;
-        check.that(self.count > 0 && self.first + self.count <= x.c(), "the range must lie inside the channels")?;
+        let end = self.first.checked_add(self.count).filter(|end| *end <= x.c());
+        check.that(self.count > 0 && end.is_some(), "the range must lie inside the channels")?;
         Ok(Type::batched(with_channels(x, self.count)))
     }
 

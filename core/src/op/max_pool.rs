@@ -34,7 +34,7 @@ impl MaxPool {
     fn infer(&self, name: &'static str, x: Shape) -> Result<Shape, ShapeError> {
         let check = Check(name);
         check.that(
-            self.k > 0 && self.k <= 64 && self.stride > 0 && self.pad * 2 <= self.k,
+            self.k > 0 && self.k <= 64 && self.stride > 0 && self.pad <= self.k / 2,
             "0 < k ≤ 64, 0 < stride, 2·pad ≤ k",
         )?;
         check.that(x.0[3] == 1, "x must be C×H×W")?;
