@@ -7,7 +7,7 @@
  * untouched and uncopied. Pictures are scored as they lie in the buffer, strides included. */
 #include "gstadflowmeta.h"
 
-#include "../heat.h"
+#include "adflow_heat.h"
 
 #include <gst/base/gstbasetransform.h>
 #include <gst/video/video.h>
@@ -191,7 +191,7 @@ static void draw(const GstAdflow *self, GstVideoFrame *frame, const adflow_image
         const gfloat *values = self->map + (gsize)y * image->width;
 
         for (guint x = 0; x < image->width; x++, pixel += step) {
-            gfloat opacity = heat_colour(heat_level(values[x], self->info.map_typical, self->info.map_limit), rgb);
+            gfloat opacity = adflow_heat_colour(adflow_heat_level(values[x], self->info.map_typical, self->info.map_limit), rgb);
             gfloat clear = 1.0f - opacity;
 
             if (image->samples == ADFLOW_SAMPLES_U16) {

@@ -9,10 +9,7 @@
 #ifndef ANOMALY_DETECTOR_HPP
 #define ANOMALY_DETECTOR_HPP
 
-#include "../heat.h"
-#include "adflow.hpp"
-
-#include <opencv2/core.hpp>
+#include "adflow_opencv.hpp"
 
 #include <cmath>
 #include <optional>
@@ -47,45 +44,18 @@ public:
     adflow::Result detect(cv::InputArray image, cv::OutputArray map = cv::noArray(),
                           cv::InputArray mask = cv::noArray()) {
         if (empty()) CV_Error(cv::Error::StsNullPtr, "the detector has no model");
-        cv::Mat pixels = image.getMat();
-        if (pixels.dims > 2) throw std::invalid_argument("an image has two dimensions");
-        if (mask.empty() && !map.needed()) return session_->score(pixels);
-        cv::Mat inside = mask.getMat(), values;
-        if (map.needed()) {
-            map.create(pixels.size(), CV_32F);
-            values = map.getMat();
-        }
-        if (mask.empty()) return session_->score(pixels, values);
-        if (inside.type() != CV_8U) throw std::invalid_argument("a mask is CV_8U with one channel");
-        adflow::Image region(inside);
-        region.white = 2; // adflow looks where a mask is at least half of white: where it is not 0
-        return map.needed() ? session_->score_within(pixels, region, values) : session_->score_within(pixels, region);
+        const cv::Mat pixels = image.getMat(), inside = mask.getMat();
+        if (!map.needed())
+            return mask.empty() ? adflow::score(*session_, pixels) : adflow::score_within(*session_, pixels, inside);
+        map.create(adflow::size(pixels), CV_32F);
+        cv::Mat values = map.getMat();
+        return mask.empty() ? adflow::score(*session_, pixels, values)
+                            : adflow::score_within(*session_, pixels, inside, values);
     }
 
     /// The image in grey with the map's colours over it, BGR of 8 bits. What good parts have stays calm.
     void draw(cv::InputArray image, cv::InputArray map, cv::OutputArray to) const {
-        cv::Mat pixels = image.getMat(), values = map.getMat();
-        CV_Assert(values.type() == CV_32F && values.size() == pixels.size());
-        cv::Mat bytes;
-        pixels.convertTo(bytes, CV_8U, pixels.depth() == CV_8U ? 1.0 : pixels.depth() == CV_16U ? 1 / 257.0 : 255.0);
-        to.create(pixels.size(), CV_8UC3);
-        cv::Mat out = to.getMat();
-        const int channels = bytes.channels();
-        for (int y = 0; y < out.rows; y++) {
-            const uchar *from = bytes.ptr<uchar>(y);
-            const float *value = values.ptr<float>(y);
-            cv::Vec3b *pixel = out.ptr<cv::Vec3b>(y);
-            for (int x = 0; x < out.cols; x++, from += channels) {
-                float grey = from[0];
-                if (channels >= 3)
-                    grey = 0.114f * static_cast<float>(from[0]) + 0.587f * static_cast<float>(from[1]) +
-                           0.299f * static_cast<float>(from[2]);
-                float rgb[3];
-                const float opacity = heat_colour(heat_level(value[x], info_.map_typical, info_.map_limit), rgb);
-                for (int c = 0; c < 3; c++)
-                    pixel[x][c] = cv::saturate_cast<uchar>(grey * (1 - opacity) + rgb[2 - c] * opacity);
-            }
-        }
+        adflow::overlay(image.getMat(), map.getMat(), info_.map_typical, info_.map_limit).copyTo(to);
     }
 
     /// Facts about the model, as adflow_model_get_info gives them.

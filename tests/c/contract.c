@@ -104,6 +104,26 @@ static void layouts(void)
     i.row_stride = STRIDE;
     CHECK(score_bits(session, i) == rgb_bits);
 
+    /* Seven channels a pixel, as of a multispectral camera: any three of them, or any one. */
+    enum { CHANNELS = 7 };
+    uint8_t *seven = malloc(CHANNELS * N);
+    memset(seven, 77, CHANNELS * N);
+    for (size_t p = 0; p < N; p++) {
+        seven[CHANNELS * p + 5] = planes[p];
+        seven[CHANNELS * p + 1] = planes[N + p];
+        seven[CHANNELS * p + 6] = planes[2 * N + p];
+        seven[CHANNELS * p + 3] = grey[p];
+    }
+    i = describe(seven + 5, ADFLOW_SAMPLES_U8, ADFLOW_CHANNELS_RGB);
+    i.pixel_stride = CHANNELS;
+    i.plane_2 = seven + 1;
+    i.plane_3 = seven + 6;
+    CHECK(score_bits(session, i) == rgb_bits);
+    i = describe(seven + 3, ADFLOW_SAMPLES_U8, ADFLOW_CHANNELS_GREY);
+    i.pixel_stride = CHANNELS;
+    CHECK(score_bits(session, i) == grey_bits);
+    free(seven);
+
     for (size_t c = 0; c < 3; c++)
         free(apart[c]);
     free(large), free(bgr), free(rgba), free(bgra), free(planes), free(transposed), free(mirrored);

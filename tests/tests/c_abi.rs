@@ -281,6 +281,8 @@ fn headers_compile_without_warnings() {
         ("plain.c", "adflow.h", "-std=c11"),
         ("plain.cpp", "adflow.h", "-std=c++11"),
         ("plain.cpp", "adflow.h", "-std=c++20"),
+        ("plain.c", "adflow_heat.h", "-std=c99"),
+        ("plain.cpp", "adflow_heat.h", "-std=c++11"),
         ("wrapper.cpp", "adflow.hpp", "-std=c++17"),
         ("wrapper.cpp", "adflow.hpp", "-std=c++20"),
     ] {

@@ -40,8 +40,8 @@ fn into_a_prefix() {
     let (version, major) = (env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_VERSION_MAJOR"));
     assert!(fs::symlink_metadata(lib.join(format!("libadflow.so.{version}"))).unwrap().is_file());
     assert_eq!(fs::read_link(lib.join("libadflow.so")).unwrap().to_str().unwrap(), format!("libadflow.so.{major}"));
-    for file in ["lib/libadflow.a", "include/adflow.h", "include/adflow.hpp", "include/adflow_opencv.hpp", "bin/adflow"]
-    {
+    let headers = ["adflow.h", "adflow.hpp", "adflow_heat.h", "adflow_opencv.hpp"].map(|h| format!("include/{h}"));
+    for file in headers.iter().map(String::as_str).chain(["lib/libadflow.a", "bin/adflow"]) {
         assert!(prefix.join(file).is_file(), "{file}");
     }
     assert!(run(&prefix.join("bin/adflow"), &["--version"]).contains(version));

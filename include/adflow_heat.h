@@ -2,14 +2,14 @@
  *
  * level = (value - typical) / (limit - typical), with typical and limit of adflow_model_info (map_typical, map_limit): what good
  * parts have stays clear or faintly blue; level 1 is yellow, and each doubling moves on through orange and red to violet. */
-#ifndef ADFLOW_EXAMPLES_HEAT_H
-#define ADFLOW_EXAMPLES_HEAT_H
+#ifndef ADFLOW_HEAT_H
+#define ADFLOW_HEAT_H
 
 #include <float.h>
 #include <math.h>
 
 /* 0 at typical, 1 at limit. A value that is not a number is as strange as can be. */
-static inline float heat_level(float value, float typical, float limit)
+static inline float adflow_heat_level(float value, float typical, float limit)
 {
     float span = limit - typical > FLT_MIN ? limit - typical : FLT_MIN;
     float level = (value - typical) / span;
@@ -17,7 +17,7 @@ static inline float heat_level(float value, float typical, float limit)
 }
 
 /* Red, green and blue of a level, each 0 to 255, and as the result its opacity, 0 to 1. */
-static inline float heat_colour(float level, float rgb[3])
+static inline float adflow_heat_colour(float level, float rgb[3])
 {
     static const float warm[4][3] = {{255, 226, 60}, {255, 150, 20}, {232, 40, 30}, {150, 10, 110}};
     static const float calm[3] = {90, 150, 255};
