@@ -211,6 +211,18 @@ fn example_train_and_inspect() {
     }
 }
 
+#[test]
+fn example_latency() {
+    let e = expected();
+    for link in [Link::Shared, Link::Static] {
+        let Some(program) = compile("examples/c/latency.c", link, &scratch("latency")) else { return };
+        let printed = run(&program, &[&e.model, "24", "8"]);
+        assert!(printed.contains("p99.9") && printed.contains("all scores agree"), "{printed}");
+        let output = Command::new(&program).arg("no such file").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
 /// Names of the functions in `text` that follow `before`.
 fn functions(text: &str, before: &str) -> BTreeSet<String> {
     let name = |rest: &str| -> String { rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
