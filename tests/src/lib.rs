@@ -5,6 +5,7 @@
 
 pub mod cases;
 pub mod compare;
+pub mod cross;
 pub mod flows;
 pub mod graphs;
 pub mod made_weights;

@@ -69,6 +69,13 @@ fn check(case: &Case, pools: [&Threads; 2], faults: &mut Vec<String>) {
     }
 }
 
+#[test]
+fn instruction_sets() {
+    let names: Vec<&str> = Isa::all().map(Isa::name).collect();
+    println!("instruction sets: {}", names.join(" "));
+    assert_eq!(names[0], "portable");
+}
+
 fn family(name: &str) {
     let (_, cases) = FAMILIES.iter().find(|f| f.0 == name).expect("a family of that name");
     let (one, two) = (Threads::serial(), Threads::new(2));
