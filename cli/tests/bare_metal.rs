@@ -17,6 +17,8 @@ use adflow::image::ImageView;
 use adflow::model::{OwnedModel, freeze};
 use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
+use adflow_tests::cross;
+use adflow_tests::programs::{available, skip};
 use common::{Fixture, adflow, arg};
 use serde_json::Value;
 
@@ -26,49 +28,18 @@ const RAM: usize = 256 * 1024;
 /// Side of the model's input in pixels.
 const SIZE: &str = "64";
 
-/// Says that the example was not tested; a failure where `ADFLOW_REQUIRE_TOOLS` is set.
-fn skip(why: &str) {
-    assert!(std::env::var_os("ADFLOW_REQUIRE_TOOLS").is_none(), "bare metal: {why}");
-    eprintln!("skipped: bare metal: {why}");
-}
-
-fn printed(command: &mut Command) -> Option<String> {
-    let output = command.output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
-}
-
-/// `cargo build` for the target, with the toolchain's own standard library or with Debian's compiler; `None` without both.
+/// `cargo` for the target; `None` without a compiler or a linker.
 fn cargo() -> Option<Command> {
-    let sysroot = PathBuf::from(printed(Command::new("rustc").args(["--print", "sysroot"]))?);
-    let mut cargo;
-    if sysroot.join("lib/rustlib").join(TARGET).is_dir() {
-        cargo = Command::new("cargo");
-        cargo.arg("build");
-    } else {
-        let debian =
-            Path::new("/usr/lib/rustlib/src/rust/library/core").is_dir() && Path::new("/usr/bin/cargo").exists();
-        if !debian {
-            return None;
-        }
-        // Debian's compiler has no linker for bare metal. The toolchain has one, else lld.
-        let host = std::env::consts::ARCH.to_string() + "-unknown-linux-gnu";
-        let own = sysroot.join("lib/rustlib").join(host).join("bin/rust-lld");
-        let linker = if own.exists() { own } else { PathBuf::from("/usr/bin/ld.lld") };
-        if !linker.exists() {
-            return None;
-        }
-        cargo = Command::new("/usr/bin/cargo");
-        cargo.args(["build", "-Zbuild-std=core"]);
-        cargo.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
-        cargo.env("CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER", linker);
+    let mut cargo = cross::cargo(TARGET, "core")?;
+    // Debian's compiler has no linker for bare metal. The toolchain has one, else lld.
+    let host = std::env::consts::ARCH.to_string() + "-unknown-linux-gnu";
+    let own = cross::sysroot()?.join("lib/rustlib").join(host).join("bin/rust-lld");
+    let linker = if own.exists() { own } else { PathBuf::from("/usr/bin/ld.lld") };
+    if !linker.exists() {
+        return None;
     }
-    // What the test's own cargo has set is meant for the host.
-    for name in
-        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"]
-    {
-        cargo.env_remove(name);
-    }
-    cargo.args(["--release", "--quiet", "--locked", "--target", TARGET]);
+    cargo.env("CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER", linker);
+    cargo.args(["build", "--release", "--quiet", "--locked", "--target", TARGET]);
     Some(cargo)
 }
 
@@ -143,15 +114,15 @@ fn a_frozen_model_scores_on_a_microcontroller_as_on_the_host() {
     let host = scores(&blob, &photographs);
     assert_eq!(host, scores(&model, &photographs), "freezing has changed scores");
 
-    if printed(Command::new("qemu-system-arm").arg("--version")).is_none() {
-        return skip("there is no qemu-system-arm");
+    if !available("qemu-system-arm", "bare metal") {
+        return;
     }
     let pixels: Vec<u8> =
         photographs.iter().flat_map(|path| image::open(path).expect("a photograph").to_rgb8().into_raw()).collect();
     let camera = dir.path().join("photographs.rgb");
     fs::write(&camera, pixels).unwrap();
     let Some(program) = build(&blob, &camera) else {
-        return skip("there is no compiler for thumbv7em-none-eabihf");
+        return skip("bare metal", &format!("there is no compiler for {TARGET}"));
     };
     let (ended, said) = emulate(&program);
     assert!(ended, "{said}");
