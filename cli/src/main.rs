@@ -4,6 +4,9 @@
 //! rest is what they share. `decode` and `dataset` bring images in; `evaluate` measures, `comparison` several methods; `heatmap` and `report` show;
 //! `product_line` draws the product line of `adflow demo`.
 
+#[macro_use]
+mod print;
+
 mod args;
 mod commands;
 mod comparison;
@@ -28,7 +31,8 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
-    match commands::run(cli.command) {
+    let done = commands::run(cli.command);
+    match done.and_then(|code| print::finish().map(|()| code)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("error: {}", failure.message);

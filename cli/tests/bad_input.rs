@@ -7,7 +7,7 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Fixture, QUICK, Run, adflow, arg, coloured, deep, good_parts, photograph};
+use common::{Fixture, QUICK, Run, adflow, arg, coloured, command, deep, finished, good_parts, photograph};
 use image::{GrayImage, Luma};
 
 fn train(data: &Path, model: &Path) -> Run {
@@ -267,6 +267,28 @@ fn wrong_weights_are_refused() {
     let model = dir.path().join("m.adflow");
     let args = ["train", arg(f.data()), "-o", arg(&model), "--backbone", arg(&weights)];
     adflow(args).fails_with(1, &["w.safetensors"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn standard_output_may_close_or_be_full() {
+    let f = Fixture::get();
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("m.adflow");
+    let picture = f.data().join("test/good/0.png");
+    let train = ["train", arg(f.data()), "-o", arg(&model), "--method", "gauss"];
+    let (info, dump) = (["info", arg(f.model())], ["dump", arg(f.model())]);
+    for arguments in [&info[..], &dump, &["inspect", arg(f.model()), arg(&picture)], &train] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let run = finished(command(arguments).stdout(writer).output().unwrap());
+        assert!(run.code == 0 && !run.stderr.contains("panicked"), "{arguments:?}: {}", run.stderr);
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let run = finished(command(arguments).stdout(full).output().unwrap());
+        assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+        run.fails_with(1, &["standard output"]);
+    }
+    assert!(model.exists(), "the training was for nothing");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! `adflow dump MODEL`: the programs in a model, as text that can be compared with `diff`.
 
-use std::io::Write;
-
 use crate::args::Dump;
 use crate::failure::{Context, Outcome};
 use crate::inspector::open_model;
@@ -11,9 +9,6 @@ pub fn run(args: &Dump) -> Outcome<u8> {
     let owned = open_model(&args.model)?;
     let mut text = String::new();
     owned.model().dump(&mut text).context("cannot print this model")?;
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // `adflow dump MODEL | head` closes the pipe early.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
-        result => result.context("standard output").map(|()| 0),
-    }
+    print!("{text}");
+    Ok(0)
 }

@@ -8,7 +8,6 @@
 //! `error`). An image that cannot be read is reported and the rest is still inspected; the exit code is then 1.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,11 +15,11 @@ use adflow::threshold::{Threshold, Verdict};
 use serde_json::json;
 
 use crate::args::Inspect;
-use crate::failure::{Context, DEFECTIVE, ERROR, Failure, Outcome};
+use crate::failure::{DEFECTIVE, ERROR, Failure, Outcome};
 use crate::heatmap::Scale;
 use crate::inspector::{Inspector, open_model};
 use crate::progress::{note, short};
-use crate::{dataset, decode, heatmap, output};
+use crate::{dataset, decode, heatmap, output, print};
 
 /// Runs the command.
 pub fn run(args: &Inspect) -> Outcome<u8> {
@@ -61,9 +60,9 @@ pub fn run(args: &Inspect) -> Outcome<u8> {
                 json!({ "image": path, "error": failure.message }).to_string()
             }
         };
-        match writeln!(io::stdout(), "{line}") {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
-            result => result.context("standard output")?,
+        println!("{line}");
+        if print::failed() {
+            return Ok(0);
         }
     }
     Ok(match (failed, defective && args.fail_on_defect) {
