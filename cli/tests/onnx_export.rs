@@ -148,6 +148,7 @@ fn every_method_gives_our_score_and_map() {
         ("csflow", "128", &RGB),
         ("fastflow", "96", &RGB),
         ("posflow", "96", &DEEP),
+        ("ssnf", "64", &OPENCV),
     ] {
         let model = bench.train(&format!("{method}.adflow"), &[&quick[..], &[method, "--size", size]].concat());
         bench.export(method, &model, camera, true);

@@ -94,7 +94,9 @@ def make(folder):
     # Normalisation that stands alone, a gate, branches that are joined.
     z = norm(x, "n5", 8)
     gate = node("GlobalAveragePool", [z], "gap")
-    gate = node("Sigmoid", [conv(gate, "c6", 8, 8, 1, bias=True)], "gate")
+    # Weights with a second name, as PyTorch's exporter writes equal ones.
+    bias = node("Identity", ["c4.b"], "c6.b")
+    gate = node("Sigmoid", [node("Conv", [gate, weight("c6.w", 8, 8, 1, 1), bias], "c6", kernel_shape=[1, 1])], "gate")
     z = node("Mul", [z, gate], "gated")
     a = conv(z, "c7", 12, 8, 3, strides=[2, 2], pads=[1, 1, 1, 1])
     b = node("AveragePool", [node("Identity", [z], "same")], "mean", kernel_shape=[2, 2], strides=[2, 2])

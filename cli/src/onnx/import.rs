@@ -83,9 +83,13 @@ impl<'a> Reader<'a> {
                 if made.insert(output.as_str(), at).is_some() || constants.contains_key(output.as_str()) {
                     return Err(format!("tensor \"{output}\" is made twice"));
                 }
-                if node.op_type == "Constant"
-                    && let Some(tensor) = node.attribute.iter().find(|a| a.name == "value").and_then(|a| a.t.as_ref())
-                {
+                // PyTorch stores equal weights once, and gives them their other names with Identity.
+                let constant = match (node.op_type.as_str(), node.input.first()) {
+                    ("Constant", _) => node.attribute.iter().find(|a| a.name == "value").and_then(|a| a.t.as_ref()),
+                    ("Identity", Some(of)) => constants.get(of.as_str()).copied(),
+                    _ => None,
+                };
+                if let Some(tensor) = constant {
                     constants.insert(output, tensor);
                 }
             }
@@ -150,7 +154,8 @@ impl<'a> Reader<'a> {
         let image = Value { source: Source::Image, channels: 3, global: false };
         layers.values.insert(self.image, image);
         for (at, node) in self.graph.node.iter().enumerate().filter(|(at, _)| needed[*at]) {
-            if node.op_type == "Constant" {
+            let constant = |name: &String| self.constants.contains_key(name.as_str());
+            if node.op_type == "Constant" || node.output.first().is_some_and(constant) {
                 continue;
             }
             let fail = |why: String| format!("{}: {why}", label(node, at));
