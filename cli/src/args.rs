@@ -361,6 +361,9 @@ pub struct Compare {
     /// Keep the models in this folder
     #[arg(long, value_name = "DIR")]
     pub models: Option<PathBuf>,
+    /// Go on with an interrupted comparison: models that are there are measured, not trained again
+    #[arg(long, requires = "models")]
+    pub resume: bool,
 }
 
 /// Methods to compare, each once, in the order given.

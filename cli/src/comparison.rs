@@ -4,11 +4,12 @@
 //! AUROC is that of the mean and covers the choice of test images, the standard deviation covers the seeds.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use adflow::backbones::Backbone;
-use adflow::detect::{Method, TrainOptions};
+use adflow::detect::{Images as _, Method, TrainOptions, Trained};
 use adflow::model::OwnedModel;
 use serde::Serialize;
 
@@ -16,8 +17,7 @@ use crate::commands::train::{self, OtherImages, Watch};
 use crate::compute::Compute;
 use crate::dataset::{Listing, TestImage};
 use crate::evaluate::{self, Counts, Evaluation, Figures};
-use crate::failure::{Context, INTERRUPTED, Outcome};
-use crate::output;
+use crate::failure::{Context, Failure, INTERRUPTED, Outcome};
 use crate::progress::note;
 use crate::training_images::TrainingImages;
 
@@ -69,7 +69,7 @@ pub struct Row {
     /// Median time of one image, batch 1.
     pub ms_per_image: Option<Spread>,
     pub model_bytes: Option<usize>,
-    /// Without reading the images, which is done once for all methods.
+    /// Without reading the images, which is done once for all methods; none for a model that was there.
     pub train_seconds: Option<Spread>,
     pub classes: BTreeMap<String, ClassRow>,
     pub runs: Vec<Run>,
@@ -137,6 +137,8 @@ pub struct Protocol<'a> {
     pub compute: &'a Compute,
     /// Folder for the models.
     pub models: Option<&'a Path>,
+    /// Whether models and states of trainings that are there already are those of this comparison, and used.
+    pub resume: bool,
 }
 
 impl Protocol<'_> {
@@ -187,28 +189,51 @@ impl Protocol<'_> {
     }
 
     fn train_and_measure(&self, method: Method, seed: u64, path: Option<&Path>) -> Outcome<(Run, Evaluation)> {
-        let options = TrainOptions { method, seed, ..self.options.clone() };
-        let started = Instant::now();
-        let mut watch = Watch::new(None, false);
-        let trained =
-            train::fit(self.images, &OtherImages::default(), self.backbone, &options, self.compute, &mut watch, None)?;
-        let train_seconds = started.elapsed().as_secs_f64();
-        if let Some(path) = path {
-            output::write(path, &trained.model)?;
+        let (bytes, train_seconds) = match path {
+            Some(path) if self.resume && path.exists() => (fs::read(path).context(path.display())?, None),
+            _ => {
+                let started = Instant::now();
+                let trained = self.train(&TrainOptions { method, seed, ..self.options.clone() }, path)?;
+                (trained.model, Some(started.elapsed().as_secs_f64()))
+            }
+        };
+        let model = OwnedModel::from_bytes(&bytes).context("the trained model does not load")?;
+        let about = |key: &str| model.model().about_value(key).unwrap_or_default().to_string();
+        for (key, wanted) in [
+            ("method", method.to_string()),
+            ("seed", seed.to_string()),
+            ("images", self.images.len().to_string()),
+            ("backbone_digest", format!("{:016x}", self.backbone.digest())),
+        ] {
+            let found = about(key);
+            if found != wanted {
+                let path = path.unwrap_or(Path::new("")).display();
+                return Err(Failure::new(format!("{path} is of another comparison: {key} {found}, not {wanted}")));
+            }
         }
-        let model = OwnedModel::from_bytes(&trained.model).context("the trained model does not load")?;
         // What was odd about the data was said once.
         let test = Listing { items: self.test.items.clone(), notes: Vec::new() };
         let mut evaluation = evaluate::run(&model, path, self.data, test, None, self.compute)?;
-        evaluation.figures.train_seconds = Some(train_seconds);
+        evaluation.figures.train_seconds = train_seconds;
         let run = Run {
             seed,
-            model_bytes: trained.model.len(),
-            epochs: trained.epochs,
+            model_bytes: bytes.len(),
+            epochs: about("epochs").parse().unwrap_or(0),
             figures: evaluation.figures.clone(),
             scores: evaluation.shots.iter().map(|shot| shot.score).collect(),
         };
         Ok((run, evaluation))
+    }
+
+    fn train(&self, options: &TrainOptions, path: Option<&Path>) -> Outcome<Trained> {
+        let others = OtherImages::default();
+        let Some(path) = path else {
+            let mut watch = Watch::new(None, false);
+            return train::fit(self.images, &others, self.backbone, options, self.compute, &mut watch, None);
+        };
+        let checkpoint = train::checkpoint_path(path);
+        let state = if self.resume && checkpoint.exists() { train::read_checkpoint(&checkpoint, true)? } else { None };
+        train::fit_to(path, self.images, &others, self.backbone, options, self.compute, state.as_deref())
     }
 }
 

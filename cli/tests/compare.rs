@@ -108,3 +108,34 @@ fn ctrl_c_keeps_the_rows_that_were_finished() {
     let kept = fs::read_to_string(out).unwrap();
     assert!(kept.contains("\"method\": \"gauss\"") && !kept.contains("cdnf"), "{kept}");
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_comparison_goes_on_where_it_was() {
+    let data = Fixture::get().data();
+    let dir = tempfile::tempdir().unwrap();
+    let (models, alone) = (dir.path().join("models"), dir.path().join("alone.adflow"));
+    let training = ["--size", "64", "--epochs", "25"];
+    let compare =
+        [&["compare", arg(data), "--methods", "gauss,cdnf", "--models", arg(&models)], &training[..]].concat();
+    let run = interrupted(&compare, |said| {
+        said.split("cdnf, seed 0").nth(1).is_some_and(|after| after.contains("training:"))
+    });
+    run.fails_with(130, &["--resume goes on"]);
+    let gauss = models.join("gauss.adflow");
+    let written = fs::metadata(&gauss).unwrap().modified().unwrap();
+    assert!(models.join("cdnf.adflow.ckpt").exists() && !models.join("cdnf.adflow").exists());
+
+    let run = adflow([&compare[..], &["--resume"]].concat()).ok();
+    assert!(run.stdout.contains("\ngauss ") && run.stdout.contains("\ncdnf "), "{}", run.stdout);
+    assert_eq!(fs::metadata(&gauss).unwrap().modified().unwrap(), written, "gauss was trained again");
+    assert!(!models.join("cdnf.adflow.ckpt").exists());
+    adflow([&["train", arg(data), "-o", arg(&alone), "--method", "cdnf"], &training[..]].concat()).ok();
+    assert!(fs::read(models.join("cdnf.adflow")).unwrap() == fs::read(&alone).unwrap(), "another model than train's");
+
+    // What is there must be of this comparison.
+    fs::copy(&gauss, models.join("cdnf.adflow")).unwrap();
+    let run = adflow([&compare[..], &["--resume"]].concat()).fails_with(1, &["of another comparison: method gauss"]);
+    assert!(run.stdout.contains("cdnf           failed"), "{}", run.stdout);
+    adflow(["compare", arg(data), "--resume"]).fails_with(2, &["--models"]);
+}

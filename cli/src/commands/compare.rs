@@ -2,7 +2,7 @@
 //!
 //! All are trained and measured under one protocol (`comparison`). A method that fails has a row that says why; the exit
 //! code is then 1. JSON and report are written anew after each method, so hours of training are not lost with the last; Ctrl-C
-//! prints the rows that were finished.
+//! prints the rows that were finished, and with `--models` the same command and `--resume` goes on where it was.
 
 use std::path::Path;
 
@@ -43,6 +43,7 @@ pub fn run(args: &Compare) -> Outcome<u8> {
         options: TrainOptions { size, canvas, margin, epochs, views, roi, ..TrainOptions::default() },
         compute: &compute,
         models: args.models.as_deref(),
+        resume: args.resume,
     };
     let mut seeds: Vec<u64> = Vec::new();
     args.seeds.iter().for_each(|seed| {
@@ -65,7 +66,8 @@ pub fn run(args: &Compare) -> Outcome<u8> {
         print_table(&comparison);
     }
     if interrupted {
-        return Err(Failure::interrupted("interrupted; the table has the methods that were finished"));
+        let resume = if args.models.is_some() { "; the same command with --resume goes on" } else { "" };
+        return Err(Failure::interrupted(format!("interrupted; the table has the methods that were finished{resume}")));
     }
     if args.json.as_deref() == Some(Path::new("-")) {
         output::write_json(Path::new("-"), &comparison)?;

@@ -125,17 +125,11 @@ pub fn train(
 ) -> Outcome<(Summary, OwnedModel)> {
     interrupt::listen();
     let listing = dataset::training(data)?;
-    let checkpoint = checkpoint_path(path);
-    let state = read_checkpoint(&checkpoint, resume)?;
+    let state = read_checkpoint(&checkpoint_path(path), resume)?;
     let started = Instant::now();
     let images = load(listing, compute)?;
-    let mut watch = Watch::new(Some(checkpoint.clone()), state.is_some());
-    let trained = fit(&images, others, backbone, options, compute, &mut watch, state.as_deref())?;
+    let trained = fit_to(path, &images, others, backbone, options, compute, state.as_deref())?;
     let train_seconds = started.elapsed().as_secs_f64();
-    output::write(path, &trained.model)?;
-    if watch.usable {
-        fs::remove_file(&checkpoint).context(checkpoint.display())?;
-    }
     let model_bytes = trained.model.len();
     let owned = OwnedModel::from_bytes(&trained.model).context("the trained model does not load")?;
     let model = owned.model();
@@ -202,6 +196,26 @@ impl OtherImages {
     }
 }
 
+/// Trains from images in memory and writes `path`; the state is beside it until then.
+pub fn fit_to(
+    path: &Path,
+    images: &TrainingImages,
+    others: &OtherImages,
+    backbone: &Backbone,
+    options: &TrainOptions,
+    compute: &Compute,
+    state: Option<&[u8]>,
+) -> Outcome<Trained> {
+    let checkpoint = checkpoint_path(path);
+    let mut watch = Watch::new(Some(checkpoint.clone()), state.is_some());
+    let trained = fit(images, others, backbone, options, compute, &mut watch, state)?;
+    output::write(path, &trained.model)?;
+    if watch.usable {
+        fs::remove_file(&checkpoint).context(checkpoint.display())?;
+    }
+    Ok(trained)
+}
+
 /// Trains from images in memory, with progress; writes nothing but what `watch` keeps.
 pub fn fit(
     images: &TrainingImages,
@@ -236,13 +250,15 @@ pub fn print_summary(s: &Summary, model: &OwnedModel) {
     println!("threshold  {}", super::threshold::describe(model.model().threshold()));
 }
 
-fn checkpoint_path(model: &Path) -> PathBuf {
+/// Where the state of a training lies until its model is written.
+pub fn checkpoint_path(model: &Path) -> PathBuf {
     let mut name = model.as_os_str().to_owned();
     name.push(".ckpt");
     PathBuf::from(name)
 }
 
-fn read_checkpoint(path: &Path, resume: bool) -> Outcome<Option<Vec<u8>>> {
+/// The state of an interrupted training, if it is wanted and there.
+pub fn read_checkpoint(path: &Path, resume: bool) -> Outcome<Option<Vec<u8>>> {
     match (resume, path.exists()) {
         (true, true) => fs::read(path).map(Some).context(path.display()),
         (true, false) => {
