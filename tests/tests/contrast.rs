@@ -217,6 +217,18 @@ fn networks_from_files_are_adapted() {
     }
 }
 
+#[test]
+fn a_rate_that_breaks_the_backbone_is_an_error_that_says_when() {
+    // Without normalisation nothing holds the activations.
+    let (good, alexnet) = (shapes(8, 12, false), made_weights::backbone("alexnet"));
+    let options = TrainOptions { size: Some(256), ..options(3, 1.0) };
+    match fit(&good, &Others::default(), &alexnet, &options, 2).err() {
+        Some(TrainError::NotFinite { step, epoch }) => assert!(step >= 1 && epoch >= 1),
+        Some(TrainError::Collapsed { epoch, spread }) => assert!(epoch >= 1 && (spread < 0.05 || spread.is_nan())),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// An image that cannot be read.
 struct Broken;
 
