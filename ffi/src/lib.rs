@@ -22,3 +22,4 @@ mod model;
 mod session;
 mod status;
 mod train;
+mod training_images;

@@ -14,6 +14,11 @@ pub fn values(name: &str, count: usize) -> impl Iterator<Item = f64> {
     })
 }
 
+/// A normalised picture of 3 channels.
+pub fn image(h: u32, w: u32) -> Vec<f32> {
+    values(&format!("image {h} {w}"), (3 * h * w) as usize).map(|v| v as f32).collect()
+}
+
 /// Values of a tensor, of a size that keeps activations neither vanishing nor exploding.
 pub fn formula(name: &str, shape: &[usize]) -> Vec<f32> {
     // Batch normalisation: variances and factors near 1.

@@ -1,10 +1,14 @@
 //! Programs and single ops in memory of their own, for tests.
 
 use adflow::cpu::Cpu;
+use adflow::graph::{Graph, TensorId};
 use adflow::op::{MAX_INPUTS, Op, Run, Types};
+use adflow::params::Params;
+use adflow::place::{Reuse, place};
 use adflow::plan::Program;
 use adflow::session::{Memory, ParamsMemory, Session, SessionError, Sizes};
-use adflow::shape::Type;
+use adflow::shape::{Shape, Type};
+use adflow::threads::Threads;
 
 /// The memory of a session, region by region.
 pub struct Owned {
@@ -80,4 +84,27 @@ pub fn run_op(
         state,
     });
     output
+}
+
+/// Runs a graph whose one input is "image" on `batch` samples and returns what `outputs` hold.
+pub fn run_graph(
+    g: &mut Graph,
+    params: &Params,
+    x: &[f32],
+    batch: usize,
+    outputs: &[TensorId],
+) -> Vec<(Shape, Vec<f32>)> {
+    let name = |i: usize| format!("out{i}");
+    for (i, id) in outputs.iter().enumerate() {
+        g.output(&name(i), *id);
+    }
+    let program = place("test", &*g, &params.layout(), Reuse::Share).unwrap();
+    let threads = Threads::new(2);
+    let cpu = Cpu::detect(&threads);
+    let mut memory = Owned::new(&program.program(), batch, cpu, &params.pack(), f32::NAN).unwrap();
+    let mut session = memory.session(program.program(), batch, cpu).unwrap();
+    session.input("image").unwrap().copy_from_slice(x);
+    session.run();
+    let read = |(i, id): (usize, &TensorId)| (g.shape(*id), session.output(&name(i)).unwrap().to_vec());
+    outputs.iter().enumerate().map(read).collect()
 }
