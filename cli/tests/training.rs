@@ -34,6 +34,17 @@ fn threads_do_not_change_the_model() {
     }
 }
 
+/// A flow that starts from Gaussians has two parts to train, of different lengths.
+#[test]
+fn each_part_of_a_training_says_how_long_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ["--method", "posflow", "--size", "64", "--epochs", "3"];
+    let run = train(&dir.path().join("m.adflow"), &options).ok();
+    let totals: Vec<usize> =
+        run.stderr.lines().filter_map(|line| line.strip_prefix("training: ")?.parse().ok()).collect();
+    assert!(totals.len() >= 2 && totals.last() != totals.first(), "{}", run.stderr);
+}
+
 #[test]
 fn another_seed_gives_another_flow() {
     let dir = tempfile::tempdir().unwrap();

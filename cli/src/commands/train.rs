@@ -285,7 +285,8 @@ fn explain(error: TrainError, watch: &Watch) -> Failure {
 
 /// Shows progress, keeps the checkpoint, passes Ctrl-C on.
 pub struct Watch {
-    stage: Option<(Phase, Stage)>,
+    /// Phase and total of the bar that is shown; some methods train in several parts.
+    stage: Option<((Phase, usize), Stage)>,
     /// Where the state is kept, if it is.
     checkpoint: Option<PathBuf>,
     last_write: Instant,
@@ -302,7 +303,7 @@ impl Watch {
     }
 
     fn stage(&mut self, phase: Phase, total: usize) -> Option<&Stage> {
-        if self.stage.as_ref().is_none_or(|(current, _)| *current != phase) {
+        if self.stage.as_ref().is_none_or(|(current, _)| *current != (phase, total)) {
             self.stage = None;
             let what = match phase {
                 Phase::Features => "features",
@@ -310,7 +311,7 @@ impl Watch {
                 Phase::Calibrate => "calibrating",
                 Phase::Adapt => "adapting",
             };
-            self.stage = Some((phase, Stage::new(what, total)));
+            self.stage = Some(((phase, total), Stage::new(what, total)));
         }
         self.stage.as_ref().map(|(_, stage)| stage)
     }
