@@ -197,18 +197,19 @@ impl Protocol<'_> {
                 (trained.model, Some(started.elapsed().as_secs_f64()))
             }
         };
-        let model = OwnedModel::from_bytes(&bytes).context("the trained model does not load")?;
+        let named = path.unwrap_or(Path::new("the trained model")).display();
+        let model = OwnedModel::from_bytes(&bytes).context(&named)?;
         let about = |key: &str| model.model().about_value(key).unwrap_or_default().to_string();
         for (key, wanted) in [
-            ("method", method.to_string()),
-            ("seed", seed.to_string()),
-            ("images", self.images.len().to_string()),
-            ("backbone_digest", format!("{:016x}", self.backbone.digest())),
+            ("method", Some(method.to_string())),
+            ("seed", Some(seed.to_string())),
+            ("images", Some(self.images.len().to_string())),
+            ("backbone_digest", Some(format!("{:016x}", self.backbone.digest()))),
+            ("size", self.options.size.map(|n| n.to_string())),
         ] {
             let found = about(key);
-            if found != wanted {
-                let path = path.unwrap_or(Path::new("")).display();
-                return Err(Failure::new(format!("{path} is of another comparison: {key} {found}, not {wanted}")));
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+                return Err(Failure::new(format!("{named} is of another comparison: {key} {found}, not {wanted}")));
             }
         }
         // What was odd about the data was said once.

@@ -137,5 +137,7 @@ fn an_interrupted_comparison_goes_on_where_it_was() {
     fs::copy(&gauss, models.join("cdnf.adflow")).unwrap();
     let run = adflow([&compare[..], &["--resume"]].concat()).fails_with(1, &["of another comparison: method gauss"]);
     assert!(run.stdout.contains("cdnf           failed"), "{}", run.stdout);
+    let other = ["compare", arg(data), "--methods", "gauss", "--models", arg(&models), "--size", "96", "--resume"];
+    adflow(other).fails_with(1, &["gauss.adflow is of another comparison: size 64, not 96"]);
     adflow(["compare", arg(data), "--resume"]).fails_with(2, &["--models"]);
 }

@@ -3,18 +3,9 @@
 //     expected MODEL RGB FOLDER
 #define ADFLOW_NO_EXCEPTIONS
 #include "adflow.hpp"
+#include "check.hpp"
 
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-
-#define CHECK(condition)                                                                  \
-    do {                                                                                  \
-        if (!(condition)) {                                                               \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);          \
-            std::exit(1);                                                                 \
-        }                                                                                 \
-    } while (0)
 
 int main(int, char **argv) {
     constexpr std::uint32_t width = 60, height = 44;
