@@ -2,8 +2,8 @@
 //!
 //! Outside the image x is 0. The padding at the top and left is given, the rest follows from the output size, so TensorFlow's
 //! uneven "same" padding is expressible. A pure function of the shape chooses the algorithm: a 1×1 kernel is a matrix product, a
-//! depthwise 3×3 runs straight over the image, everything else is a matrix product with the image's patches. The gradients are
-//! in `conv2d_grad`.
+//! depthwise 3×3 runs straight over the image, everything else is a matrix product with the image's patches; small images of one
+//! batch share a product. The gradients are in `conv2d_grad`.
 
 use super::gemm::{Bias, Matrix};
 use super::{Activation, Pass, conv2d_grad};
@@ -14,6 +14,9 @@ use crate::simd::patches::Patches;
 use crate::simd::product::{self, Product};
 
 pub use super::conv2d_grad::{conv2d_dw, conv2d_dx};
+
+/// A product for every sample wastes tiles, and reads the weights again, where a sample has fewer positions than this.
+const FEW: usize = 128;
 
 /// The geometry of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,16 @@ impl Conv2dShape {
         (o * self.stride + k * self.dilation).checked_sub(self.pad_top).filter(|&i| i < self.h)
     }
 
+    /// Input column of output column `o` and kernel column `k`, if inside the image.
+    pub(crate) fn col(&self, o: usize, k: usize) -> Option<usize> {
+        (o * self.stride + k * self.dilation).checked_sub(self.pad_left).filter(|&i| i < self.w)
+    }
+
+    /// Whether the samples of a batch are laid side by side, `positions` each, as one matrix product.
+    pub(crate) fn is_joined(&self, positions: usize) -> bool {
+        self.n > 1 && self.groups == 1 && positions < FEW
+    }
+
     /// Whether the output is a matrix product of the weights and the image as it lies.
     pub(crate) fn is_pointwise(&self) -> bool {
         self.kh == 1
@@ -98,7 +111,11 @@ pub fn conv2d_scratch(s: &Conv2dShape, pass: Pass, threads: usize) -> usize {
     match pass {
         Pass::Forward if s.is_depthwise() => 0,
         Pass::Forward => {
-            product::scratch(s.cout / s.groups, s.oh * s.ow, s.cin / s.groups * s.kh * s.kw, false, threads)
+            let (m, n, k) = (s.cout / s.groups, s.oh * s.ow, s.cin / s.groups * s.kh * s.kw);
+            if s.is_joined(n) {
+                return m * s.n * n + product::scratch(m, s.n * n, k, false, threads);
+            }
+            product::scratch(m, n, k, false, threads)
         }
         Pass::Dx => conv2d_grad::dx_scratch(s, threads),
         Pass::Dw => conv2d_grad::dw_scratch(s, threads),
@@ -144,11 +161,40 @@ pub fn conv2d(
         c_row: n,
         c_batch: m * n,
     };
-    if s.is_pointwise() {
+    if s.is_joined(n) {
+        let (joined, scratch) = scratch.split_at_mut(m * s.n * n);
+        let p = Product { n: s.n * n, batch: 1, residual: None, c_row: s.n * n, ..p };
+        product::run(cpu, scratch, &p.with(&Patches { s, x }), joined);
+        part(cpu, joined, s.n, n, residual, y);
+    } else if s.is_pointwise() {
         product::run(cpu, scratch, &p.with(&MatrixSource { b: Matrix::rows(x, n), batch_step: k * n }), y);
     } else {
         product::run(cpu, scratch, &p.with(&Patches { s, x }), y);
     }
+}
+
+/// `[channel, sample, position]` to `[sample, channel, position]`, with `residual` added.
+pub(crate) fn part(
+    cpu: Cpu,
+    joined: &[f32],
+    samples: usize,
+    positions: usize,
+    residual: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    let (channels, planes) = (joined.len() / (samples * positions), planes_a_task(positions));
+    cpu.threads().chunks_mut(y, planes * positions, &|task, _, y| {
+        for (i, y) in y.chunks_exact_mut(positions).enumerate() {
+            let plane = task * planes + i;
+            let (sample, channel) = (plane / channels, plane % channels);
+            y.copy_from_slice(&joined[(channel * samples + sample) * positions..][..positions]);
+            if let Some(r) = residual {
+                for (y, r) in y.iter_mut().zip(&r[plane * positions..]) {
+                    *y += r;
+                }
+            }
+        }
+    });
 }
 
 fn depthwise(

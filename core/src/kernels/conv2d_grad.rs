@@ -6,7 +6,7 @@
 //! before the activation.
 
 use super::Activation;
-use super::conv2d::{Conv2dShape, planes_a_task};
+use super::conv2d::{Conv2dShape, part, planes_a_task};
 use super::gemm::{Bias, Matrix};
 use crate::cpu::Cpu;
 use crate::simd::depthwise::Depthwise;
@@ -18,6 +18,8 @@ pub(crate) fn dx_scratch(s: &Conv2dShape, threads: usize) -> usize {
     let (m, n, k) = (s.cin / s.groups, s.h * s.w, s.cout / s.groups * s.kh * s.kw);
     if is_depthwise(s) {
         0
+    } else if s.is_joined(n) {
+        s.weight_len() + m * s.n * n + product::scratch(m, s.n * n, k, false, threads)
     } else if s.is_pointwise() {
         product::scratch(m, n, k, true, threads)
     } else {
@@ -26,7 +28,11 @@ pub(crate) fn dx_scratch(s: &Conv2dShape, threads: usize) -> usize {
 }
 
 pub(crate) fn dw_scratch(s: &Conv2dShape, threads: usize) -> usize {
-    product::scratch(s.cout / s.groups, s.cin / s.groups * s.kh * s.kw, s.oh * s.ow, false, threads)
+    let (m, n, k) = (s.cout / s.groups, s.cin / s.groups * s.kh * s.kw, s.oh * s.ow);
+    if s.is_joined(k) {
+        return m * s.n * k + product::scratch(m, n, s.n * k, false, threads);
+    }
+    product::scratch(m, n, k, false, threads)
 }
 
 /// Stride 1: the gradient is a depthwise convolution with the kernel turned round.
@@ -62,7 +68,7 @@ pub fn conv2d_dx(cpu: Cpu, scratch: &mut [f32], s: &Conv2dShape, gy: &[f32], wei
         c_row: n,
         c_batch: m * n,
     };
-    if s.is_pointwise() {
+    if s.is_pointwise() && !s.is_joined(n) {
         return product::run(cpu, scratch, &p.with(&MatrixSource { b: Matrix::rows(gy, n), batch_step: k * n }), gx);
     }
     // [group, o, c, kernel] to [group, c, o, kernel], and the kernel turned round where the gradient is a convolution.
@@ -75,10 +81,17 @@ pub fn conv2d_dx(cpu: Cpu, scratch: &mut [f32], s: &Conv2dShape, gy: &[f32], wei
             to.reverse();
         }
     }
-    let a = Matrix::rows(turned, k);
-    match &back {
-        Some(s) => product::run(cpu, scratch, &Product { a, ..p.with(&Patches { s, x: gy }) }, gx),
-        None => product::run(cpu, scratch, &Product { a, ..p.with(&BackPatches { s, gy }) }, gx),
+    let p = Product { a: Matrix::rows(turned, k), ..p };
+    let run = |scratch: &mut [f32], p: Product<()>, gx: &mut [f32]| match &back {
+        Some(s) => product::run(cpu, scratch, &p.with(&Patches { s, x: gy }), gx),
+        None => product::run(cpu, scratch, &p.with(&BackPatches { s, gy }), gx),
+    };
+    if s.is_joined(n) {
+        let (joined, scratch) = scratch.split_at_mut(m * s.n * n);
+        run(scratch, Product { n: s.n * n, batch: 1, c_row: s.n * n, ..p }, joined);
+        part(cpu, joined, s.n, n, None, gx);
+    } else {
+        run(scratch, p, gx);
     }
 }
 
@@ -124,6 +137,29 @@ pub fn conv2d_dw(cpu: Cpu, scratch: &mut [f32], s: &Conv2dShape, x: &[f32], gy: 
     let (m, n, k) = (gout, gin * s.kh * s.kw, s.oh * s.ow);
     if s.n == 0 {
         gw.fill(0.0);
+    }
+    if s.is_joined(k) {
+        // [sample, o, position] to [o, sample, position].
+        let (joined, scratch) = scratch.split_at_mut(m * s.n * k);
+        part(cpu, gy, m, k, None, joined);
+        let k = s.n * k;
+        let p = Product {
+            m,
+            n,
+            k,
+            batch: 1,
+            groups: 1,
+            a_group: m * k,
+            a: Matrix::rows(joined, k),
+            b: &PatchRows { s, x },
+            bias: Bias::None,
+            act: Activation::None,
+            residual: None,
+            accumulate: false,
+            c_row: n,
+            c_batch: m * n,
+        };
+        return product::run(cpu, scratch, &p, gw);
     }
     for sample in 0..s.n {
         let x = &x[sample * s.cin * s.h * s.w..][..s.cin * s.h * s.w];

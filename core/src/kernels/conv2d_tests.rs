@@ -212,5 +212,12 @@ fn patches() {
         groups: 1,
     };
     check(&s, 1);
+    // Small images of a batch, side by side: positions and channels enough for several blocks.
+    let (same, half) =
+        (Conv2dShape { n: 7, cin: 24, h: 6, w: 6, oh: 6, ow: 6, pad_top: 1, pad_left: 1, kw: 3, ..s }, 3);
+    check(&Conv2dShape { cout: 70, ..same }, 1);
+    check(&Conv2dShape { n: 5, h: 10, w: 11, oh: 10, ow: 11, ..same }, 2);
+    check(&Conv2dShape { stride: 2, oh: half, ow: half, ..same }, 5);
+    check(&Conv2dShape { kh: 1, kw: 1, pad_top: 0, pad_left: 0, cin: 200, ..same }, 3);
     check(&Conv2dShape { cin: 40, h: 20, w: 20, oh: 18, ow: 20, n: 2, cout: 16, ..s }, 2);
 }

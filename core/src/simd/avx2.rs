@@ -124,6 +124,14 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn gather(self, from: *const f32, row: &[i32; MAX_LANES], col: &[i32; MAX_LANES], lanes: u32) -> __m256 {
+        unsafe {
+            let row = _mm256_loadu_si256(row.as_ptr().cast());
+            let at = _mm256_add_epi32(row, _mm256_loadu_si256(col.as_ptr().cast()));
+            _mm256_mask_i32gather_ps::<4>(_mm256_setzero_ps(), from, at, self.bits(lanes))
+        }
+    }
+    #[inline(always)]
     fn transpose(self, r: &mut [__m256; MAX_LANES]) {
         unsafe {
             let mut t = *r;
@@ -163,6 +171,15 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn lanes(self, from: usize, to: usize) -> __m256 {
         unsafe { _mm256_castsi256_ps(lanes(from, to)) }
+    }
+    #[inline(always)]
+    fn bits(self, lanes: u32) -> __m256 {
+        // Masked loads look at each lane's highest bit: lane i's own bit is moved there, and spread for the others.
+        unsafe {
+            let own = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
+            let high = _mm256_sllv_epi32(_mm256_set1_epi32(lanes as i32), own);
+            _mm256_castsi256_ps(_mm256_srai_epi32::<31>(high))
+        }
     }
     #[inline(always)]
     fn prefetch(self, p: *const f32) {

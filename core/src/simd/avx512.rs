@@ -121,6 +121,14 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn gather(self, from: *const f32, row: &[i32; MAX_LANES], col: &[i32; MAX_LANES], lanes: u32) -> __m512 {
+        unsafe {
+            let row = _mm512_loadu_si512(row.as_ptr().cast());
+            let at = _mm512_add_epi32(row, _mm512_loadu_si512(col.as_ptr().cast()));
+            _mm512_mask_i32gather_ps::<4>(_mm512_setzero_ps(), self.bits(lanes), at, from)
+        }
+    }
+    #[inline(always)]
     fn transpose(self, r: &mut [__m512; MAX_LANES]) {
         unsafe {
             // Pairs, quads inside 128-bit lanes, then the lanes themselves: 4 rounds of 16 shuffles.
@@ -168,6 +176,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn lanes(self, from: usize, to: usize) -> __mmask16 {
         lanes(from, to)
+    }
+    #[inline(always)]
+    fn bits(self, lanes: u32) -> __mmask16 {
+        lanes as __mmask16
     }
     #[inline(always)]
     fn prefetch(self, p: *const f32) {

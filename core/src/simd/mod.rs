@@ -97,6 +97,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// The mask with bits `from..to`, both cut at `LANES`.
     fn lanes(self, from: usize, to: usize) -> Self::M;
+    /// The mask of the lanes whose bit is set.
+    fn bits(self, lanes: u32) -> Self::M;
     /// Asks for the cache line at `p`, which may point anywhere.
     #[inline(always)]
     fn prefetch(self, p: *const f32) {
@@ -127,6 +129,21 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// They are writable at `p`.
     unsafe fn store_lanes(self, p: *mut f32, v: Self::V, count: usize);
+
+    /// `from[row[i] + col[i]]` in the lanes whose bit is set, 0 in the others.
+    /// # Safety
+    /// The elements of those lanes are readable; `from` itself may point outside, computed by wrapping arithmetic.
+    #[inline(always)]
+    unsafe fn gather(self, from: *const f32, row: &[i32; MAX_LANES], col: &[i32; MAX_LANES], lanes: u32) -> Self::V {
+        let mut out = [0.0; MAX_LANES];
+        for i in 0..Self::LANES {
+            if lanes >> i & 1 != 0 {
+                // SAFETY: promised by the caller.
+                out[i] = unsafe { *from.wrapping_offset((row[i] + col[i]) as isize) };
+            }
+        }
+        self.load(&out)
+    }
 
     /// Asks for the cache line at `p`, which may point anywhere, to be brought to the second-level cache only.
     #[inline(always)]

@@ -128,6 +128,11 @@ impl Simd for Neon {
         unsafe { vld1q_u32(bits.as_ptr()) }
     }
     #[inline(always)]
+    fn bits(self, lanes: u32) -> uint32x4_t {
+        let bits: [u32; 4] = core::array::from_fn(|i| if lanes >> i & 1 != 0 { u32::MAX } else { 0 });
+        unsafe { vld1q_u32(bits.as_ptr()) }
+    }
+    #[inline(always)]
     unsafe fn store_lanes(self, p: *mut f32, v: float32x4_t, count: usize) {
         let mut out = [0.0; 4];
         unsafe { vst1q_f32(out.as_mut_ptr(), v) };

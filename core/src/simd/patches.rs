@@ -3,12 +3,102 @@
 //! [`Patches`] is the B of a forward convolution: row `(c, ky, kx)`, column `(oy, ox)`. [`PatchRows`] is its transpose, for the
 //! gradient of the weights. [`BackPatches`] is the B of the gradient of the input: row `(o, ky, kx)`, column `(iy, ix)`, which holds
 //! `gy[o, (iy + top − ky·dilation)/stride, …]` where that is an output position and 0 elsewhere.
+//!
+//! Columns, and rows of [`PatchRows`], may run on into the next samples, as if the samples lay side by side. Wide images are
+//! copied run by run. Where a row of the image is no longer than a few vectors, every vector is put together by [`Taps`]: where
+//! input and output are equally wide and the stride is 1, its elements lie side by side over the ends of rows, else they are
+//! gathered.
 
 use super::pack::{Source, pack_lanes_of_columns};
 use super::product::BLOCK_K;
 use super::{MAX_LANES, Simd};
 use crate::kernels::conv2d::Conv2dShape;
 use core::mem::MaybeUninit;
+
+/// Kernels up to this side are gathered.
+const MAX_TAPS: usize = 8;
+
+/// For up to `LANES` columns: where each kernel row and kernel column finds its element, from the start of the plane. The element
+/// of `(ky, kx)` is at `row[ky] + col[kx]`, in the lanes that are set in both masks; elsewhere it is 0.
+struct Taps {
+    /// Where the first lane would find the element of `(0, 0)`, if every lane finds its own next to the lane before.
+    run: Option<usize>,
+    row: [[i32; MAX_LANES]; MAX_TAPS],
+    row_lanes: [u32; MAX_TAPS],
+    col: [[i32; MAX_LANES]; MAX_TAPS],
+    col_lanes: [u32; MAX_TAPS],
+}
+
+impl Taps {
+    /// Whether a convolution over rows of `width` elements is to be gathered from `len` elements.
+    #[inline(always)]
+    fn are_for<S: Simd>(s: &Conv2dShape, width: usize, len: usize) -> bool {
+        width < 4 * S::LANES && s.kh <= MAX_TAPS && s.kw <= MAX_TAPS && len <= i32::MAX as usize
+    }
+
+    #[inline(always)]
+    fn none() -> Taps {
+        Taps {
+            run: None,
+            row: [[0; MAX_LANES]; MAX_TAPS],
+            row_lanes: [0; MAX_TAPS],
+            col: [[0; MAX_LANES]; MAX_TAPS],
+            col_lanes: [0; MAX_TAPS],
+        }
+    }
+
+    #[inline(always)]
+    fn set_row(&mut self, ky: usize, lane: usize, at: Option<usize>) {
+        if let Some(at) = at {
+            self.row[ky][lane] = at as i32;
+            self.row_lanes[ky] |= 1 << lane;
+        }
+    }
+
+    #[inline(always)]
+    fn set_col(&mut self, kx: usize, lane: usize, at: Option<usize>) {
+        if let Some(at) = at {
+            self.col[kx][lane] = at as i32;
+            self.col_lanes[kx] |= 1 << lane;
+        }
+    }
+
+    /// `rows` rows from row `p0` on, `width` elements apart at `to`, one vector each.
+    ///
+    /// # Safety
+    /// The elements lie in the planes of `plane` elements that begin at `from`; the vectors are writable.
+    #[inline(always)]
+    unsafe fn pack<S: Simd>(
+        &self,
+        v: S,
+        s: &Conv2dShape,
+        from: *const f32,
+        plane: usize,
+        p0: usize,
+        rows: usize,
+        to: *mut f32,
+        width: usize,
+    ) {
+        let all = (1 << S::LANES) - 1;
+        let (mut c, mut ky, mut kx) = split(p0, s.kh, s.kw);
+        for p in 0..rows {
+            let lanes = self.row_lanes[ky] & self.col_lanes[kx];
+            let from = from.wrapping_add(c * plane);
+            // SAFETY: promised by the caller; lanes outside the image are not read.
+            unsafe {
+                let x = match self.run {
+                    Some(first) => {
+                        let from = from.wrapping_add(first).wrapping_add((ky * s.w + kx) * s.dilation);
+                        if lanes == all { v.load_ptr(from) } else { v.load_masked(from, v.bits(lanes)) }
+                    }
+                    None => v.gather(from, &self.row[ky], &self.col[kx], lanes),
+                };
+                v.store_ptr(to.add(p * width), x);
+            }
+            (c, ky, kx) = after(c, ky, kx, s.kh, s.kw);
+        }
+    }
+}
 
 /// The patches of `x`; batch number is `sample · groups + group`.
 pub(crate) struct Patches<'a> {
@@ -30,12 +120,34 @@ impl Source for Patches<'_> {
         width: usize,
     ) {
         let s = self.s;
-        let image = s.cin / s.groups * s.h * s.w;
-        let x = &self.x[batch * image..][..image];
-        let (oy0, ox0) = (j0 / s.ow, j0 % s.ow);
+        let (group, sample) = (s.cin / s.groups * s.h * s.w, s.cin * s.h * s.w);
+        let x = &self.x[batch * group..];
+        let (sample0, oy0, ox0) = split(j0, s.oh, s.ow);
+        if Taps::are_for::<S>(s, s.ow, x.len()) {
+            let (mut n, mut oy, mut ox) = (sample0, oy0, ox0);
+            let mut j = 0;
+            while j < width {
+                let mut taps = Taps::none();
+                let (first, at) = (n, (oy * s.w + ox).wrapping_sub(s.pad_top * s.w + s.pad_left));
+                for lane in 0..cols.saturating_sub(j).min(S::LANES) {
+                    let one_run = s.stride == 1 && s.w == s.ow && first == n;
+                    taps.run = one_run.then_some(n * sample).map(|n| n.wrapping_add(at));
+                    for ky in 0..s.kh {
+                        taps.set_row(ky, lane, s.row(oy, ky).map(|iy| n * sample + iy * s.w));
+                    }
+                    for kx in 0..s.kw {
+                        taps.set_col(kx, lane, s.col(ox, kx));
+                    }
+                    (n, oy, ox) = after(n, oy, ox, s.oh, s.ow);
+                }
+                // SAFETY: rows and columns exist, promised by the caller, so the elements do; there is room for `width` a row.
+                unsafe { taps.pack(v, s, x.as_ptr(), s.h * s.w, p0, rows, to.add(j), width) };
+                j += S::LANES;
+            }
+            return;
+        }
         let (mut c, mut ky, mut kx) = split(p0, s.kh, s.kw);
         for p in 0..rows {
-            let plane = &x[c * s.h * s.w..][..s.h * s.w];
             // Output columns whose input column lies in the image.
             let shift = kx * s.dilation;
             let first = div_ceil(s.pad_left.saturating_sub(shift), s.stride);
@@ -43,8 +155,9 @@ impl Source for Patches<'_> {
             // SAFETY: the panel has room for `width` elements a row; sources are slices of the image.
             unsafe {
                 let to = to.add(p * width);
-                let (mut j, mut oy, mut ox) = (0, oy0, ox0);
+                let (mut j, mut n, mut oy, mut ox) = (0, sample0, oy0, ox0);
                 while j < cols {
+                    let plane = &x[n * sample + c * s.h * s.w..][..s.h * s.w];
                     let run = (cols - j).min(s.ow - ox);
                     let (from, until) = (first.clamp(ox, ox + run), end.clamp(ox, ox + run));
                     match s.row(oy, ky) {
@@ -56,7 +169,8 @@ impl Source for Patches<'_> {
                         }
                         _ => zero(to.add(j), run),
                     }
-                    (j, oy, ox) = (j + run, oy + 1, 0);
+                    j += run;
+                    (n, oy, ox) = if oy + 1 < s.oh { (n, oy + 1, 0) } else { (n + 1, 0, 0) };
                 }
                 zero(to.add(cols), width - cols);
             }
@@ -65,11 +179,67 @@ impl Source for Patches<'_> {
     }
 }
 
-/// The transpose of [`Patches`] for the groups of one sample: rows are output positions.
+/// The transpose of [`Patches`], batch number is the group: rows are output positions, of one sample after the other.
 pub(crate) struct PatchRows<'a> {
     pub s: &'a Conv2dShape,
-    /// One sample.
+    /// As many samples as there are rows for.
     pub x: &'a [f32],
+}
+
+impl PatchRows<'_> {
+    /// Lanes are columns `(c, ky, kx)`, which lie at fixed distances from where the kernel's corner is; a position takes the
+    /// lanes whose row and column are inside the image.
+    #[inline(always)]
+    unsafe fn gather<S: Simd>(
+        &self,
+        v: S,
+        batch: usize,
+        p0: usize,
+        rows: usize,
+        j0: usize,
+        cols: usize,
+        to: *mut f32,
+        width: usize,
+    ) {
+        let s = self.s;
+        let (group, sample) = (s.cin / s.groups * s.h * s.w, s.cin * s.h * s.w);
+        let x = self.x[batch * group..].as_ptr();
+        let (c, ky, kx) = split(j0, s.kh, s.kw);
+        let (mut row, mut col, mut taps) = ([0; MAX_LANES], [0; MAX_LANES], [(0, 0); MAX_LANES]);
+        let mut tap = (c, ky, kx);
+        for lane in 0..cols {
+            let (c, ky, kx) = tap;
+            row[lane] = (c * s.h * s.w + ky * s.dilation * s.w) as i32;
+            col[lane] = (kx * s.dilation) as i32;
+            taps[lane] = (ky, kx);
+            tap = after(c, ky, kx, s.kh, s.kw);
+        }
+        // Lanes of each output column; there are fewer than four vectors of them.
+        let mut col_lanes = [0u32; 4 * MAX_LANES];
+        for ox in 0..s.ow {
+            for lane in 0..cols {
+                col_lanes[ox] |= u32::from(s.col(ox, taps[lane].1).is_some()) << lane;
+            }
+        }
+        let (mut n, mut oy, mut ox) = split(p0, s.oh, s.ow);
+        let mut row_lanes = None;
+        for p in 0..rows {
+            let lanes = *row_lanes.get_or_insert_with(|| {
+                (0..cols).fold(0u32, |lanes, lane| lanes | u32::from(s.row(oy, taps[lane].0).is_some()) << lane)
+            });
+            let corner = (n * sample + oy * s.stride * s.w + ox * s.stride).wrapping_sub(s.pad_top * s.w + s.pad_left);
+            // SAFETY: rows and columns exist, promised by the caller, so the elements of these lanes do; there is room.
+            unsafe {
+                let x = v.gather(x.wrapping_add(corner), &row, &col, lanes & col_lanes[ox]);
+                v.store_ptr(to.add(p * width), x);
+            }
+            let before = oy;
+            (n, oy, ox) = after(n, oy, ox, s.oh, s.ow);
+            if oy != before || s.oh == 1 {
+                row_lanes = None;
+            }
+        }
+    }
 }
 
 impl Source for PatchRows<'_> {
@@ -86,7 +256,18 @@ impl Source for PatchRows<'_> {
         to: *mut f32,
         width: usize,
     ) {
-        let patches = Patches { s: self.s, x: self.x };
+        let s = self.s;
+        if Taps::are_for::<S>(s, s.ow, self.x.len()) {
+            let mut j = 0;
+            while j < width {
+                let count = cols.saturating_sub(j).min(S::LANES);
+                // SAFETY: promised by the caller.
+                unsafe { self.gather(v, batch, p0, rows, j0 + j, count, to.add(j), width) };
+                j += S::LANES;
+            }
+            return;
+        }
+        let patches = Patches { s, x: self.x };
         let mut lines = MaybeUninit::<[f32; MAX_LANES * BLOCK_K]>::uninit();
         let lines = lines.as_mut_ptr().cast::<f32>();
         let line = rows.next_multiple_of(S::LANES);
@@ -114,7 +295,7 @@ impl Source for BackPatches<'_> {
     #[inline(always)]
     unsafe fn pack<S: Simd>(
         &self,
-        _: S,
+        v: S,
         batch: usize,
         p0: usize,
         rows: usize,
@@ -124,24 +305,43 @@ impl Source for BackPatches<'_> {
         width: usize,
     ) {
         let s = self.s;
-        let image = s.cout / s.groups * s.oh * s.ow;
-        let gy = &self.gy[batch * image..][..image];
-        let (iy0, ix0) = (j0 / s.w, j0 % s.w);
+        let (group, sample) = (s.cout / s.groups * s.oh * s.ow, s.cout * s.oh * s.ow);
+        let gy = &self.gy[batch * group..];
+        let (sample0, iy0, ix0) = split(j0, s.h, s.w);
+        if Taps::are_for::<S>(s, s.w, gy.len()) {
+            let (mut n, mut iy, mut ix) = (sample0, iy0, ix0);
+            let mut j = 0;
+            while j < width {
+                let mut taps = Taps::none();
+                for lane in 0..cols.saturating_sub(j).min(S::LANES) {
+                    for ky in 0..s.kh {
+                        let oy = saw(iy, s.pad_top, ky * s.dilation, s.stride, s.oh);
+                        taps.set_row(ky, lane, oy.map(|oy| n * sample + oy * s.ow));
+                    }
+                    for kx in 0..s.kw {
+                        taps.set_col(kx, lane, saw(ix, s.pad_left, kx * s.dilation, s.stride, s.ow));
+                    }
+                    (n, iy, ix) = after(n, iy, ix, s.h, s.w);
+                }
+                // SAFETY: rows and columns exist, promised by the caller, so the elements do; there is room for `width` a row.
+                unsafe { taps.pack(v, s, gy.as_ptr(), s.oh * s.ow, p0, rows, to.add(j), width) };
+                j += S::LANES;
+            }
+            return;
+        }
         let (mut o, mut ky, mut kx) = split(p0, s.kh, s.kw);
         for p in 0..rows {
-            let plane = &gy[o * s.oh * s.ow..][..s.oh * s.ow];
             // Input column `ix` was seen by output column `(ix + pad_left − shift) / stride`.
             let shift = kx * s.dilation;
             // SAFETY: the panel has room for `width` elements a row.
             unsafe {
                 let to = to.add(p * width);
-                let (mut j, mut iy, mut ix) = (0, iy0, ix0);
+                let (mut j, mut n, mut iy, mut ix) = (0, sample0, iy0, ix0);
                 while j < cols {
+                    let plane = &gy[n * sample + o * s.oh * s.ow..][..s.oh * s.ow];
                     let run = (cols - j).min(s.w - ix);
                     zero(to.add(j), run);
-                    let up = (iy + s.pad_top).checked_sub(ky * s.dilation);
-                    let oy = up.map(|u| (u, div_ceil(u, s.stride))).filter(|(u, oy)| oy * s.stride == *u && *oy < s.oh);
-                    if let Some((_, oy)) = oy {
+                    if let Some(oy) = saw(iy, s.pad_top, ky * s.dilation, s.stride, s.oh) {
                         let row = &plane[oy * s.ow..][..s.ow];
                         // Output columns whose input column lies in the run.
                         let first = div_ceil((ix + s.pad_left).saturating_sub(shift), s.stride);
@@ -153,7 +353,8 @@ impl Source for BackPatches<'_> {
                             }
                         }
                     }
-                    (j, iy, ix) = (j + run, iy + 1, 0);
+                    j += run;
+                    (n, iy, ix) = if iy + 1 < s.h { (n, iy + 1, 0) } else { (n + 1, 0, 0) };
                 }
                 zero(to.add(cols), width - cols);
             }
@@ -162,7 +363,15 @@ impl Source for BackPatches<'_> {
     }
 }
 
-/// `i` as (channel, kernel row, kernel column).
+/// The output row that saw input row `i` through the kernel row at `shift`; the same for columns.
+#[inline(always)]
+fn saw(i: usize, pad: usize, shift: usize, stride: usize, out: usize) -> Option<usize> {
+    let up = (i + pad).checked_sub(shift)?;
+    let o = div_ceil(up, stride);
+    (o * stride == up && o < out).then_some(o)
+}
+
+/// `i` as (channel, kernel row, kernel column), or as (sample, row, column).
 #[inline(always)]
 fn split(i: usize, kh: usize, kw: usize) -> (usize, usize, usize) {
     (i / (kh * kw), i / kw % kh, i % kw)

@@ -123,6 +123,10 @@ impl Simd for Portable {
         core::array::from_fn(|i| from <= i && i < to)
     }
     #[inline(always)]
+    fn bits(self, lanes: u32) -> [bool; N] {
+        core::array::from_fn(|i| lanes >> i & 1 != 0)
+    }
+    #[inline(always)]
     unsafe fn store_lanes(self, p: *mut f32, v: F4, count: usize) {
         for i in 0..count.min(N) {
             // SAFETY: the first `count` are writable, promised by the caller.
