@@ -2,13 +2,14 @@
 
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
-use adflow::detect::{Images, Method, Silent, TrainError, TrainOptions, train};
+use adflow::detect::{Contrastive, Images, Method, Silent, TrainError, TrainOptions, train};
 use adflow::image::{ImageView, Roi};
 use adflow::model::{Model, OwnedModel};
 use adflow::rng::Rng;
 use adflow::score::{ScoreError, Scorer, ScorerOptions};
 use adflow::threads::Threads;
 use adflow_tests::compare::bits_differ;
+use adflow_tests::made_weights;
 use adflow_tests::models::{flow_model, flow_model_within, map_model, map_model_within, region};
 
 const OPTIONS: ScorerOptions = ScorerOptions { max_width: 64, map: true, regions: true };
@@ -181,12 +182,11 @@ impl Images for Frames {
     }
 }
 
-#[test]
-fn pixels_outside_change_no_byte_of_a_model() {
-    const SIZE: (usize, usize) = (70, 64);
+const SIZE: (usize, usize) = (70, 64);
+
+/// A region, and two sets of pictures that are the same inside it.
+fn same_inside() -> (Option<Roi>, Frames, Frames) {
     let mask = mask(SIZE.0, SIZE.1);
-    let view = ImageView::grey_u8(SIZE.0 as u32, SIZE.1 as u32, &mask).unwrap();
-    let roi = Roi::from_mask(&view);
     let three: Vec<u8> = mask.iter().flat_map(|m| [*m; 3]).collect();
     let frames = |seed: u64| {
         let good = |i: u64| frame(&three, i / 2, 1000 * seed + i).into_iter();
@@ -196,6 +196,12 @@ fn pixels_outside_change_no_byte_of_a_model() {
     };
     let (a, b) = (frames(0), frames(1));
     assert!(a.0 != b.0);
+    (Roi::from_mask(&ImageView::grey_u8(SIZE.0 as u32, SIZE.1 as u32, &mask).unwrap()), a, b)
+}
+
+#[test]
+fn pixels_outside_change_no_byte_of_a_model() {
+    let (roi, a, b) = same_inside();
     for method in Method::ALL {
         let options = TrainOptions {
             method,
@@ -230,6 +236,25 @@ fn pixels_outside_change_no_byte_of_a_model() {
         let (typical, limit) = model.model().map_scale();
         assert!(typical > 0.0 && limit >= typical, "{method}: the map's scale is that of the inside");
     }
+    // A backbone that is adapted first sees no more.
+    let contrastive = Some(Contrastive { epochs: 2, learning_rate: 1e-4 });
+    let options = TrainOptions {
+        method: Method::Cdnf,
+        size: Some(64),
+        epochs: Some(1),
+        map: false,
+        roi,
+        contrastive,
+        ..TrainOptions::default()
+    };
+    let threads = Threads::new(2);
+    let fit = |images: &Frames, options: &TrainOptions| {
+        let backbone = made_weights::backbone("mobilenet_v2");
+        train(images, &backbone, options, &Cpu::detect(&threads), &mut Silent, None).unwrap().model
+    };
+    assert!(fit(&a, &options) == fit(&b, &options), "pixels outside changed the backbone");
+    let everywhere = TrainOptions { roi: None, ..options };
+    assert!(fit(&a, &everywhere) != fit(&b, &everywhere), "the images do not differ");
     // All white is no region, too thin is an error.
     let white = vec![255; SIZE.0 * SIZE.1];
     let options = |mask: &[u8]| TrainOptions {

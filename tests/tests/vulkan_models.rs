@@ -2,7 +2,10 @@
 
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
-use adflow::detect::{Images, Method, Observer, Phase, Progress, Silent, TrainError, TrainOptions, Trained, train};
+use adflow::detect::{
+    Contrastive, Images, Method, Observer, Others, Phase, Progress, Silent, TrainError, TrainOptions, Trained, train,
+    train_with,
+};
 use adflow::executor::{CpuExecutor, Device, Executor};
 use adflow::flows::{DenseFlow, DifferNetFlow, FastFlow, Ssnf};
 use adflow::graph::Graph;
@@ -195,6 +198,32 @@ fn a_detector_trained_on_vulkan_is_as_good() {
         let (c, g) = (auroc(&on_cpu.0, &cpu), auroc(&on_gpu.0, &device));
         println!("{method}: AUROC {c:.4} on the CPU, {g:.4} on Vulkan");
         assert!((c - g).abs() <= 0.005, "{method}: AUROC {c} on the CPU, {g} on Vulkan");
+    }
+    vulkan::assert_silent();
+}
+
+#[test]
+fn a_backbone_is_adapted_on_vulkan_as_on_the_cpu() {
+    let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
+    let threads = Threads::new(2);
+    let (good, circles) = (shapes(1, 6, false), shapes(2, 2, true));
+    let backbone = made_weights::backbone("mobilenet_v2");
+    let others = Others { defects: Some(&circles), textures: None };
+    let options = TrainOptions {
+        epochs: Some(1),
+        map: false,
+        contrastive: Some(Contrastive { epochs: 2, learning_rate: 1e-4 }),
+        ..options(Method::Cdnf)
+    };
+    let adapted = |device: &dyn Device| {
+        let trained = train_with(&good, &others, &backbone, &options, device, &mut Silent, None).expect("a model");
+        let model = OwnedModel::from_bytes(&trained.model).unwrap();
+        ["adapted_loss", "adapted_spread"].map(|key| model.model().about_value(key).unwrap().parse::<f64>().unwrap())
+    };
+    let (want, got) = (adapted(&Cpu::detect(&threads)), adapted(&device));
+    println!("loss and spread {want:?} on the CPU, {got:?} on Vulkan");
+    for (want, got) in want.iter().zip(&got) {
+        assert!((want - got).abs() <= 2e-3 * want.abs(), "{want} on the CPU, {got} on Vulkan");
     }
     vulkan::assert_silent();
 }
