@@ -77,9 +77,10 @@ impl Conv2dShape {
         (o * self.stride + k * self.dilation).checked_sub(self.pad_left).filter(|&i| i < self.w)
     }
 
-    /// Whether the samples of a batch are laid side by side, `positions` each, as one matrix product.
+    /// Whether the samples of a batch are laid side by side, `positions` each, as one matrix product. Where there is no operating
+    /// system, neither memory nor code has room for it.
     pub(crate) fn is_joined(&self, positions: usize) -> bool {
-        self.n > 1 && self.groups == 1 && positions < FEW
+        !cfg!(target_os = "none") && self.n > 1 && self.groups == 1 && positions < FEW
     }
 
     /// Whether the output is a matrix product of the weights and the image as it lies.

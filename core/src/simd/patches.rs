@@ -15,7 +15,7 @@ use super::{MAX_LANES, Simd};
 use crate::kernels::conv2d::Conv2dShape;
 use core::mem::MaybeUninit;
 
-/// Kernels up to this side are gathered.
+/// Kernels up to this side are put together by [`Taps`].
 const MAX_TAPS: usize = 8;
 
 /// For up to `LANES` columns: where each kernel row and kernel column finds its element, from the start of the plane. The element
@@ -30,10 +30,15 @@ struct Taps {
 }
 
 impl Taps {
-    /// Whether a convolution over rows of `width` elements is to be gathered from `len` elements.
+    /// Whether a convolution over rows of `width` elements is to be gathered from `len` elements. Where there is no operating
+    /// system, the code would take more room than it saves time.
     #[inline(always)]
     fn are_for<S: Simd>(s: &Conv2dShape, width: usize, len: usize) -> bool {
-        width < 4 * S::LANES && s.kh <= MAX_TAPS && s.kw <= MAX_TAPS && len <= i32::MAX as usize
+        !cfg!(target_os = "none")
+            && width < 4 * S::LANES
+            && s.kh <= MAX_TAPS
+            && s.kw <= MAX_TAPS
+            && len <= i32::MAX as usize
     }
 
     #[inline(always)]
