@@ -16,7 +16,7 @@ use crate::simd::product::{self, Product};
 pub use super::conv2d_grad::{conv2d_dw, conv2d_dx};
 
 /// A product for every sample wastes tiles, and reads the weights again, where a sample has fewer positions than this.
-const FEW: usize = 128;
+const FEW_POSITIONS: usize = 128;
 
 /// The geometry of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Conv2dShape {
     /// Whether the samples of a batch are laid side by side, `positions` each, as one matrix product. Where there is no operating
     /// system, neither memory nor code has room for it.
     pub(crate) fn is_joined(&self, positions: usize) -> bool {
-        !cfg!(target_os = "none") && self.n > 1 && self.groups == 1 && positions < FEW
+        !cfg!(target_os = "none") && self.n > 1 && self.groups == 1 && positions < FEW_POSITIONS
     }
 
     /// Whether the output is a matrix product of the weights and the image as it lies.
@@ -166,7 +166,7 @@ pub fn conv2d(
         let (joined, scratch) = scratch.split_at_mut(m * s.n * n);
         let p = Product { n: s.n * n, batch: 1, residual: None, c_row: s.n * n, ..p };
         product::run(cpu, scratch, &p.with(&Patches { s, x }), joined);
-        part(cpu, joined, s.n, n, residual, y);
+        transpose_planes(cpu, joined, s.n, n, residual, y);
     } else if s.is_pointwise() {
         product::run(cpu, scratch, &p.with(&MatrixSource { b: Matrix::rows(x, n), batch_step: k * n }), y);
     } else {
@@ -174,8 +174,8 @@ pub fn conv2d(
     }
 }
 
-/// `[channel, sample, position]` to `[sample, channel, position]`, with `residual` added.
-pub(crate) fn part(
+/// `[channel, sample, position]` to `[sample, channel, position]`, with `residual`, laid out like `y`, added. `y` must not be empty.
+pub(crate) fn transpose_planes(
     cpu: Cpu,
     joined: &[f32],
     samples: usize,

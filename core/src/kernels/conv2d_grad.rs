@@ -6,7 +6,7 @@
 //! before the activation.
 
 use super::Activation;
-use super::conv2d::{Conv2dShape, part, planes_a_task};
+use super::conv2d::{Conv2dShape, planes_a_task, transpose_planes};
 use super::gemm::{Bias, Matrix};
 use crate::cpu::Cpu;
 use crate::simd::depthwise::Depthwise;
@@ -89,7 +89,7 @@ pub fn conv2d_dx(cpu: Cpu, scratch: &mut [f32], s: &Conv2dShape, gy: &[f32], wei
     if s.is_joined(n) {
         let (joined, scratch) = scratch.split_at_mut(m * s.n * n);
         run(scratch, Product { n: s.n * n, batch: 1, c_row: s.n * n, ..p }, joined);
-        part(cpu, joined, s.n, n, None, gx);
+        transpose_planes(cpu, joined, s.n, n, None, gx);
     } else {
         run(scratch, p, gx);
     }
@@ -135,35 +135,19 @@ pub fn conv2d_dw(cpu: Cpu, scratch: &mut [f32], s: &Conv2dShape, x: &[f32], gy: 
     assert!(x.len() == s.x_len() && gy.len() == s.y_len() && gw.len() == s.weight_len());
     let (gin, gout) = (s.cin / s.groups, s.cout / s.groups);
     let (m, n, k) = (gout, gin * s.kh * s.kw, s.oh * s.ow);
-    if s.n == 0 {
-        gw.fill(0.0);
+    if gw.is_empty() || gy.is_empty() {
+        return gw.fill(0.0);
     }
-    if s.is_joined(k) {
-        // [sample, o, position] to [o, sample, position].
-        let (joined, scratch) = scratch.split_at_mut(m * s.n * k);
-        part(cpu, gy, m, k, None, joined);
-        let k = s.n * k;
-        let p = Product {
-            m,
-            n,
-            k,
-            batch: 1,
-            groups: 1,
-            a_group: m * k,
-            a: Matrix::rows(joined, k),
-            b: &PatchRows { s, x },
-            bias: Bias::None,
-            act: Activation::None,
-            residual: None,
-            accumulate: false,
-            c_row: n,
-            c_batch: m * n,
-        };
-        return product::run(cpu, scratch, &p, gw);
+    let joined = s.is_joined(k);
+    let (planes, scratch) = scratch.split_at_mut(if joined { m * s.n * k } else { 0 });
+    let (mut products, mut k, sample) = (s.n, k, (s.cin * s.h * s.w, s.cout * k));
+    let mut gy = gy;
+    if joined {
+        transpose_planes(cpu, gy, m, k, None, planes);
+        (products, k, gy) = (1, s.n * k, planes);
     }
-    for sample in 0..s.n {
-        let x = &x[sample * s.cin * s.h * s.w..][..s.cin * s.h * s.w];
-        let gy = &gy[sample * s.cout * k..][..s.cout * k];
+    for i in 0..products {
+        let (x, gy) = (&x[i * sample.0..], &gy[i * sample.1..]);
         let p = Product {
             m,
             n,
@@ -176,11 +160,11 @@ pub fn conv2d_dw(cpu: Cpu, scratch: &mut [f32], s: &Conv2dShape, x: &[f32], gy: 
             bias: Bias::None,
             act: Activation::None,
             residual: None,
-            accumulate: sample > 0,
+            accumulate: i > 0,
             c_row: n,
             c_batch: m * n,
         };
-        if s.is_pointwise() {
+        if s.is_pointwise() && !joined {
             product::run(cpu, scratch, &p.with(&MatrixSource { b: Matrix::transposed(x, k), batch_step: n * k }), gw);
         } else {
             product::run(cpu, scratch, &p.with(&PatchRows { s, x }), gw);

@@ -221,3 +221,17 @@ fn patches() {
     check(&Conv2dShape { kh: 1, kw: 1, pad_top: 0, pad_left: 0, cin: 200, ..same }, 3);
     check(&Conv2dShape { cin: 40, h: 20, w: 20, oh: 18, ow: 20, n: 2, cout: 16, ..s }, 2);
 }
+
+#[test]
+fn without_samples_or_positions_the_gradient_of_the_weights_is_zero() {
+    let (cin, cout, h, w, kh, kw) = (3, 2, 5, 4, 3, 3);
+    for (n, oh, ow) in [(0, 5, 4), (2, 0, 4), (2, 0, 0)] {
+        let (stride, pad_top, pad_left, dilation, groups) = (1, 1, 1, 1, 1);
+        let s = Conv2dShape { n, cin, h, w, cout, oh, ow, kh, kw, stride, pad_top, pad_left, dilation, groups };
+        let threads = Threads::serial();
+        let (x, gy, mut gw) = (noise(1, s.x_len()), noise(2, s.y_len()), vec![f32::NAN; s.weight_len()]);
+        let mut scratch = vec![0.0; conv2d_scratch(&s, Pass::Dw, 1)];
+        conv2d_dw(Cpu::detect(&threads), &mut scratch, &s, &x, &gy, &mut gw);
+        assert!(gw.iter().all(|g| *g == 0.0), "{s:?}");
+    }
+}

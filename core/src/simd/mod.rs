@@ -31,6 +31,7 @@ pub(crate) mod pack;
 pub(crate) mod patches;
 pub(crate) mod product;
 pub(crate) mod sum;
+mod taps;
 
 /// Work that is compiled once for each instruction set. `run` must be `#[inline(always)]`.
 pub trait Op {
