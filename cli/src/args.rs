@@ -175,7 +175,7 @@ pub struct PhaseArgs {
     /// Pictures of surfaces for synthetic anomalies [default: textures are made up]
     #[arg(long, value_name = "DIR")]
     pub textures: Option<PathBuf>,
-    /// Most passes of the contrastive phase over the good parts [default: 4]
+    /// Most passes of the contrastive phase over the good parts [default: 12]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     contrastive_epochs: Option<u32>,
     /// Learning rate of the contrastive phase [default: 0.0001]

@@ -381,7 +381,7 @@ impl From<TrainError> for Failure {
             TrainError::Cancelled => fail!(Cancelled, "{error}"),
             TrainError::TooFewImages { .. } => fail!(TooFewImages, "{error}"),
             TrainError::Image { .. } => fail!(Image, "{error}"),
-            TrainError::NoVariation | TrainError::NotFinite { .. } | TrainError::Collapsed { .. } => {
+            TrainError::NoVariation | TrainError::NotFinite { .. } | TrainError::Broken { .. } => {
                 fail!(Training, "{error}")
             }
             TrainError::Options(_) => fail!(Argument, "{error}"),

@@ -23,9 +23,8 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     pooled_taps: &["pool5"],
     centre,
     standardise_pooled: false,
-    // All of it, as in CDNF; the classifier, whose last layer compares images there, is not read.
-    adaptation: |_| Some(Adaptation { from: None, embedding: "pool5" }),
-    optional: &[],
+    // All of it, as in CDNF.
+    adaptation: Some(Adaptation { from: None }),
     tensors,
     fold: |_| Ok(()),
     emit,

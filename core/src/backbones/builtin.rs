@@ -50,8 +50,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     centre: |_, _, _| Ok(0.0),
     standardise_pooled: true,
     // Its filters are given by formulas, and nothing behind them is learned.
-    adaptation: |_| None,
-    optional: &[],
+    adaptation: None,
     tensors,
     fold: |_| Ok(()),
     emit,

@@ -4,8 +4,7 @@
 //! one that has no activation; where input and output agree in shape the input is added. relu6 elsewhere. Weights are
 //! from TensorFlow, so padding is SAME: `⌈n/2⌉` outputs at stride 2, the odd zero below and to the right, and samples
 //! run from −1 to 1. Tensors: `features.0.conv`, `features.{i}.{expand,dw,project}`, each `.weight` (OIHW) and `.bias`.
-//! Where the file has `features.18.conv`, the 1×1 convolution to 1280 channels that ends the network, an adaptation compares
-//! images by its means; it trains the layers from `features.11` on. Taps are block outputs, after the residual: linear, signed.
+//! An adaptation trains the layers from `features.11` on. Taps are block outputs, after the residual: linear, signed.
 
 use super::{Adaptation, Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError, conv_tensors};
 use crate::graph::TensorId;
@@ -26,8 +25,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     pooled_taps: &["features.13", "features.16"],
     centre,
     standardise_pooled: false,
-    adaptation: |weights| Some(adaptation(weights)),
-    optional: &[("features.18.conv.weight", LAST), ("features.18.conv.bias", Shape([LAST.0[0], 1, 1, 1]))],
+    adaptation: Some(Adaptation { from: Some("features.10") }),
     tensors,
     fold: |_| Ok(()),
     emit,
@@ -113,12 +111,6 @@ impl Block {
 }
 
 const FIRST: Shape = Shape([STEM, 3, 3, 3]);
-const LAST: Shape = Shape([1280, 320, 1, 1]);
-
-fn adaptation(weights: &Weights) -> Adaptation {
-    let whole = weights.contains("features.18.conv.weight");
-    Adaptation { from: Some("features.10"), embedding: if whole { "features.18" } else { "features.17" } }
-}
 
 fn tensors() -> Vec<(String, Shape)> {
     let mut all = Vec::new();
@@ -174,10 +166,6 @@ fn emit(e: &mut Emitter<'_>, image: TensorId) -> Result<(), BuildError> {
         if e.tap(b.name, x) {
             return Ok(());
         }
-    }
-    if e.wants("features.18") {
-        x = e.conv("features.18.conv", relu6, LAST, x, None)?;
-        e.tap("features.18", x);
     }
     Ok(())
 }

@@ -42,13 +42,11 @@ pub struct TapInfo {
     pub stride: u32,
 }
 
-/// How a network is adapted to parts: which of its layers train, and by what images are compared meanwhile.
+/// How a network is adapted to parts: which of its layers train.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Adaptation {
     /// The tap behind which layers train; `None`: all layers do.
     pub from: Option<&'static str>,
-    /// The map whose means compare images; need not be a tap for others.
-    pub embedding: &'static str,
 }
 
 /// What one architecture defines.
@@ -71,10 +69,8 @@ struct Architecture {
     centre: fn(weights: &Weights, tap: &str, side: u32) -> Result<f32, WeightsError>,
     /// Whether a flow needs these standardised.
     standardise_pooled: bool,
-    /// How it is adapted, where it can be, with these weights.
-    adaptation: fn(&Weights) -> Option<Adaptation>,
-    /// Tensors that are kept where the file has them, for an adaptation.
-    optional: &'static [(&'static str, Shape)],
+    /// How it is adapted, where it can be.
+    adaptation: Option<Adaptation>,
     /// Names and shapes of the tensors that the network needs.
     tensors: fn() -> Vec<(String, Shape)>,
     /// Turns those tensors, which have been checked, into the ones that are emitted.
@@ -144,7 +140,7 @@ impl fmt::Display for BuildError {
             }
             BuildError::Adaptation { backbone } => {
                 write!(f, "{backbone} cannot be adapted to parts; these can:")?;
-                let all = ARCHITECTURES.iter().filter(|a| (a.adaptation)(&Weights::new()).is_some());
+                let all = ARCHITECTURES.iter().filter(|a| a.adaptation.is_some());
                 all.enumerate().try_for_each(|(i, a)| write!(f, "{} {}", if i > 0 { "," } else { "" }, a.name))
             }
             BuildError::Step { name, why } => write!(f, "\"{name}\": {why}"),
@@ -210,11 +206,6 @@ impl Backbone {
         for (name, shape) in &needed {
             weights.get(name, *shape)?;
         }
-        for (name, shape) in architecture.optional {
-            if weights.contains(name) {
-                weights.get(name, *shape)?;
-            }
-        }
         let needed: BTreeSet<&str> = needed.iter().map(|n| n.0.as_str()).collect();
         let closed = |name: &&str| architecture.closed.iter().any(|prefix| name.starts_with(prefix));
         let counter = |name: &str| name.ends_with(".num_batches_tracked");
@@ -222,8 +213,7 @@ impl Backbone {
             return Err(WeightsError::Unexpected { name: name.to_string(), backbone: architecture.name });
         }
         let digest = weights.digest();
-        let optional = |name: &str| architecture.optional.iter().any(|o| o.0 == name);
-        weights.retain(|name| needed.contains(name) || optional(name));
+        weights.retain(|name| needed.contains(name));
         (architecture.fold)(&mut weights)?;
         Ok(Backbone { architecture, weights, digest, network: None })
     }
@@ -259,7 +249,7 @@ impl Backbone {
 
     /// How the network is adapted to parts.
     pub(crate) fn adaptation(&self) -> Result<Adaptation, BuildError> {
-        (self.architecture.adaptation)(&self.weights).ok_or(BuildError::Adaptation { backbone: self.name() })
+        self.architecture.adaptation.ok_or(BuildError::Adaptation { backbone: self.name() })
     }
 
     /// The same network with the values of those of its weights that are in `params` under `prefix`. It keeps its digest, which
@@ -327,6 +317,12 @@ impl Backbone {
         image: TensorId,
         taps: &[&str],
     ) -> Result<Vec<TensorId>, BuildError> {
+        self.check(g, image, taps)?;
+        self.emit_from(g, params, prefix, image, None, taps)
+    }
+
+    /// Whether it has these taps and can see this image.
+    fn check(&self, g: &Graph, image: TensorId, taps: &[&str]) -> Result<(), BuildError> {
         for tap in taps {
             self.tap(tap)?;
         }
@@ -334,10 +330,10 @@ impl Backbone {
         if found.c() != 3 || found.0[3] != 1 || found.is_empty() {
             return Err(BuildError::Image { backbone: self.name(), found });
         }
-        self.emit_from(g, params, prefix, image, None, taps)
+        Ok(())
     }
 
-    /// The layers behind a tap, whose map is `input`, or all of them; `taps` may hold the embedding of an adaptation.
+    /// The layers behind a tap, whose map is `input`, or all of them.
     pub(crate) fn emit_from(
         &self,
         g: &mut Graph,
@@ -371,21 +367,44 @@ impl Backbone {
         scales: u32,
         taps: &[&str],
     ) -> Result<TensorId, BuildError> {
-        let (shape, name) = (g.shape(image), g.name(image).to_string());
+        self.check(g, image, taps)?;
+        let scaled = decimated(g, image, scales)?;
+        self.pooled_from(g, params, prefix, &scaled, None, taps)
+    }
+
+    /// The same behind a tap, whose maps at the scales are given, or of these images.
+    pub(crate) fn pooled_from(
+        &self,
+        g: &mut Graph,
+        params: &mut Params,
+        prefix: &str,
+        scaled: &[TensorId],
+        from: Option<&str>,
+        taps: &[&str],
+    ) -> Result<TensorId, BuildError> {
         let mut means = Vec::new();
-        for s in 0..scales {
-            let (h, w) = (shape.h() >> s.min(31), shape.w() >> s.min(31));
-            let scaled = match s {
-                0 => image,
-                _ => g.emit(&format!("{name}.scale{s}"), Resize { h, w, mode: Interpolation::Nearest }, &[image])?,
-            };
-            for (tap, map) in taps.iter().zip(self.emit(g, params, prefix, scaled, taps)?) {
-                let mean = format!("{}.{tap}.mean", g.name(scaled));
+        for &input in scaled {
+            for (tap, map) in taps.iter().zip(self.emit_from(g, params, prefix, input, from, taps)?) {
+                let mean = format!("{}.{tap}.mean", g.name(input));
                 means.push(g.emit(&mean, GlobalMean {}, &[map])?);
             }
         }
+        let name = scaled.first().map_or("none", |&first| g.name(first)).to_string();
         concat(g, &format!("{name}.pooled"), means)
     }
+}
+
+/// An image and its decimations by 2, 4, …: `scales` images, the coarsest last.
+pub(crate) fn decimated(g: &mut Graph, image: TensorId, scales: u32) -> Result<Vec<TensorId>, BuildError> {
+    let (shape, name) = (g.shape(image), g.name(image).to_string());
+    let scaled = (0..scales).map(|s| {
+        let (h, w) = (shape.h() >> s.min(31), shape.w() >> s.min(31));
+        match s {
+            0 => Ok(image),
+            _ => Ok(g.emit(&format!("{name}.scale{s}"), Resize { h, w, mode: Interpolation::Nearest }, &[image])?),
+        }
+    });
+    scaled.collect()
 }
 
 /// Concatenates any number of tensors along channels. One tensor is handed back as it is.

@@ -27,8 +27,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     centre: |_, _, _| Ok(0.0),
     // Nothing is known of its features, and standardised ones suit every flow.
     standardise_pooled: true,
-    adaptation: |_| None,
-    optional: &[],
+    adaptation: None,
     tensors: Vec::new,
     fold: |_| Ok(()),
     emit,

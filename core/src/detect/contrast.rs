@@ -1,28 +1,34 @@
 //! CDNF's first phase: adapts the backbone to parts, so that good and bad ones lie apart before a flow sees them.
 //!
 //! One network sees normal images and anomalies (siamese: the weights are shared); the layers behind
-//! `Adaptation::from` train, those before run image by image. Embeddings z are the means of the network's last
-//! map. Anomalies are made up afresh in each epoch (`synth`: CutPaste with a photometric change, Perlin blobs of textures), half
-//! of them are real ones where some are given; all images are turned by a random angle. Mixtures `τ·z_i + (1 − τ)·z_j` of
-//! anomalies, fewer than half as many, are further anomalies, of a real and a made-up one where both exist. The loss is the
-//! triplet loss of `op/triplet.rs`, σ = m = ½.
+//! `Adaptation::from` train, those before run image by image. Embeddings z are what the flow will see: the means of the taps at
+//! all scales. Anomalies are made up afresh in each epoch (`synth`: CutPaste with a photometric change, scars, Perlin blobs of
+//! textures), half of them are real ones where some are given; all images are turned as the flow's views are. Mixtures
+//! `τ·z_i + (1 − τ)·z_j` of anomalies, fewer than half as many, are further anomalies, of a real and a made-up one where both
+//! exist. The loss is the triplet loss of `op/triplet.rs`, σ = m = ½.
+//!
+//! That loss alone also draws good parts together, those that it sees: others stay where they were, and score higher than they
+//! should. So to each good part's loss is added how far its features have moved, `mean(((z − z⁰)/(sd + 1e-3))²)`, z⁰ being those of
+//! the network as it came and sd their deviation over the batch's good parts: good parts stay, anomalies go. The publication
+//! compares the outputs of a classifier instead and has no such term; neither has `Preset::Paper`. `benches/RESULTS.md` has both.
 //!
 //! It ends early once under 1 % of the triplets have been open for three epochs, and fails where the network has made all good
-//! parts alike (a twentieth of the spread of their features): then no density can be fitted. Everything random comes from
+//! parts alike (a twentieth of the spread of their features) or blown them up (twenty times): then no density can be fitted. Everything random comes from
 //! (seed, epoch, index), so a resumed training gives the same bytes.
 
 use super::checkpoint::{self, Position};
 use super::data::{self, Sorted, stream};
 use super::extractor::{self, Extractor};
-use super::options::{Contrastive, Setup};
+use super::options::{Contrastive, Preset, Setup};
 use super::spoil::{picture, spoil};
 use super::{Images, Observer, Others, Phase, Progress, TrainError, pooled_flow};
-use crate::backbones::Backbone;
+use crate::backbones::{Backbone, decimated};
 use crate::executor::{Device, DeviceFault, Executor};
 use crate::graph::Graph;
-use crate::image::{ImageError, ImageView, Preprocess, rotate_nearest};
+use crate::image::{ImageError, ImageView, Preprocess, rotate_nearest, view_d4};
 use crate::kernels::triplet::Rows;
-use crate::op::{Adam, BatchMean, BatchMix, Cosine, GlobalMean, Triplet};
+use crate::model::ViewKind;
+use crate::op::{Adam, Add, BatchMean, BatchMix, Cosine, Multiply, SquareSum, Triplet};
 use crate::params::Params;
 use crate::place::{OwnedProgram, Reuse, place};
 use crate::plan::{BLOCK, Region};
@@ -41,16 +47,22 @@ const NORMAL: usize = 64;
 /// σ and m of the loss.
 const SIGMA: f32 = 0.5;
 const MARGIN: f32 = 0.5;
+/// Added to deviations, as where features are standardised.
+const FLOOR: f64 = 1e-3;
 /// Share of open triplets below which an epoch has nothing left to learn, and after how many such epochs training ends.
 const IDLE: f64 = 0.01;
 const PATIENCE: u64 = 3;
-/// Share of its first spread below which features of good parts have collapsed, and how many images are looked at.
-const COLLAPSED: f64 = 0.05;
+/// Multiples of their first spread beyond which features of good parts are of no use, and how many images are looked at.
+const LEAST_SPREAD: f64 = 0.05;
+const MOST_SPREAD: f64 = 20.0;
 const WATCHED: usize = 64;
 /// Draws of a synthetic anomaly until it changes a pixel inside a region of interest.
 const TRIES: u32 = 8;
-/// Prefix of the backbone's parameters.
+/// Prefixes of the backbone's parameters, and of those that it came with.
 const PREFIX: &str = "backbone.";
+const ORIGIN: &str = "origin.";
+/// The maps behind which layers train, at the scales of the image.
+const STEMS: [&str; pooled_flow::SCALES as usize] = ["stem0", "stem1", "stem2"];
 
 /// What came out.
 pub(super) struct Adapted<'r> {
@@ -92,8 +104,10 @@ impl Batch {
 
 /// The programs of this phase over one set of parameters.
 struct Programs {
-    /// Image to what trains, where something comes before it.
-    stem: Option<OwnedProgram>,
+    /// Image to the features of the network as it came, and to what trains.
+    before: OwnedProgram,
+    /// What of it, or of the image, `train` begins with.
+    stems: &'static [&'static str],
     /// From there to the loss, and a step.
     train: OwnedProgram,
     /// Image to the features that the flow will see.
@@ -102,20 +116,30 @@ struct Programs {
 }
 
 fn programs(setup: &Setup, backbone: &Backbone, batch: Batch) -> Result<Programs, TrainError> {
-    let adaptation = backbone.adaptation()?;
-    let (from, side) = (adaptation.from, setup.size);
+    let (from, taps) = (backbone.adaptation()?.from, backbone.pooled_taps());
+    let picture = Shape::chw(3, setup.size, setup.size);
     let (mut params, mut frozen) = (Params::new(), Graph::new());
-    let image = frozen.input("image", Shape::chw(3, side, side));
-    let mut before = image;
+    let image = frozen.input("image", picture);
+    let mut stems = decimated(&mut frozen, image, pooled_flow::SCALES)?;
     if let Some(tap) = from {
-        before = backbone.emit_from(&mut frozen, &mut params, PREFIX, image, None, &[tap])?[0];
-        frozen.output("stem", before);
+        for (stem, name) in stems.iter_mut().zip(STEMS) {
+            *stem = backbone.emit_from(&mut frozen, &mut params, PREFIX, *stem, None, &[tap])?[0];
+            frozen.output(name, *stem);
+        }
     }
+    let origin = backbone.pooled_from(&mut frozen, &mut params, ORIGIN, &stems, from, taps)?;
+    frozen.output("origin", origin);
     let known: Vec<String> = params.iter().map(|p| p.name.clone()).collect();
 
     let mut g = Graph::new();
-    let x = g.input("stem", frozen.shape(before));
-    let map = backbone.emit_from(&mut g, &mut params, PREFIX, x, from, &[adaptation.embedding])?[0];
+    let inputs = match from {
+        Some(_) => stems.iter().zip(STEMS).map(|(&stem, name)| g.input(name, frozen.shape(stem))).collect(),
+        None => {
+            let image = g.input("image", picture);
+            decimated(&mut g, image, pooled_flow::SCALES)?
+        }
+    };
+    let z = backbone.pooled_from(&mut g, &mut params, PREFIX, &inputs, from, taps)?;
     for name in params.iter().map(|p| p.name.clone()).filter(|name| !known.contains(name)).collect::<Vec<_>>() {
         if let Some(p) = params.get_mut(&name) {
             p.trainable = true;
@@ -123,11 +147,17 @@ fn programs(setup: &Setup, backbone: &Backbone, batch: Batch) -> Result<Programs
     }
     let samples = batch.len() as u32;
     let (pair, role) = (g.input("pair", Shape::vector(2)), g.input("role", Shape::vector(2)));
-    let z = g.emit("embedding", GlobalMean {}, &[map])?;
     let mixed = g.emit("mixed", BatchMix {}, &[z, pair])?;
     let p = g.emit("p", Cosine { samples }, &[z, z])?;
     let q = g.emit("q", Cosine { samples }, &[z, mixed])?;
-    let y = g.emit("triplet", Triplet { sigma: SIGMA, margin: MARGIN }, &[p, q, role])?;
+    let triplet = g.emit("triplet", Triplet { sigma: SIGMA, margin: MARGIN }, &[p, q, role])?;
+    let features = g.shape(z);
+    let (place_before, weight) = (g.input("minus_origin", features), g.input("weight", features));
+    let moved = g.emit("moved", Add {}, &[z, place_before])?;
+    let moved = g.emit("deviations", Multiply {}, &[moved, weight])?;
+    let square = SquareSum { scale: 1.0 / features.len() as f32, per_position: false, root: false };
+    let moved = g.emit("distance", square, &[moved])?;
+    let y = g.emit("total", Add {}, &[triplet, moved])?;
     let loss = g.emit("loss", BatchMean {}, &[y])?;
     for (name, id) in [("loss", loss), ("p", p), ("q", q)] {
         g.output(name, id);
@@ -140,7 +170,8 @@ fn programs(setup: &Setup, backbone: &Backbone, batch: Batch) -> Result<Programs
     let layout = params.layout();
     g.train(loss, &params, Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, clip: 0.0 })?;
     Ok(Programs {
-        stem: from.map(|_| place("stem", &frozen, &layout, Reuse::Share)).transpose()?,
+        before: place("before", &frozen, &layout, Reuse::Share)?,
+        stems: if from.is_some() { &STEMS } else { &["image"] },
         train: place("adapt", &g, &layout, Reuse::Share)?,
         features: place("features", &pooled, &layout, Reuse::Share)?,
         params,
@@ -167,7 +198,7 @@ pub(super) fn adapt<'r>(
     let mut extractor = Extractor::new(&reader, &packed, setup, backbone, device)?;
     let sorted = data::sort_out(images, others, setup, &mut extractor, observer)?;
     let batch = Batch::new(sorted.train.len(), real);
-    let Programs { stem, train, features, mut params } = programs(setup, backbone, batch)?;
+    let Programs { before, stems, train, features, mut params } = programs(setup, backbone, batch)?;
 
     let floats = |region| train.program().blocks(region) as usize * BLOCK;
     let (trainable, state) = (floats(Region::Grads), floats(Region::State));
@@ -180,8 +211,9 @@ pub(super) fn adapt<'r>(
         extractor,
         executor,
         batch,
-        programs: [stem.as_ref(), Some(&train), Some(&features)],
-        synth: Synth::new(setup.seed, &[Kind::CutPaste, Kind::Perlin]),
+        programs: [&before, &train, &features],
+        stems,
+        synth: Synth::new(setup.seed, &[Kind::CutPaste, Kind::Scar, Kind::Perlin]),
         preprocess: extractor::preprocess(setup, backbone),
         lengths: (trainable, state),
         learning_rate: contrastive.learning_rate,
@@ -266,8 +298,9 @@ struct Fit<'f, 'e> {
     extractor: Extractor<'e>,
     executor: Box<dyn Executor + 'f>,
     batch: Batch,
-    /// Stem, training step, features.
-    programs: [Option<&'f OwnedProgram>; 3],
+    /// Before, training step, features.
+    programs: [&'f OwnedProgram; 3],
+    stems: &'static [&'static str],
     synth: Synth,
     preprocess: Preprocess,
     lengths: (usize, usize),
@@ -318,8 +351,8 @@ impl Fit<'_, '_> {
         at.stopped = u64::from(at.stale >= PATIENCE);
         (at.epoch, at.batch, at.loss_sum, at.loss_count, at.best) = (at.epoch + 1, 0, 0.0, 0, 0.0);
         let spread = self.spread()? / first_spread;
-        if spread < COLLAPSED || spread.is_nan() {
-            return Err(TrainError::Collapsed { epoch: at.epoch as usize, spread });
+        if !(LEAST_SPREAD..=MOST_SPREAD).contains(&spread) {
+            return Err(TrainError::Broken { epoch: at.epoch as usize, spread });
         }
         Ok(())
     }
@@ -327,26 +360,36 @@ impl Fit<'_, '_> {
     /// One step of the optimiser. `Position::best` adds up the shares of open triplets of an epoch.
     fn step(&mut self, at: &mut Position, order: &[usize]) -> Result<(), TrainError> {
         let batch = self.batch;
-        let [stem, Some(train), _] = self.programs else { return Err(TrainError::NoVariation) };
+        let [before, train, _] = self.programs;
         let step = self.executor.prepare(train.program(), batch.len())?;
-        // The step's input may share memory with the stem's program, so it is filled when all is there.
-        let len = self.executor.input(step, "stem").len() / batch.len();
-        let mut rows = vec![0.0; len * batch.len()];
+        // The step's inputs may share memory with the other program, so they are filled when all is there.
+        let rows = |fit: &mut Self, name: &str| vec![0.0; fit.executor.input(step, name).len()];
+        let mut stems: Vec<Vec<f32>> = self.stems.iter().map(|name| rows(self, name)).collect();
+        let (mut origin, mut weight) = (rows(self, "minus_origin"), rows(self, "weight"));
+        let len = origin.len() / batch.len();
         let mut view = vec![0.0; self.extractor.base().len()];
-        for (slot, row) in rows.chunks_exact_mut(len).enumerate() {
+        for slot in 0..batch.len() {
             self.image(at, order, slot, &mut view)?;
-            match stem {
-                None => row.copy_from_slice(&view),
-                Some(stem) => {
-                    let prepared = self.executor.prepare(stem.program(), 1)?;
-                    self.executor.input(prepared, "image").copy_from_slice(&view);
-                    self.executor.run(prepared)?;
-                    row.copy_from_slice(self.executor.output(prepared, "stem"));
-                }
+            let prepared = self.executor.prepare(before.program(), 1)?;
+            self.executor.input(prepared, "image").copy_from_slice(&view);
+            self.executor.run(prepared)?;
+            origin[slot * len..][..len].copy_from_slice(self.executor.output(prepared, "origin"));
+            for (rows, name) in stems.iter_mut().zip(self.stems) {
+                let row = if *name == "image" { &view } else { self.executor.output(prepared, name) };
+                rows[slot * row.len()..][..row.len()].copy_from_slice(row);
             }
         }
+        if self.setup.preset != Preset::Paper {
+            let good = &mut weight[..batch.normal * len];
+            one_over_deviations(len, &origin[..good.len()], good);
+        }
+        origin.iter_mut().for_each(|v| *v = -*v);
         let (pairs, roles) = self.pairs(at);
-        self.executor.input(step, "stem").copy_from_slice(&rows);
+        for (name, rows) in self.stems.iter().zip(&stems) {
+            self.executor.input(step, name).copy_from_slice(rows);
+        }
+        self.executor.input(step, "minus_origin").copy_from_slice(&origin);
+        self.executor.input(step, "weight").copy_from_slice(&weight);
         self.executor.input(step, "pair").copy_from_slice(&pairs);
         self.executor.input(step, "role").copy_from_slice(&roles);
         at.steps += 1;
@@ -398,31 +441,35 @@ impl Fit<'_, '_> {
         (pairs, roles)
     }
 
-    /// Image number `slot` of a batch, turned by a random angle.
+    /// Image number `slot` of a batch, turned at random: by right angles, or where the flow's views are rotations, by any.
     fn image(&mut self, at: &Position, order: &[usize], slot: usize, view: &mut [f32]) -> Result<(), TrainError> {
         let Batch { normal, made, .. } = self.batch;
         let index = at.batch as usize * self.batch.len() + slot;
         let mut rng = Rng::at(self.setup.seed, at.epoch, stream::CONTRAST_IMAGE, 64 * index as u64);
-        let degrees = f64::from(rng.range(-180.0..180.0));
         let (size, fill) = (self.setup.size as usize, self.preprocess.shift);
+        let (symmetric, quarter) = (self.setup.view_kind == ViewKind::Symmetries, rng.below(4) as usize);
+        let degrees = f64::from(rng.range(-180.0..180.0));
+        let mut turn = |from: &[f32]| match symmetric {
+            true => view_d4(quarter, 3, size, from, view),
+            false => rotate_nearest(size, size, degrees, &fill, from, view),
+        };
         let good = &self.sorted.train;
         match self.others.defects {
             Some(defects) if slot >= normal + made => {
                 let which = rng.below(defects.len() as u32) as usize;
                 self.extractor.load(defects, which)?;
-                rotate_nearest(size, size, degrees, &fill, self.extractor.base(), view);
+                turn(self.extractor.base());
             }
             _ if slot >= normal => {
                 let base = good[rng.below(good.len() as u32) as usize];
                 self.extractor.load(self.images, base)?;
-                let spoilt = self.spoil(at.epoch, index as u32)?;
-                rotate_nearest(size, size, degrees, &fill, &spoilt, view);
+                turn(&self.spoil(at.epoch, index as u32)?);
             }
             _ => {
                 // The last batch is filled up from the first.
                 let which = order[(at.batch as usize * normal + slot) % order.len()];
                 self.extractor.load(self.images, which)?;
-                rotate_nearest(size, size, degrees, &fill, self.extractor.base(), view);
+                turn(self.extractor.base());
             }
         }
         Ok(())
@@ -450,7 +497,7 @@ impl Fit<'_, '_> {
 
     /// Mean over dimensions of the deviation of features over good parts.
     fn spread(&mut self) -> Result<f64, TrainError> {
-        let [_, _, Some(features)] = self.programs else { return Err(TrainError::NoVariation) };
+        let [_, _, features] = self.programs;
         let count = self.sorted.train.len().min(WATCHED);
         let (mut sum, mut squares, mut first) = (Vec::new(), Vec::new(), Vec::new());
         for n in 0..count {
@@ -476,6 +523,18 @@ impl Fit<'_, '_> {
         let deviations = sum.iter().zip(&squares).map(|(s, q)| libm::sqrt((q / n - (s / n) * (s / n)).max(0.0)));
         let mean = deviations.sum::<f64>() / sum.len().max(1) as f64;
         if mean > 0.0 { Ok(mean) } else { Err(TrainError::NoVariation) }
+    }
+}
+
+/// For each of `rows` of `len` features one over their deviation over all rows.
+fn one_over_deviations(len: usize, rows: &[f32], weights: &mut [f32]) {
+    let count = (rows.len() / len) as f64;
+    for c in 0..len {
+        let column = || rows.iter().skip(c).step_by(len).map(|v| f64::from(*v));
+        let mean = column().sum::<f64>() / count;
+        let variance = column().map(|v| (v - mean) * (v - mean)).sum::<f64>() / count;
+        let weight = (1.0 / (libm::sqrt(variance) + FLOOR)) as f32;
+        weights.iter_mut().skip(c).step_by(len).for_each(|w| *w = weight);
     }
 }
 
@@ -508,5 +567,21 @@ impl Observer for Behind<'_> {
 
     fn note(&mut self, text: &str) {
         self.observer.note(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_one_over_deviations() {
+        // Two features of four rows: deviations 2 and 0.
+        let rows = [1.0, 5.0, 1.0, 5.0, 5.0, 5.0, 5.0, 5.0];
+        let mut weights = [0.0; 8];
+        one_over_deviations(2, &rows, &mut weights);
+        for pair in weights.chunks(2) {
+            assert_eq!(pair, [1.0 / 2.001, 1000.0]);
+        }
     }
 }

@@ -160,11 +160,11 @@ pub enum TrainError {
         /// In which epoch, counted from 1.
         epoch: usize,
     },
-    /// The backbone, being adapted, has made all good parts alike.
-    Collapsed {
+    /// The backbone, being adapted, no longer tells good parts apart, or tells nothing else.
+    Broken {
         /// After which epoch, counted from 1.
         epoch: usize,
-        /// What is left of the spread of their features.
+        /// The spread of their features as a multiple of what it was.
         spread: f64,
     },
     /// The device failed.
@@ -189,11 +189,13 @@ impl fmt::Display for TrainError {
             TrainError::NotFinite { step, epoch } => {
                 write!(f, "the loss is no longer a number at step {step}, epoch {epoch}; try a lower learning rate")
             }
-            TrainError::Collapsed { epoch, spread } => write!(
-                f,
-                "after epoch {epoch} features of good parts differ by {:.1} % of what they did: the adapted backbone has made them all alike; try a lower learning rate or fewer epochs",
-                100.0 * spread
-            ),
+            TrainError::Broken { epoch, spread } => {
+                let how = if *spread > 1.0 { "blown their differences up" } else { "made them all alike" };
+                write!(
+                    f,
+                    "after epoch {epoch} features of good parts differ {spread:.2e} times as much as they did: adapting the backbone has {how}; try a lower learning rate or fewer epochs"
+                )
+            }
             TrainError::Device(error) => write!(f, "{error}"),
             TrainError::Internal(text) => write!(f, "internal error: {text}"),
         }

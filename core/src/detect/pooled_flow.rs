@@ -29,7 +29,7 @@ use alloc::string::ToString;
 use alloc::vec;
 
 /// Scales of the image: full, half, quarter.
-const SCALES: u32 = 3;
+pub(super) const SCALES: u32 = 3;
 
 /// Views in a batch: 24 images of 4 views in the paper.
 const BATCH: usize = 96;
