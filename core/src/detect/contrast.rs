@@ -13,14 +13,15 @@
 //! compares the outputs of a classifier instead and has no such term; neither has `Preset::Paper`. `benches/RESULTS.md` has both.
 //!
 //! It ends early once under 1 % of the triplets have been open for three epochs, and fails where the network has made all good
-//! parts alike (a twentieth of the spread of their features) or blown them up (twenty times): then no density can be fitted. Everything random comes from
-//! (seed, epoch, index), so a resumed training gives the same bytes.
+//! parts alike (a twentieth of the spread of their features) or blown them up (twenty times): then no density can be fitted.
+//! Everything random comes from (seed, epoch, index), so a resumed training gives the same bytes.
 
 use super::checkpoint::{self, Position};
 use super::data::{self, Sorted, stream};
 use super::extractor::{self, Extractor};
 use super::options::{Contrastive, Preset, Setup};
 use super::spoil::{picture, spoil};
+use super::standardise::FLOOR;
 use super::{Images, Observer, Others, Phase, Progress, TrainError, pooled_flow};
 use crate::backbones::{Backbone, decimated};
 use crate::executor::{Device, DeviceFault, Executor};
@@ -47,8 +48,6 @@ const NORMAL: usize = 64;
 /// σ and m of the loss.
 const SIGMA: f32 = 0.5;
 const MARGIN: f32 = 0.5;
-/// Added to deviations, as where features are standardised.
-const FLOOR: f64 = 1e-3;
 /// Share of open triplets below which an epoch has nothing left to learn, and after how many such epochs training ends.
 const IDLE: f64 = 0.01;
 const PATIENCE: u64 = 3;
@@ -152,8 +151,8 @@ fn programs(setup: &Setup, backbone: &Backbone, batch: Batch) -> Result<Programs
     let q = g.emit("q", Cosine { samples }, &[z, mixed])?;
     let triplet = g.emit("triplet", Triplet { sigma: SIGMA, margin: MARGIN }, &[p, q, role])?;
     let features = g.shape(z);
-    let (place_before, weight) = (g.input("minus_origin", features), g.input("weight", features));
-    let moved = g.emit("moved", Add {}, &[z, place_before])?;
+    let (minus_origin, weight) = (g.input("minus_origin", features), g.input("weight", features));
+    let moved = g.emit("moved", Add {}, &[z, minus_origin])?;
     let moved = g.emit("deviations", Multiply {}, &[moved, weight])?;
     let square = SquareSum { scale: 1.0 / features.len() as f32, per_position: false, root: false };
     let moved = g.emit("distance", square, &[moved])?;

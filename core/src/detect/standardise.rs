@@ -8,7 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// Added to a deviation, so that a channel that never changes is not blown up (cdnf §4.8).
-const FLOOR: f64 = 1e-3;
+pub(super) const FLOOR: f64 = 1e-3;
 
 /// Adds the parameters that standardise maps of a shape and undo it, one number a channel: `name.scale` and `name.shift`,
 /// `name.sd` and `name.mean`. `maps` may be iterated twice.
