@@ -274,6 +274,24 @@ typedef enum adflow_map_levels {
 } adflow_map_levels;
 
 /**
+ * What methods that describe an image by one vector keep of a map.
+ */
+typedef enum adflow_pooling {
+    /**
+     * `ADFLOW_POOLING_MEAN`.
+     */
+    ADFLOW_POOLING_DEFAULT = 0,
+    /**
+     * The mean of each channel.
+     */
+    ADFLOW_POOLING_MEAN = 1,
+    /**
+     * Mean and deviation of each channel.
+     */
+    ADFLOW_POOLING_STATISTICS = 2,
+} adflow_pooling;
+
+/**
  * What training is doing.
  */
 typedef enum adflow_phase {
@@ -871,6 +889,14 @@ typedef struct adflow_train_options {
      * Step size of that phase. 0: 0.0001.
      */
     float contrastive_rate;
+    /**
+     * One of `adflow_pooling`; for methods `Cdnf`, `Differnet` and `Gauss`.
+     */
+    uint32_t pooling;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } adflow_train_options;
 
 /**

@@ -7,7 +7,7 @@
 //!   K = 3, the mean square of its latent;
 //! * `flow`: a training step of that flow, 96 samples: forward, backward, Adam.
 
-use adflow::backbones::{Backbone, Weights, WeightsError};
+use adflow::backbones::{Backbone, Pooling, Weights, WeightsError};
 use adflow::cpu::Cpu;
 use adflow::executor::Device;
 use adflow::flows::DenseFlow;
@@ -68,7 +68,9 @@ fn score() -> Work {
     let (backbone, flow) = (mobilenet(), DenseFlow::paper(768));
     flow.init(&mut params, 1).expect("the dimensions fit");
     let image = g.input("image", Shape::chw(3, 224, 224));
-    let y = backbone.pooled(&mut g, &mut params, "", image, 3, backbone.pooled_taps()).expect("the taps exist");
+    let y = backbone
+        .pooled(&mut g, &mut params, "", image, 3, backbone.pooled_taps(), Pooling::Mean)
+        .expect("the taps exist");
     let (z, _) = flow.forward(&mut g, &params, y).expect("the dimensions fit");
     let mean = SquareSum { scale: 1.0 / 768.0, per_position: false, root: false };
     let score = g.emit("score", mean, &[z]).expect("shapes fit");

@@ -127,6 +127,9 @@ pub struct Train {
     /// How the grids of a flow on maps make one map [default: product for csflow, else sum]
     #[arg(long, value_enum, value_name = "HOW")]
     pub map_levels: Option<MapLevels>,
+    /// What is kept of a map by methods that describe an image by one vector: cdnf, differnet, gauss
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Pooling::Mean)]
+    pub pooling: Pooling,
     /// Learning rate [default: the preset's]
     #[arg(long, value_name = "X")]
     pub learning_rate: Option<f32>,

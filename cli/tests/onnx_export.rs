@@ -170,6 +170,7 @@ fn views_regions_and_tiles_are_in_the_graph() {
         ("padim-views", vec!["--method", "padim", "--size", "96", "--views", "6"], true),
         ("padim-roi", vec!["--method", "padim", "--size", "96", "--views", "4", "--roi", &roi], true),
         ("gauss-roi", vec!["--method", "gauss", "--size", "64", "--roi", &roi], true),
+        ("statistics", [&flow[..], &["1", "--pooling", "statistics"]].concat(), true),
         ("tiles", vec!["--method", "padim", "--canvas", "200x150", "--size", "128", "--margin", "32"], true),
         (
             "tiles-roi",

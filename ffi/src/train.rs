@@ -14,7 +14,8 @@ use crate::training_images::{Image, Stored};
 use adflow_core::backbones::Backbone;
 use adflow_core::cpu::Cpu;
 use adflow_core::detect::{
-    self, Canvas, Contrastive, MapLevels, Method, Observer, Others, Phase, Preset, Progress, TrainError, TrainOptions,
+    self, Canvas, Contrastive, MapLevels, Method, Observer, Others, Phase, Pooling, Preset, Progress, TrainError,
+    TrainOptions,
 };
 use adflow_core::executor::Device;
 use adflow_core::image::Roi;
@@ -110,6 +111,25 @@ impl adflow_map_levels {
     }
 }
 
+/// What methods that describe an image by one vector keep of a map.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub enum adflow_pooling {
+    /// `ADFLOW_POOLING_MEAN`.
+    Default = 0,
+    /// The mean of each channel.
+    Mean = 1,
+    /// Mean and deviation of each channel.
+    Statistics = 2,
+}
+
+impl adflow_pooling {
+    fn new(number: u32) -> Result<adflow_pooling, Failure> {
+        let known = [Self::Default, Self::Mean, Self::Statistics].get(number as usize).copied();
+        known.ok_or_else(|| fail!(Argument, "options.pooling is {number}, which is not one of adflow_pooling"))
+    }
+}
+
 /// How a model is trained. Zero (NULL) in a field means the default.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -169,6 +189,10 @@ pub struct adflow_train_options {
     pub contrastive_epochs: u32,
     /// Step size of that phase. 0: 0.0001.
     pub contrastive_rate: f32,
+    /// One of `adflow_pooling`; for methods `Cdnf`, `Differnet` and `Gauss`.
+    pub pooling: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
@@ -295,6 +319,11 @@ impl State {
             adflow_map_levels::Sum => Some(MapLevels::Sum),
             adflow_map_levels::Finest => Some(MapLevels::Finest),
         };
+        let pooling = match adflow_pooling::new(options.pooling)? {
+            adflow_pooling::Default => defaults.pooling,
+            adflow_pooling::Mean => Pooling::Mean,
+            adflow_pooling::Statistics => Pooling::Statistics,
+        };
         let checkpoint = path("options.checkpoint", options.checkpoint)?.map(PathBuf::from);
         if options.resume != 0 && checkpoint.is_none() {
             return Err(fail!(Argument, "options.resume needs the path of a checkpoint"));
@@ -340,6 +369,7 @@ impl State {
             learning_rate: (options.learning_rate != 0.0).then_some(options.learning_rate),
             map: options.no_map == 0,
             map_levels,
+            pooling,
             contrastive,
             roi,
         };

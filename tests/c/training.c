@@ -88,7 +88,9 @@ static void wrong_options(void)
     FAILS(ADFLOW_STATUS_ARGUMENT, "adflow_method", adflow_trainer_new(&o, &trainer));
     o.method = 0, o.preset = 3;
     FAILS(ADFLOW_STATUS_ARGUMENT, "adflow_preset", adflow_trainer_new(&o, &trainer));
-    o.preset = 0, o.resume = 1;
+    o.preset = 0, o.pooling = 3;
+    FAILS(ADFLOW_STATUS_ARGUMENT, "adflow_pooling", adflow_trainer_new(&o, &trainer));
+    o.pooling = 0, o.resume = 1;
     FAILS(ADFLOW_STATUS_ARGUMENT, "checkpoint", adflow_trainer_new(&o, &trainer));
     o.resume = 0, o.backbone = "/no/such/file.safetensors";
     FAILS(ADFLOW_STATUS_WEIGHTS, "file.safetensors", adflow_trainer_new(&o, &trainer));

@@ -7,6 +7,7 @@ of weights is needed. torch runs in f64. Networks are torchvision's own, but Mob
 TensorFlow's padding and without batch normalisation, and tf_efficientnet_b5 is torchvision's efficientnet_b5 with
 TensorFlow's padding and timm's names.
 """
+import itertools
 import math
 import pathlib
 import re
@@ -186,18 +187,24 @@ def transforms(network, weights):
         write(network, name, "0 0", torch.tensor([getattr(weights.transforms(), name)]), 3)
 
 
+def statistics(map):
+    """Means and deviations over positions, the latter with a floor of 0.001."""
+    return [map.mean((2, 3)), (map.var((2, 3), unbiased=False) + 1e-6).sqrt()]
+
+
 def cases(network, forward, sizes, pooled_taps, pooled, count=60):
     for h, w in sizes:
         for tap, map in forward(image(h, w)).items():
             write(network, tap, f"{h} {w}", map, count)
-    for h, w, scales in pooled:
+    kinds = [("pooled", lambda map: [map.mean((2, 3))]), ("statistics", statistics)]
+    for (h, w, scales), (kind, pool) in itertools.product(pooled, kinds):
         x = image(h, w).requires_grad_()
-        means = []
+        parts = []
         for s in range(scales):
             maps = forward(F.interpolate(x, size=(h >> s, w >> s), mode="nearest"))
-            means += [maps[tap].mean((2, 3)) for tap in pooled_taps]
-        y = torch.cat(means, 1)
-        write(network, "pooled", f"{h} {w} {scales}", y, 1000)
+            parts += [part for tap in pooled_taps for part in pool(maps[tap])]
+        y = torch.cat(parts, 1)
+        write(network, kind, f"{h} {w} {scales}", y, 1000)
         # The gradient of half the sum of squares.
         (0.5 * (y * y).sum()).backward()
         write(network, "gradient", f"{h} {w} {scales}", x.grad, 300)

@@ -1,7 +1,7 @@
 //! Backbones against torch (`golden/backbones.txt`, made by `golden/make_backbones.py`), MobileNetV2 against the reference
 //! outputs of its trained weights where they are at hand, and files that must be refused.
 
-use adflow::backbones::{Backbone, BuildError, Weights, WeightsError, safetensors};
+use adflow::backbones::{Backbone, BuildError, Pooling, Weights, WeightsError, safetensors};
 use adflow::graph::Graph;
 use adflow::op::{BatchMean, SquareSum};
 use adflow::params::Params;
@@ -85,15 +85,20 @@ fn taps_agree_with_torch() {
 #[test]
 fn pooled_features_and_their_gradient_agree_with_torch() {
     let mut cases = 0;
-    for pair in golden().windows(2).filter(|p| p[0].quantity == "pooled") {
+    for pair in golden().windows(2) {
+        let pooling = match pair[0].quantity {
+            "pooled" => Pooling::Mean,
+            "statistics" => Pooling::Statistics,
+            _ => continue,
+        };
         let [h, w, scales] = pair[0].arguments[..] else { panic!() };
         let backbone = backbone(pair[0].network);
         let (mut g, mut params) = (Graph::new(), Params::new());
         let x = g.input("image", Shape::chw(3, h, w));
         let taps = backbone.pooled_taps();
-        let pooled = backbone.pooled(&mut g, &mut params, "", x, scales, taps).unwrap();
+        let pooled = backbone.pooled(&mut g, &mut params, "", x, scales, taps, pooling).unwrap();
         let channels: u32 = taps.iter().map(|t| backbone.tap(t).unwrap().channels).sum();
-        assert_eq!(g.shape(pooled), Shape::vector(channels * scales));
+        assert_eq!(g.shape(pooled), Shape::vector(channels * scales * pooling.numbers()));
         let sum = g.emit("sum", SquareSum { scale: 0.5, per_position: false, root: false }, &[pooled]).unwrap();
         let loss = g.emit("loss", BatchMean {}, &[sum]).unwrap();
         let gradient = g.backward(loss, &[x]).unwrap()[0].unwrap();
@@ -102,7 +107,7 @@ fn pooled_features_and_their_gradient_agree_with_torch() {
         compare(&pair[1], &got[1], 1e-4);
         cases += 1;
     }
-    assert_eq!(cases, 9);
+    assert_eq!(cases, 18);
 }
 
 #[test]
@@ -146,7 +151,7 @@ fn only_weights_up_to_the_deepest_tap_are_added_and_each_once() {
     backbone.emit(&mut g, &mut params, "net.", small, &["features.4"]).unwrap();
     assert_eq!(params.iter().count(), count + 6);
     // The 1.32 M parameters up to features.16.
-    backbone.pooled(&mut g, &mut params, "other.", big, 3, backbone.pooled_taps()).unwrap();
+    backbone.pooled(&mut g, &mut params, "other.", big, 3, backbone.pooled_taps(), Pooling::Mean).unwrap();
     let pooled: usize = params.iter().filter(|p| p.name.starts_with("other.")).map(|p| p.data.len()).sum();
     assert!((1_310_000..1_330_000).contains(&pooled), "{pooled}");
 }

@@ -1,6 +1,6 @@
 //! The embedded backbone against its formulas in f64, and what it was made to see and not to see.
 
-use adflow::backbones::Backbone;
+use adflow::backbones::{Backbone, Pooling};
 use adflow::graph::Graph;
 use adflow::params::Params;
 use adflow::shape::Shape;
@@ -16,7 +16,7 @@ fn builtin_needs_no_file_and_takes_any_size() {
         let x = g.input("image", Shape::chw(3, h, w));
         let taps: Vec<&str> = backbone.taps().iter().map(|t| t.name).collect();
         let mut outputs = backbone.emit(&mut g, &mut params, "", x, &taps).unwrap();
-        outputs.push(backbone.pooled(&mut g, &mut params, "", x, 2, backbone.pooled_taps()).unwrap());
+        outputs.push(backbone.pooled(&mut g, &mut params, "", x, 2, backbone.pooled_taps(), Pooling::Mean).unwrap());
         for (at, (shape, map)) in run_graph(&mut g, &params, &image(h, w), 1, &outputs).into_iter().enumerate() {
             assert!(map.iter().all(|v| v.is_finite()), "{at}");
             if let Some(tap) = backbone.taps().get(at) {

@@ -3,8 +3,8 @@
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
 use adflow::detect::{
-    Contrastive, Images, Method, Observer, Others, Phase, Preset, Progress, Silent, TrainError, TrainOptions, Trained,
-    train, train_with,
+    Contrastive, Images, Method, Observer, Others, Phase, Pooling, Preset, Progress, Silent, TrainError, TrainOptions,
+    Trained, train, train_with,
 };
 use adflow::graph::Graph;
 use adflow::image::ImageView;
@@ -246,8 +246,10 @@ fn good_parts_are_held_where_they_were() {
 fn networks_from_files_are_adapted() {
     let good = shapes(5, 6, false);
     // AlexNet sees a quarter of the side as well, and needs 63 pixels.
-    for (name, side) in [("resnet18", 64), ("alexnet", 256)] {
-        let options = TrainOptions { size: Some(side), ..options(1, 1e-5) };
+    for (name, side, pooling) in
+        [("resnet18", 64, Pooling::Mean), ("resnet18", 64, Pooling::Statistics), ("alexnet", 256, Pooling::Mean)]
+    {
+        let options = TrainOptions { size: Some(side), pooling, ..options(1, 1e-5) };
         let trained = fit(&good, &Others::default(), &made_weights::backbone(name), &options, 2);
         assert_eq!(about(&trained.unwrap(), "adapted_epochs"), "1", "{name}");
     }

@@ -3,7 +3,7 @@
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
 use adflow::detect::{
-    Images, MapLevels, Method, Observer, Phase, Progress, Silent, TrainError, TrainOptions, Trained, train,
+    Images, MapLevels, Method, Observer, Phase, Pooling, Progress, Silent, TrainError, TrainOptions, Trained, train,
 };
 use adflow::image::ImageView;
 use adflow::metrics::image_auroc;
@@ -49,6 +49,8 @@ fn circles_among_squares(squares: u64, options: &TrainOptions) -> f64 {
 fn closed_form_methods_tell_circles_from_squares() {
     assert!(circles_among_squares(48, &options(Method::Gauss)) >= 0.99);
     assert!(circles_among_squares(48, &options(Method::Padim)) >= 0.9);
+    let statistics = TrainOptions { pooling: Pooling::Statistics, ..options(Method::Gauss) };
+    assert!(circles_among_squares(48, &statistics) >= 0.99);
 }
 
 /// Random weights: what is tested is that features reach the method, drawn where there are many, and come back as scores.
@@ -256,6 +258,7 @@ fn what_cannot_be_learned_is_refused() {
         TrainOptions { epochs: Some(0), ..options(Method::Cdnf) },
         TrainOptions { learning_rate: Some(f32::NAN), ..options(Method::Cdnf) },
         TrainOptions { size: Some(48), ..options(Method::CsFlow) },
+        TrainOptions { pooling: Pooling::Statistics, ..options(Method::Padim) },
     ];
     for options in wrong {
         let error = fit(&shapes(8, 12, false), &options, 1).unwrap_err();

@@ -1,6 +1,6 @@
 //! Whole programs on Vulkan: in lock-step with the CPU, training included, whatever the device asks for and however it fails.
 
-use adflow::backbones::Backbone;
+use adflow::backbones::{Backbone, Pooling};
 use adflow::cpu::Cpu;
 use adflow::detect::{
     Contrastive, Images, Method, Observer, Others, Phase, Progress, Silent, TrainError, TrainOptions, Trained, train,
@@ -62,8 +62,10 @@ fn every_program_of_every_method_agrees_op_by_op() {
     let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
     let (threads, good) = (Threads::new(2), shapes(1, 12, false));
     let cpu = Cpu::detect(&threads);
-    for method in Method::ALL {
-        let model = OwnedModel::from_bytes(&fit(&good, &options(method), &cpu).model).unwrap();
+    let statistics = TrainOptions { pooling: Pooling::Statistics, ..options(Method::DifferNet) };
+    for options in Method::ALL.map(options).into_iter().chain([statistics]) {
+        let method = options.method;
+        let model = OwnedModel::from_bytes(&fit(&good, &options, &cpu).model).unwrap();
         for program in model.model().programs() {
             println!("{method} {}: {} ops", program.name(), program.len());
             assert_lockstep(&device, cpu, program, model.model().params(), 2);
@@ -80,7 +82,7 @@ fn backbones_agree_op_by_op_forward_and_backward() {
         let backbone = made_weights::backbone(name);
         let (mut g, mut params) = (Graph::new(), Params::new());
         let image = g.input("image", Shape::chw(3, 64, 64));
-        let y = backbone.pooled(&mut g, &mut params, "", image, 1, backbone.pooled_taps()).unwrap();
+        let y = backbone.pooled(&mut g, &mut params, "", image, 1, backbone.pooled_taps(), Pooling::Mean).unwrap();
         let s = g.emit("s", SquareSum { scale: 0.1, per_position: false, root: false }, &[y]).unwrap();
         let loss = g.emit("loss", BatchMean {}, &[s]).unwrap();
         let gradient = g.backward(loss, &[image]).unwrap()[0].unwrap();

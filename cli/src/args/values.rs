@@ -151,6 +151,24 @@ impl From<MapLevels> for adflow::detect::MapLevels {
     }
 }
 
+/// What a map becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pooling {
+    /// Means of channels
+    Mean,
+    /// Means and deviations
+    Statistics,
+}
+
+impl From<Pooling> for adflow::detect::Pooling {
+    fn from(pooling: Pooling) -> Self {
+        match pooling {
+            Pooling::Mean => Self::Mean,
+            Pooling::Statistics => Self::Statistics,
+        }
+    }
+}
+
 pub fn number(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| "not a number".to_string())
 }

@@ -75,6 +75,7 @@ pub fn run(args: &Train) -> Outcome<u8> {
         seed: args.seed,
         learning_rate: args.learning_rate,
         map_levels: args.map_levels.map(Into::into),
+        pooling: args.pooling.into(),
         contrastive: args.contrast.contrastive.then(|| args.contrast.phase.options()),
         roi: args.roi.for_training()?,
         ..TrainOptions::default()

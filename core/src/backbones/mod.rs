@@ -12,16 +12,18 @@ mod builtin;
 mod efficientnet_b5;
 mod mobilenet_v2;
 mod network;
+mod pooling;
 mod resnet;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
 mod weights;
 
 pub use network::{Network, Source, Step};
+pub use pooling::Pooling;
 pub use weights::{Weight, Weights, WeightsError};
 
 use crate::graph::{Graph, GraphError, TensorId};
-use crate::op::{Concat, Conv2d, GlobalMean, Interpolation, MAX_INPUTS, Op, Resize};
+use crate::op::{Concat, Conv2d, Interpolation, MAX_INPUTS, Op, Resize};
 use crate::params::{ParamError, Params};
 use crate::shape::Shape;
 use alloc::collections::BTreeSet;
@@ -354,10 +356,12 @@ impl Backbone {
         Ok(emitter.seen.into_iter().map(|id| id.expect("an architecture shows all of its taps")).collect())
     }
 
-    /// Means of `taps` over an image and over its decimations by 2, 4, …: one vector, the coarsest scale last.
+    /// Means of `taps` over an image and over its decimations by 2, 4, …, and deviations where `pooling` says so: one vector,
+    /// the coarsest scale last.
     ///
     /// Scale s sees the image at `⌊H/2ˢ⌋×⌊W/2ˢ⌋`, of which it takes the nearest pixel at the top left: `x[2ˢ·i, 2ˢ·j]`
-    /// on divisible sides. The vector holds Σ channels · scales numbers (CDNF: 256 · 3 = 768).
+    /// on divisible sides. The vector holds Σ channels · scales means (CDNF: 256 · 3 = 768), and as many deviations, those of a
+    /// tap behind its means.
     pub fn pooled(
         &self,
         g: &mut Graph,
@@ -366,10 +370,11 @@ impl Backbone {
         image: TensorId,
         scales: u32,
         taps: &[&str],
+        pooling: Pooling,
     ) -> Result<TensorId, BuildError> {
         self.check(g, image, taps)?;
         let scaled = decimated(g, image, scales)?;
-        self.pooled_from(g, params, prefix, &scaled, None, taps)
+        self.pooled_from(g, params, prefix, &scaled, None, taps, pooling)
     }
 
     /// The same behind a tap, whose maps at the scales are given, or of these images.
@@ -381,16 +386,17 @@ impl Backbone {
         scaled: &[TensorId],
         from: Option<&str>,
         taps: &[&str],
+        pooling: Pooling,
     ) -> Result<TensorId, BuildError> {
-        let mut means = Vec::new();
+        let mut parts = Vec::new();
         for &input in scaled {
             for (tap, map) in taps.iter().zip(self.emit_from(g, params, prefix, input, from, taps)?) {
-                let mean = format!("{}.{tap}.mean", g.name(input));
-                means.push(g.emit(&mean, GlobalMean {}, &[map])?);
+                let name = format!("{}.{tap}", g.name(input));
+                pooling.emit(g, &name, map, &mut parts)?;
             }
         }
         let name = scaled.first().map_or("none", |&first| g.name(first)).to_string();
-        concat(g, &format!("{name}.pooled"), means)
+        concat(g, &format!("{name}.pooled"), parts)
     }
 }
 

@@ -1,8 +1,8 @@
 //! CDNF's first phase: adapts the backbone to parts, so that good and bad ones lie apart before a flow sees them.
 //!
 //! One network sees normal images and anomalies (siamese: the weights are shared); the layers behind
-//! `Adaptation::from` train, those before run image by image. Embeddings z are what the flow will see: the means of the taps at
-//! all scales. Anomalies are made up afresh in each epoch (`synth`: CutPaste with a photometric change, scars, Perlin blobs of
+//! `Adaptation::from` train, those before run image by image. Embeddings z are what the flow will see: the taps pooled at all
+//! scales. Anomalies are made up afresh in each epoch (`synth`: CutPaste with a photometric change, scars, Perlin blobs of
 //! textures), half of them are real ones where some are given; all images are turned as the flow's views are. Mixtures
 //! `τ·z_i + (1 − τ)·z_j` of anomalies, fewer than half as many, are further anomalies, of a real and a made-up one where both
 //! exist. The loss is the triplet loss of `op/triplet.rs`, σ = m = ½.
@@ -126,7 +126,7 @@ fn programs(setup: &Setup, backbone: &Backbone, batch: Batch) -> Result<Programs
             frozen.output(name, *stem);
         }
     }
-    let origin = backbone.pooled_from(&mut frozen, &mut params, ORIGIN, &stems, from, taps)?;
+    let origin = backbone.pooled_from(&mut frozen, &mut params, ORIGIN, &stems, from, taps, setup.pooling)?;
     frozen.output("origin", origin);
     let known: Vec<String> = params.iter().map(|p| p.name.clone()).collect();
 
@@ -138,7 +138,7 @@ fn programs(setup: &Setup, backbone: &Backbone, batch: Batch) -> Result<Programs
             decimated(&mut g, image, pooled_flow::SCALES)?
         }
     };
-    let z = backbone.pooled_from(&mut g, &mut params, PREFIX, &inputs, from, taps)?;
+    let z = backbone.pooled_from(&mut g, &mut params, PREFIX, &inputs, from, taps, setup.pooling)?;
     for name in params.iter().map(|p| p.name.clone()).filter(|name| !known.contains(name)).collect::<Vec<_>>() {
         if let Some(p) = params.get_mut(&name) {
             p.trainable = true;

@@ -22,6 +22,7 @@ mod ssnf;
 mod standardise;
 mod synthetic;
 
+pub use crate::backbones::Pooling;
 pub use options::{Canvas, Contrastive, MapLevels, Method, Preset, TrainOptions};
 
 use crate::backbones::{self, Backbone};
@@ -377,6 +378,9 @@ fn about(setup: &options::Setup, backbone: &Backbone, data_digest: u64, images: 
         let (width, height) = tiling.canvas();
         add("canvas", format!("{width}x{height}"));
         add("margin", tiling.margin().to_string());
+    }
+    if setup.pooling != Pooling::Mean {
+        add("pooling", setup.pooling.as_str().to_string());
     }
     add("images", images.to_string());
     add("data_digest", format!("{data_digest:016x}"));

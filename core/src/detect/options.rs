@@ -1,7 +1,7 @@
 //! What can be chosen when training, and what is chosen where nothing is said.
 
 use super::TrainError;
-use crate::backbones::Backbone;
+use crate::backbones::{Backbone, Pooling};
 use crate::checksum::Digest;
 use crate::image::{Roi, Tiling};
 use crate::model::ViewKind;
@@ -180,6 +180,8 @@ pub struct TrainOptions {
     /// How flows on several grids make one map; where the score is that of the map's largest values, of the score too. `None`:
     /// product for [`Method::CsFlow`], sum for the other flows on maps; the others have one grid.
     pub map_levels: Option<MapLevels>,
+    /// What a map becomes for methods that describe an image by one vector: `cdnf`, `differnet`, `gauss`. The others have maps.
+    pub pooling: Pooling,
     /// Adapt the backbone to the parts first (`cdnf` only, and not on `builtin`): normal images against synthetic anomalies, and
     /// real ones where [`train_with`](super::train_with) is given some.
     pub contrastive: Option<Contrastive>,
@@ -204,6 +206,7 @@ impl Default for TrainOptions {
             learning_rate: None,
             map: true,
             map_levels: None,
+            pooling: Pooling::Mean,
             contrastive: None,
             roi: None,
         }
@@ -235,6 +238,7 @@ pub(super) struct Setup {
     pub learning_rate: f32,
     pub map: bool,
     pub map_levels: MapLevels,
+    pub pooling: Pooling,
     pub contrastive: Option<Contrastive>,
     /// In cells of the input, or of the canvas.
     pub roi: Option<Roi>,
@@ -255,6 +259,11 @@ impl TrainOptions {
         range(
             levels || self.map_levels.is_none(),
             "only csflow, fastflow, ssnf and posflow have several grids to make a map of",
+        )?;
+        let pooled = matches!(self.method, Method::Cdnf | Method::DifferNet | Method::Gauss);
+        range(
+            pooled || self.pooling == Pooling::Mean,
+            "only cdnf, differnet and gauss pool maps: statistics pooling goes with no other method",
         )?;
         let lr = self.learning_rate.unwrap_or(match self.method {
             Method::PosFlow => 2e-3,
@@ -323,6 +332,7 @@ impl TrainOptions {
                 Method::CsFlow => MapLevels::Product,
                 _ => MapLevels::Sum,
             }),
+            pooling: self.pooling,
             contrastive: self.contrastive,
             // The whole image is no region.
             roi: roi.filter(|roi| roi.bits().share() < 1.0),

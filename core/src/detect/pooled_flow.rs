@@ -1,6 +1,7 @@
 //! Flow detectors: CDNF's flow phase and DifferNet.
 //!
-//! Features are the means of a frozen backbone's taps at three scales; a flow maps them to a standard normal; the score is
+//! Features are the means of a frozen backbone's taps at three scales, or means and deviations ([`Pooling`](super::Pooling)); a
+//! flow maps them to a standard normal; the score is
 //! the mean of z² over views and dimensions (cdnf eq 12: the base density only, no log-determinant). The map is the
 //! gradient of the full likelihood towards the image.
 //!
@@ -92,7 +93,7 @@ pub(super) fn pooled(
     params: &mut Params,
 ) -> Result<(TensorId, TensorId), TrainError> {
     let image = g.input("image", Shape::chw(3, setup.size, setup.size));
-    let y = backbone.pooled(g, params, "backbone.", image, SCALES, backbone.pooled_taps())?;
+    let y = backbone.pooled(g, params, "backbone.", image, SCALES, backbone.pooled_taps(), setup.pooling)?;
     Ok((image, y))
 }
 
