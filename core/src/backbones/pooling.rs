@@ -13,8 +13,8 @@ pub enum Pooling {
     #[default]
     Mean,
     /// Statistics pooling (Snyder et al. 2018, x-vectors): the means, then the deviations over positions
-    /// `√(mean(x²) − mean(x)² + 1e-6)`. A small defect moves a mean by its share of the image, a deviation by the root of
-    /// that share.
+    /// `√(mean(x²) − mean(x)² + 1e-6)`. A defect of share p whose features differ by δ moves a mean by pδ and a variance by
+    /// about pδ²: few positions that differ much count for more.
     Statistics,
 }
 

@@ -16,6 +16,9 @@
 //! parts alike (a twentieth of the spread of their features) or blown them up (twenty times): then no density can be fitted.
 //! Everything random comes from (seed, epoch, index), so a resumed training gives the same bytes.
 
+mod programs;
+
+use self::programs::{Batch, MARGIN, PREFIX, Programs, SIGMA};
 use super::checkpoint::{self, Position};
 use super::data::{self, Sorted, stream};
 use super::extractor::{self, Extractor};
@@ -23,18 +26,15 @@ use super::options::{Contrastive, Preset, Setup};
 use super::spoil::{picture, spoil};
 use super::standardise::FLOOR;
 use super::{Images, Observer, Others, Phase, Progress, TrainError, pooled_flow};
-use crate::backbones::{Backbone, decimated};
+use crate::backbones::Backbone;
 use crate::executor::{Device, DeviceFault, Executor};
-use crate::graph::Graph;
 use crate::image::{ImageError, ImageView, Preprocess, rotate_nearest, view_d4};
 use crate::kernels::triplet::Rows;
 use crate::model::ViewKind;
-use crate::op::{Adam, Add, BatchMean, BatchMix, Cosine, Multiply, SquareSum, Triplet};
 use crate::params::Params;
-use crate::place::{OwnedProgram, Reuse, place};
+use crate::place::OwnedProgram;
 use crate::plan::{BLOCK, Region};
 use crate::rng::Rng;
-use crate::shape::Shape;
 use crate::synth::{Kind, Picture, Synth};
 use alloc::boxed::Box;
 use alloc::format;
@@ -43,11 +43,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-/// Most normal images in a batch; half as many anomalies.
-const NORMAL: usize = 64;
-/// σ and m of the loss.
-const SIGMA: f32 = 0.5;
-const MARGIN: f32 = 0.5;
 /// Share of open triplets below which an epoch has nothing left to learn, and after how many such epochs training ends.
 const IDLE: f64 = 0.01;
 const PATIENCE: u64 = 3;
@@ -57,11 +52,6 @@ const MOST_SPREAD: f64 = 20.0;
 const WATCHED: usize = 64;
 /// Draws of a synthetic anomaly until it changes a pixel inside a region of interest.
 const TRIES: u32 = 8;
-/// Prefixes of the backbone's parameters, and of those that it came with.
-const PREFIX: &str = "backbone.";
-const ORIGIN: &str = "origin.";
-/// The maps behind which layers train, at the scales of the image.
-const STEMS: [&str; pooled_flow::SCALES as usize] = ["stem0", "stem1", "stem2"];
 
 /// What came out.
 pub(super) struct Adapted<'r> {
@@ -71,110 +61,6 @@ pub(super) struct Adapted<'r> {
     /// What a checkpoint holds besides: the state of what follows.
     pub rest: Option<&'r [u8]>,
     pub about: Vec<(String, String)>,
-}
-
-/// How many images of each kind a batch has.
-#[derive(Clone, Copy)]
-struct Batch {
-    normal: usize,
-    made: usize,
-    real: usize,
-    /// Batches in an epoch.
-    count: usize,
-}
-
-impl Batch {
-    fn new(good: usize, real: usize) -> Batch {
-        let count = good.div_ceil(NORMAL).max(1);
-        let normal = good.div_ceil(count);
-        let anomalies = (normal / 2).max(2);
-        let real = if real > 0 { anomalies / 2 } else { 0 };
-        Batch { normal, made: anomalies - real, real, count }
-    }
-
-    fn anomalies(&self) -> usize {
-        self.made + self.real
-    }
-
-    fn len(&self) -> usize {
-        self.normal + self.anomalies()
-    }
-}
-
-/// The programs of this phase over one set of parameters.
-struct Programs {
-    /// Image to the features of the network as it came, and to what trains.
-    before: OwnedProgram,
-    /// What of it, or of the image, `train` begins with.
-    stems: &'static [&'static str],
-    /// From there to the loss, and a step.
-    train: OwnedProgram,
-    /// Image to the features that the flow will see.
-    features: OwnedProgram,
-    params: Params,
-}
-
-fn programs(setup: &Setup, backbone: &Backbone, batch: Batch) -> Result<Programs, TrainError> {
-    let (from, taps) = (backbone.adaptation()?.from, backbone.pooled_taps());
-    let picture = Shape::chw(3, setup.size, setup.size);
-    let (mut params, mut frozen) = (Params::new(), Graph::new());
-    let image = frozen.input("image", picture);
-    let mut stems = decimated(&mut frozen, image, pooled_flow::SCALES)?;
-    if let Some(tap) = from {
-        for (stem, name) in stems.iter_mut().zip(STEMS) {
-            *stem = backbone.emit_from(&mut frozen, &mut params, PREFIX, *stem, None, &[tap])?[0];
-            frozen.output(name, *stem);
-        }
-    }
-    let origin = backbone.pooled_from(&mut frozen, &mut params, ORIGIN, &stems, from, taps, setup.pooling)?;
-    frozen.output("origin", origin);
-    let known: Vec<String> = params.iter().map(|p| p.name.clone()).collect();
-
-    let mut g = Graph::new();
-    let inputs = match from {
-        Some(_) => stems.iter().zip(STEMS).map(|(&stem, name)| g.input(name, frozen.shape(stem))).collect(),
-        None => {
-            let image = g.input("image", picture);
-            decimated(&mut g, image, pooled_flow::SCALES)?
-        }
-    };
-    let z = backbone.pooled_from(&mut g, &mut params, PREFIX, &inputs, from, taps, setup.pooling)?;
-    for name in params.iter().map(|p| p.name.clone()).filter(|name| !known.contains(name)).collect::<Vec<_>>() {
-        if let Some(p) = params.get_mut(&name) {
-            p.trainable = true;
-        }
-    }
-    let samples = batch.len() as u32;
-    let (pair, role) = (g.input("pair", Shape::vector(2)), g.input("role", Shape::vector(2)));
-    let mixed = g.emit("mixed", BatchMix {}, &[z, pair])?;
-    let p = g.emit("p", Cosine { samples }, &[z, z])?;
-    let q = g.emit("q", Cosine { samples }, &[z, mixed])?;
-    let triplet = g.emit("triplet", Triplet { sigma: SIGMA, margin: MARGIN }, &[p, q, role])?;
-    let features = g.shape(z);
-    let (minus_origin, weight) = (g.input("minus_origin", features), g.input("weight", features));
-    let moved = g.emit("moved", Add {}, &[z, minus_origin])?;
-    let moved = g.emit("deviations", Multiply {}, &[moved, weight])?;
-    let square = SquareSum { scale: 1.0 / features.len() as f32, per_position: false, root: false };
-    let moved = g.emit("distance", square, &[moved])?;
-    let y = g.emit("total", Add {}, &[triplet, moved])?;
-    let loss = g.emit("loss", BatchMean {}, &[y])?;
-    for (name, id) in [("loss", loss), ("p", p), ("q", q)] {
-        g.output(name, id);
-    }
-
-    let mut pooled = Graph::new();
-    let (_, y) = pooled_flow::pooled(&mut pooled, setup, backbone, &mut params)?;
-    pooled.output("features", y);
-
-    let layout = params.layout();
-    g.train(loss, &params, Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, clip: 0.0 })?;
-    Ok(Programs {
-        before: place("before", &frozen, &layout, Reuse::Share)?,
-        stems: if from.is_some() { &STEMS } else { &["image"] },
-        train: place("adapt", &g, &layout, Reuse::Share)?,
-        features: place("features", &pooled, &layout, Reuse::Share)?,
-        params,
-    })
 }
 
 /// Adapts `backbone`, or takes up where `resume` left off.
@@ -197,7 +83,7 @@ pub(super) fn adapt<'r>(
     let mut extractor = Extractor::new(&reader, &packed, setup, backbone, device)?;
     let sorted = data::sort_out(images, others, setup, &mut extractor, observer)?;
     let batch = Batch::new(sorted.train.len(), real);
-    let Programs { before, stems, train, features, mut params } = programs(setup, backbone, batch)?;
+    let Programs { before, stems, train, features, mut params } = Programs::new(setup, backbone, batch)?;
 
     let floats = |region| train.program().blocks(region) as usize * BLOCK;
     let (trainable, state) = (floats(Region::Grads), floats(Region::State));
