@@ -6,7 +6,7 @@ mod values;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use adflow::detect::{Canvas, Contrastive};
+use adflow::detect::{Canvas, Contrastive, TrainOptions};
 use adflow::image::Roi;
 use adflow_vulkan::Compute as Device;
 use clap::{Args, Parser, Subcommand};
@@ -127,9 +127,6 @@ pub struct Train {
     /// How the grids of a flow on maps make one map [default: product for csflow, else sum]
     #[arg(long, value_enum, value_name = "HOW")]
     pub map_levels: Option<MapLevels>,
-    /// What is kept of a map by methods that describe an image by one vector: cdnf, differnet, gauss
-    #[arg(long, value_enum, value_name = "HOW", default_value_t = Pooling::Mean)]
-    pub pooling: Pooling,
     /// Learning rate [default: the preset's]
     #[arg(long, value_name = "X")]
     pub learning_rate: Option<f32>,
@@ -238,20 +235,38 @@ pub struct Weak {
 pub struct TrainingArgs {
     /// Images are resized to N x N pixels [default: the method's]; with --canvas the side of a tile [default: 512]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=2048))]
-    pub size: Option<u32>,
+    size: Option<u32>,
     /// Resize images to W x H pixels (native: the size of the first one) and score them in overlapping tiles, for padim,
     /// posflow, fastflow and csflow
     #[arg(long, value_name = "WxH|native", value_parser = canvas)]
-    pub canvas: Option<Canvas>,
+    canvas: Option<Canvas>,
     /// Border of a tile that is there only to be seen, in pixels [default: an eighth of a tile, at least 64]
     #[arg(long, value_name = "N", requires = "canvas")]
-    pub margin: Option<u32>,
+    margin: Option<u32>,
     /// Passes over the training images [default: chosen on held-out good parts]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub epochs: Option<u32>,
+    epochs: Option<u32>,
     /// Views of each image when scoring: up to 8 are flips and right angles, more are rotations [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub views: Option<u32>,
+    views: Option<u32>,
+    /// What is kept of a map by methods that describe an image by one vector: cdnf, differnet, gauss
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Pooling::Mean)]
+    pooling: Pooling,
+}
+
+impl TrainingArgs {
+    /// What the library is told; the rest are its defaults.
+    pub fn options(&self) -> TrainOptions {
+        TrainOptions {
+            size: self.size,
+            canvas: self.canvas,
+            margin: self.margin,
+            epochs: self.epochs,
+            views: self.views,
+            pooling: self.pooling.into(),
+            ..TrainOptions::default()
+        }
+    }
 }
 
 /// Where to look.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use adflow::backbones::Backbone;
-use adflow::detect::{Images as _, Method, TrainOptions, Trained};
+use adflow::detect::{Images as _, Method, Pooling, TrainOptions, Trained};
 use adflow::model::OwnedModel;
 use serde::Serialize;
 
@@ -132,7 +132,7 @@ pub struct Protocol<'a> {
     pub images: &'a TrainingImages,
     pub test: &'a Listing<TestImage>,
     pub backbone: &'a Backbone,
-    /// Method and seed are replaced.
+    /// Method and seed are replaced; methods that do not pool ignore how.
     pub options: TrainOptions,
     pub compute: &'a Compute,
     /// Folder for the models.
@@ -189,11 +189,12 @@ impl Protocol<'_> {
     }
 
     fn train_and_measure(&self, method: Method, seed: u64, path: Option<&Path>) -> Outcome<(Run, Evaluation)> {
+        let pooling = if method.pools() { self.options.pooling } else { Pooling::Mean };
         let (bytes, train_seconds) = match path {
             Some(path) if self.resume && path.exists() => (fs::read(path).context(path.display())?, None),
             _ => {
                 let started = Instant::now();
-                let trained = self.train(&TrainOptions { method, seed, ..self.options.clone() }, path)?;
+                let trained = self.train(&TrainOptions { method, seed, pooling, ..self.options.clone() }, path)?;
                 (trained.model, Some(started.elapsed().as_secs_f64()))
             }
         };
@@ -206,6 +207,7 @@ impl Protocol<'_> {
             ("images", Some(self.images.len().to_string())),
             ("backbone_digest", Some(format!("{:016x}", self.backbone.digest()))),
             ("size", self.options.size.map(|n| n.to_string())),
+            ("pooling", method.pools().then(|| pooling.as_str().to_string())),
         ] {
             let found = about(key);
             if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {

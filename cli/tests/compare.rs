@@ -94,6 +94,20 @@ fn wrong_words_and_empty_data() {
     assert!(!run.stderr.contains("reading images"), "{}", run.stderr);
 }
 
+#[test]
+fn methods_with_maps_do_not_mind_how_others_pool() {
+    let data = Fixture::get().data();
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    let options = ["--methods", "gauss,padim", "--pooling", "statistics", "--models", arg(&models)];
+    adflow([&["compare", arg(data)], &options[..], &QUICK].concat()).ok();
+    let about = |method: &str| adflow(["info", arg(&models.join(format!("{method}.adflow")))]).ok().stdout;
+    assert!(about("gauss").contains("pooling          statistics"), "{}", about("gauss"));
+    assert!(!about("padim").contains("pooling"), "{}", about("padim"));
+    adflow(["train", arg(data), "-o", arg(&models.join("p.adflow")), "--pooling", "statistics"])
+        .fails_with(1, &["only cdnf, differnet and gauss pool"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_keeps_the_rows_that_were_finished() {
@@ -137,7 +151,10 @@ fn an_interrupted_comparison_goes_on_where_it_was() {
     fs::copy(&gauss, models.join("cdnf.adflow")).unwrap();
     let run = adflow([&compare[..], &["--resume"]].concat()).fails_with(1, &["of another comparison: method gauss"]);
     assert!(run.stdout.contains("cdnf           failed"), "{}", run.stdout);
-    let other = ["compare", arg(data), "--methods", "gauss", "--models", arg(&models), "--size", "96", "--resume"];
-    adflow(other).fails_with(1, &["gauss.adflow is of another comparison: size 64, not 96"]);
+    let other = ["compare", arg(data), "--methods", "gauss", "--models", arg(&models), "--resume"];
+    adflow([&other[..], &["--size", "96"]].concat())
+        .fails_with(1, &["gauss.adflow is of another comparison: size 64, not 96"]);
+    adflow([&other[..], &["--pooling", "statistics"]].concat())
+        .fails_with(1, &["gauss.adflow is of another comparison: pooling mean, not statistics"]);
     adflow(["compare", arg(data), "--resume"]).fails_with(2, &["--models"]);
 }

@@ -33,14 +33,12 @@ pub fn run(args: &Compare) -> Outcome<u8> {
     interrupt::listen();
     test.notes.iter().for_each(|text| note(text));
     let images = train::load(training, &compute)?;
-    let (size, epochs, views) = (args.training.size, args.training.epochs, args.training.views);
-    let (canvas, margin) = (args.training.canvas, args.training.margin);
     let protocol = Protocol {
         data: &args.data,
         images: &images,
         test: &test,
         backbone: &backbone,
-        options: TrainOptions { size, canvas, margin, epochs, views, roi, ..TrainOptions::default() },
+        options: TrainOptions { roi, ..args.training.options() },
         compute: &compute,
         models: args.models.as_deref(),
         resume: args.resume,

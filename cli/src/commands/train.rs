@@ -64,21 +64,15 @@ pub fn run(args: &Train) -> Outcome<u8> {
     let options = TrainOptions {
         method: args.method.method.into(),
         preset: args.preset.into(),
-        size: args.training.size,
-        canvas: args.training.canvas,
-        margin: args.training.margin,
-        epochs: args.training.epochs,
-        views: args.training.views,
         false_reject: args.calibration.false_reject,
         confidence: args.calibration.confidence,
         held_out: args.held_out,
         seed: args.seed,
         learning_rate: args.learning_rate,
         map_levels: args.map_levels.map(Into::into),
-        pooling: args.pooling.into(),
         contrastive: args.contrast.contrastive.then(|| args.contrast.phase.options()),
         roi: args.roi.for_training()?,
-        ..TrainOptions::default()
+        ..args.training.options()
     };
     let compute = args.compute.open()?;
     let others = OtherImages::load(&args.contrast, &compute)?;

@@ -379,7 +379,7 @@ fn about(setup: &options::Setup, backbone: &Backbone, data_digest: u64, images: 
         add("canvas", format!("{width}x{height}"));
         add("margin", tiling.margin().to_string());
     }
-    if setup.pooling != Pooling::Mean {
+    if setup.method.pools() {
         add("pooling", setup.pooling.as_str().to_string());
     }
     add("images", images.to_string());

@@ -58,6 +58,11 @@ impl Method {
             Method::Gauss => "gauss",
         }
     }
+
+    /// Whether it describes an image by one vector, pooled from maps; the others have maps.
+    pub const fn pools(self) -> bool {
+        matches!(self, Method::Cdnf | Method::DifferNet | Method::Gauss)
+    }
 }
 
 impl fmt::Display for Method {
@@ -180,7 +185,7 @@ pub struct TrainOptions {
     /// How flows on several grids make one map; where the score is that of the map's largest values, of the score too. `None`:
     /// product for [`Method::CsFlow`], sum for the other flows on maps; the others have one grid.
     pub map_levels: Option<MapLevels>,
-    /// What a map becomes for methods that describe an image by one vector: `cdnf`, `differnet`, `gauss`. The others have maps.
+    /// What is kept of a map by methods that describe an image by one vector ([`Method::pools`]).
     pub pooling: Pooling,
     /// Adapt the backbone to the parts first (`cdnf` only, and not on `builtin`): normal images against synthetic anomalies, and
     /// real ones where [`train_with`](super::train_with) is given some.
@@ -260,9 +265,8 @@ impl TrainOptions {
             levels || self.map_levels.is_none(),
             "only csflow, fastflow, ssnf and posflow have several grids to make a map of",
         )?;
-        let pooled = matches!(self.method, Method::Cdnf | Method::DifferNet | Method::Gauss);
         range(
-            pooled || self.pooling == Pooling::Mean,
+            self.method.pools() || self.pooling == Pooling::Mean,
             "only cdnf, differnet and gauss pool maps: statistics pooling goes with no other method",
         )?;
         let lr = self.learning_rate.unwrap_or(match self.method {
