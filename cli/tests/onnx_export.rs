@@ -9,7 +9,12 @@ mod runtimes;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use adflow::cpu::Cpu;
+use adflow::detect::{Method, Pooling, Silent, TrainOptions, train};
 use adflow::image::ImageView;
+use adflow::threads::Threads;
+use adflow_tests::made_weights;
+use adflow_tests::parts::shapes;
 use common::{adflow, arg, coloured, data_set, photograph};
 use runtimes::{Job, Kind};
 use tempfile::TempDir;
@@ -170,7 +175,6 @@ fn views_regions_and_tiles_are_in_the_graph() {
         ("padim-views", vec!["--method", "padim", "--size", "96", "--views", "6"], true),
         ("padim-roi", vec!["--method", "padim", "--size", "96", "--views", "4", "--roi", &roi], true),
         ("gauss-roi", vec!["--method", "gauss", "--size", "64", "--roi", &roi], true),
-        ("statistics", [&flow[..], &["1", "--pooling", "statistics"]].concat(), true),
         ("tiles", vec!["--method", "padim", "--canvas", "200x150", "--size", "128", "--margin", "32"], true),
         (
             "tiles-roi",
@@ -186,6 +190,26 @@ fn views_regions_and_tiles_are_in_the_graph() {
         let model = bench.train(&format!("{name}.adflow"), &options);
         bench.export(name, &model, &RGB, map);
     }
+    bench.compare();
+}
+
+/// With deviations beside the means, and convolutions with as many channels in as out.
+#[test]
+fn features_and_gradients_of_a_resnet_are_in_the_graph() {
+    let mut bench = Bench::new();
+    let options = TrainOptions {
+        method: Method::Gauss,
+        pooling: Pooling::Statistics,
+        size: Some(128),
+        views: Some(2),
+        held_out: 0.0,
+        ..TrainOptions::default()
+    };
+    let (good, resnet, threads) = (shapes(1, 12, false), made_weights::backbone("resnet18"), Threads::new(2));
+    let trained = train(&good, &resnet, &options, &Cpu::detect(&threads), &mut Silent, None).unwrap();
+    let model = bench.path("gauss-resnet.adflow");
+    fs::write(&model, trained.model).unwrap();
+    bench.export("gauss-resnet", &model, &RGB, true);
     bench.compare();
 }
 

@@ -62,10 +62,13 @@ fn every_program_of_every_method_agrees_op_by_op() {
     let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
     let (threads, good) = (Threads::new(2), shapes(1, 12, false));
     let cpu = Cpu::detect(&threads);
-    let statistics = TrainOptions { pooling: Pooling::Statistics, ..options(Method::Gauss) };
-    for options in Method::ALL.map(options).into_iter().chain([statistics]) {
+    let resnet = made_weights::backbone("resnet18");
+    let statistics = TrainOptions { pooling: Pooling::Statistics, size: Some(128), ..options(Method::Gauss) };
+    let builtin = Method::ALL.map(|method| (Backbone::builtin(), options(method)));
+    for (backbone, options) in builtin.into_iter().chain([(resnet, statistics)]) {
         let method = options.method;
-        let model = OwnedModel::from_bytes(&fit(&good, &options, &cpu).model).unwrap();
+        let trained = train(&good, &backbone, &options, &cpu, &mut Silent, None).expect("a model");
+        let model = OwnedModel::from_bytes(&trained.model).unwrap();
         for program in model.model().programs() {
             println!("{method} {}: {} ops", program.name(), program.len());
             assert_lockstep(&device, cpu, program, model.model().params(), 2);

@@ -20,6 +20,10 @@ pub fn conv2d(e: &mut Emit<'_, '_>, op: Conv2dDx) -> Made {
     let gy = e.x(0)?;
     let kernel = e.shape(1).0.map(|d| d as usize);
     let w = e.param(1, &kernel)?;
+    // OpenVINO 2026 packs weights once for a convolution and a transposed one that share them, where channels in and out are
+    // as many, and the second then computes with those of the first. Minus times minus is the same with weights of its own.
+    let square = kernel[0] == kernel[1] * op.groups as usize;
+    let (gy, w) = if square { (e.g.map("Neg", &gy), e.g.map("Neg", &w)) } else { (gy, w) };
     let dims = e.output();
     // What the transposed convolution gives without this, and how many rows and columns no window has read.
     let given = |n: usize, k: usize, pads: u32| {

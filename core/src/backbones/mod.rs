@@ -109,6 +109,15 @@ pub enum BuildError {
         /// Shape of the image.
         found: Shape,
     },
+    /// A map of one position has no deviation: [`Pooling::Statistics`].
+    Position {
+        /// Name of the backbone.
+        backbone: &'static str,
+        /// Whose map it is.
+        tap: String,
+        /// Shape of the image, or of a decimation of it.
+        image: Shape,
+    },
     /// Its layers cannot be adapted.
     Adaptation {
         /// Name of the backbone.
@@ -140,6 +149,13 @@ impl fmt::Display for BuildError {
             BuildError::Image { backbone, found } => {
                 write!(f, "{backbone} reads images of 3 channels, H and W above 0, found {found}")
             }
+            BuildError::Position { backbone, tap, image } => write!(
+                f,
+                "statistics pooling takes deviations over positions, and {backbone}'s {tap} has one only for {}x{} pixels: \
+                 choose a larger image or another backbone",
+                image.w(),
+                image.h()
+            ),
             BuildError::Adaptation { backbone } => {
                 write!(f, "{backbone} cannot be adapted to parts; these can:")?;
                 let all = ARCHITECTURES.iter().filter(|a| a.adaptation.is_some());
@@ -361,7 +377,7 @@ impl Backbone {
     ///
     /// Scale s sees the image at `⌊H/2ˢ⌋×⌊W/2ˢ⌋`, of which it takes the nearest pixel at the top left: `x[2ˢ·i, 2ˢ·j]`
     /// on divisible sides. The vector holds Σ channels · scales means (CDNF: 256 · 3 = 768), and as many deviations, those of a
-    /// tap behind its means.
+    /// tap behind its means; a map of one position has none, which is an error then.
     pub fn pooled(
         &self,
         g: &mut Graph,
@@ -391,6 +407,10 @@ impl Backbone {
         let mut parts = Vec::new();
         for &input in scaled {
             for (tap, map) in taps.iter().zip(self.emit_from(g, params, prefix, input, from, taps)?) {
+                if pooling == Pooling::Statistics && g.shape(map).positions() == 1 {
+                    let (backbone, tap, image) = (self.name(), tap.to_string(), g.shape(input));
+                    return Err(BuildError::Position { backbone, tap, image });
+                }
                 let name = format!("{}.{tap}", g.name(input));
                 pooling.emit(g, &name, map, &mut parts)?;
             }
