@@ -890,7 +890,7 @@ typedef struct adflow_train_options {
      */
     float contrastive_rate;
     /**
-     * One of `adflow_pooling`; for methods `Cdnf`, `Differnet` and `Gauss`.
+     * One of `adflow_pooling`; for methods `Cdnf`, `Differnet` and `Gauss`. The backbone that needs no file has means only.
      */
     uint32_t pooling;
     /**

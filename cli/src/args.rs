@@ -249,7 +249,7 @@ pub struct TrainingArgs {
     /// Views of each image when scoring: up to 8 are flips and right angles, more are rotations [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     views: Option<u32>,
-    /// What is kept of a map by methods that describe an image by one vector: cdnf, differnet, gauss
+    /// What cdnf, differnet and gauss keep of a map, as they describe an image by one vector; builtin has means only
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Pooling::Mean)]
     pooling: Pooling,
 }

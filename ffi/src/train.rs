@@ -189,7 +189,7 @@ pub struct adflow_train_options {
     pub contrastive_epochs: u32,
     /// Step size of that phase. 0: 0.0001.
     pub contrastive_rate: f32,
-    /// One of `adflow_pooling`; for methods `Cdnf`, `Differnet` and `Gauss`.
+    /// One of `adflow_pooling`; for methods `Cdnf`, `Differnet` and `Gauss`. The backbone that needs no file has means only.
     pub pooling: u32,
     /// 0.
     pub reserved: u32,

@@ -27,15 +27,7 @@ impl Pooling {
         }
     }
 
-    /// Numbers for each channel of a map.
-    pub const fn numbers(self) -> u32 {
-        match self {
-            Pooling::Mean => 1,
-            Pooling::Statistics => 2,
-        }
-    }
-
-    /// Appends the vectors of a map of `channels`×h×w, of as many numbers each; ops are named after `name`.
+    /// Appends the vectors of a map, a number a channel each; ops are named after `name`.
     pub(super) fn emit(
         self,
         g: &mut Graph,

@@ -185,7 +185,7 @@ pub struct TrainOptions {
     /// How flows on several grids make one map; where the score is that of the map's largest values, of the score too. `None`:
     /// product for [`Method::CsFlow`], sum for the other flows on maps; the others have one grid.
     pub map_levels: Option<MapLevels>,
-    /// What is kept of a map by methods that describe an image by one vector ([`Method::pools`]).
+    /// What is kept of a map by methods that describe an image by one vector ([`Method::pools`]); `builtin` has means only.
     pub pooling: Pooling,
     /// Adapt the backbone to the parts first (`cdnf` only, and not on `builtin`): normal images against synthetic anomalies, and
     /// real ones where [`train_with`](super::train_with) is given some.
