@@ -200,7 +200,7 @@ impl Protocol<'_> {
         };
         let named = path.unwrap_or(Path::new("the trained model")).display();
         let model = OwnedModel::from_bytes(&bytes).context(&named)?;
-        let about = |key: &str| model.model().about_value(key).unwrap_or_default().to_string();
+        let about = |key: &str| model.model().about_value(key).unwrap_or("unknown").to_string();
         for (key, wanted) in [
             ("method", Some(method.to_string())),
             ("seed", Some(seed.to_string())),

@@ -193,23 +193,26 @@ fn views_regions_and_tiles_are_in_the_graph() {
     bench.compare();
 }
 
-/// With deviations beside the means, and convolutions with as many channels in as out.
+/// Convolutions with as many channels in as out, and deviations beside the means.
 #[test]
-fn features_and_gradients_of_a_resnet_are_in_the_graph() {
-    let mut bench = Bench::new();
-    let options = TrainOptions {
-        method: Method::Gauss,
-        pooling: Pooling::Statistics,
-        size: Some(128),
-        views: Some(2),
-        held_out: 0.0,
-        ..TrainOptions::default()
-    };
-    let (good, resnet, threads) = (shapes(1, 12, false), made_weights::backbone("resnet18"), Threads::new(2));
-    let trained = train(&good, &resnet, &options, &Cpu::detect(&threads), &mut Silent, None).unwrap();
-    let model = bench.path("gauss-resnet.adflow");
-    fs::write(&model, trained.model).unwrap();
-    bench.export("gauss-resnet", &model, &RGB, true);
+fn networks_from_files_are_in_the_graph() {
+    let (mut bench, good, threads) = (Bench::new(), shapes(1, 12, false), Threads::new(2));
+    for (network, pooling, side) in [("resnet18", Pooling::Statistics, 128), ("alexnet", Pooling::Mean, 256)] {
+        let options = TrainOptions {
+            method: Method::Gauss,
+            pooling,
+            size: Some(side),
+            views: Some(2),
+            held_out: 0.0,
+            ..TrainOptions::default()
+        };
+        let backbone = made_weights::backbone(network);
+        let trained = train(&good, &backbone, &options, &Cpu::detect(&threads), &mut Silent, None).unwrap();
+        let name = format!("gauss-{network}");
+        let model = bench.path(&format!("{name}.adflow"));
+        fs::write(&model, trained.model).unwrap();
+        bench.export(&name, &model, &RGB, true);
+    }
     bench.compare();
 }
 

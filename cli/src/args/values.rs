@@ -151,7 +151,7 @@ impl From<MapLevels> for adflow::detect::MapLevels {
     }
 }
 
-/// What a map becomes.
+/// What is kept of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Pooling {
     /// Means of channels

@@ -22,7 +22,8 @@ pub fn conv2d(e: &mut Emit<'_, '_>, op: Conv2dDx) -> Made {
     let w = e.param(1, &kernel)?;
     // OpenVINO 2026 packs weights once for a convolution and a transposed one that share them, where channels in and out are
     // as many, and the second then computes with those of the first. Minus times minus is the same with weights of its own.
-    let square = kernel[0] == kernel[1] * op.groups as usize;
+    // With one channel a group the two are packed alike.
+    let square = kernel[1] > 1 && kernel[0] == kernel[1] * op.groups as usize;
     let (gy, w) = if square { (e.g.map("Neg", &gy), e.g.map("Neg", &w)) } else { (gy, w) };
     let dims = e.output();
     // What the transposed convolution gives without this, and how many rows and columns no window has read.
