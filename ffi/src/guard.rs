@@ -23,6 +23,12 @@ macro_rules! guarded {
     }};
 }
 
+/// The value with this number in `all`, an enum `ty` of C in the order of its numbers; `field` is what the caller has set.
+pub(crate) fn one_of<T: Copy>(all: &[T], number: u32, field: &str, ty: &str) -> Result<T, Failure> {
+    let known = all.get(number as usize).copied();
+    known.ok_or_else(|| fail!(Argument, "{field} is {number}, which is not one of {ty}"))
+}
+
 /// Runs the body of an export; errors and panics become a status and the thread's message.
 ///
 /// # Safety

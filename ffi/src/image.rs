@@ -3,7 +3,7 @@
 //! C strides are bytes from the top-left pixel, of either sign; a view of the core counts samples from the lowest
 //! address. Everything between the two is worked out here in integers that cannot overflow.
 
-use crate::guard::{Caller, Versioned};
+use crate::guard::{Caller, Versioned, one_of};
 use crate::status::{Failure, fail};
 use adflow_core::image::{ChannelOrder, ImageView, Plane, Region, Samples, Span, resize_row};
 use core::ffi::c_void;
@@ -24,8 +24,7 @@ pub enum adflow_samples {
 impl adflow_samples {
     /// A caller's number.
     pub(crate) fn new(number: u32) -> Result<adflow_samples, Failure> {
-        let known = [Self::U8, Self::U16, Self::F32].get(number as usize).copied();
-        known.ok_or_else(|| fail!(Argument, "image.samples is {number}, which is not one of adflow_samples"))
+        one_of(&[Self::U8, Self::U16, Self::F32], number, "image.samples", "adflow_samples")
     }
 }
 
@@ -47,8 +46,7 @@ pub enum adflow_channels {
 
 impl adflow_channels {
     fn new(number: u32) -> Result<adflow_channels, Failure> {
-        let known = [Self::Grey, Self::Rgb, Self::Bgr, Self::Rgba, Self::Bgra].get(number as usize).copied();
-        known.ok_or_else(|| fail!(Argument, "image.channels is {number}, which is not one of adflow_channels"))
+        one_of(&[Self::Grey, Self::Rgb, Self::Bgr, Self::Rgba, Self::Bgra], number, "image.channels", "adflow_channels")
     }
 }
 
@@ -66,8 +64,7 @@ pub enum adflow_region_kind {
 
 impl adflow_region_kind {
     fn new(number: u32) -> Result<adflow_region_kind, Failure> {
-        let known = [Self::Rectangle, Self::Runs, Self::Mask].get(number as usize).copied();
-        known.ok_or_else(|| fail!(Argument, "image.region.kind is {number}, which is not one of adflow_region_kind"))
+        one_of(&[Self::Rectangle, Self::Runs, Self::Mask], number, "image.region.kind", "adflow_region_kind")
     }
 }
 

@@ -22,4 +22,5 @@ mod model;
 mod session;
 mod status;
 mod train;
+mod train_options;
 mod training_images;

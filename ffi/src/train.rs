@@ -5,20 +5,17 @@
 
 use crate::device;
 use crate::guard::{Caller, Handle, Versioned};
-use crate::image::{Part, adflow_image, adflow_samples};
+use crate::image::{adflow_image, adflow_samples};
 use crate::log::{adflow_log_level, log};
 use crate::model::adflow_model;
 use crate::session::enter;
 use crate::status::{self, Failure, Message, adflow_status, fail};
+use crate::train_options::adflow_train_options;
 use crate::training_images::{Image, Stored};
 use adflow_core::backbones::Backbone;
 use adflow_core::cpu::Cpu;
-use adflow_core::detect::{
-    self, Canvas, Contrastive, MapLevels, Method, Observer, Others, Phase, Pooling, Preset, Progress, TrainError,
-    TrainOptions,
-};
+use adflow_core::detect::{self, Observer, Others, Phase, Progress, TrainError, TrainOptions};
 use adflow_core::executor::Device;
-use adflow_core::image::Roi;
 use adflow_core::model::OwnedModel;
 use adflow_core::threads::Threads;
 use adflow_vulkan::VulkanDevice;
@@ -28,178 +25,6 @@ use core::ops::ControlFlow;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-
-/// A detection method.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_method {
-    /// `ADFLOW_METHOD_PADIM`.
-    Default = 0,
-    /// Continuous dense flow on pooled features of several scales.
-    Cdnf = 1,
-    /// RealNVP/Glow flow on pooled features of several scales.
-    Differnet = 2,
-    /// A Gaussian at each position of a feature map.
-    Padim = 3,
-    /// One Gaussian over pooled features: trains in seconds.
-    Gauss = 4,
-    /// A flow over feature maps, conditioned on the position.
-    Posflow = 5,
-    /// FastFlow: 2D flows over feature maps.
-    Fastflow = 6,
-    /// CS-Flow: one flow over feature maps at three scales.
-    Csflow = 7,
-    /// SSNF: 2D flows over feature maps, trained against synthetic anomalies.
-    Ssnf = 8,
-}
-
-impl adflow_method {
-    fn new(number: u32) -> Result<adflow_method, Failure> {
-        let all = [
-            Self::Default,
-            Self::Cdnf,
-            Self::Differnet,
-            Self::Padim,
-            Self::Gauss,
-            Self::Posflow,
-            Self::Fastflow,
-            Self::Csflow,
-            Self::Ssnf,
-        ];
-        let known = all.get(number as usize).copied();
-        known.ok_or_else(|| fail!(Argument, "options.method is {number}, which is not one of adflow_method"))
-    }
-}
-
-/// A set of defaults for training.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_preset {
-    /// `ADFLOW_PRESET_FAST`.
-    Default = 0,
-    /// A fixed list of exact views, features computed once: minutes on two cores.
-    Fast = 1,
-    /// The papers' literal settings.
-    Paper = 2,
-}
-
-impl adflow_preset {
-    fn new(number: u32) -> Result<adflow_preset, Failure> {
-        let known = [Self::Default, Self::Fast, Self::Paper].get(number as usize).copied();
-        known.ok_or_else(|| fail!(Argument, "options.preset is {number}, which is not one of adflow_preset"))
-    }
-}
-
-/// How flows on several grids make one map.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_map_levels {
-    /// Product for CS-Flow, sum for the others.
-    Default = 0,
-    /// High where every grid is.
-    Product = 1,
-    /// High where any grid is.
-    Sum = 2,
-    /// The finest grid alone.
-    Finest = 3,
-}
-
-impl adflow_map_levels {
-    fn new(number: u32) -> Result<adflow_map_levels, Failure> {
-        let known = [Self::Default, Self::Product, Self::Sum, Self::Finest].get(number as usize).copied();
-        known.ok_or_else(|| fail!(Argument, "options.map_levels is {number}, which is not one of adflow_map_levels"))
-    }
-}
-
-/// What methods that describe an image by one vector keep of a map.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_pooling {
-    /// `ADFLOW_POOLING_MEAN`.
-    Default = 0,
-    /// The mean of each channel.
-    Mean = 1,
-    /// Mean and deviation of each channel.
-    Statistics = 2,
-}
-
-impl adflow_pooling {
-    fn new(number: u32) -> Result<adflow_pooling, Failure> {
-        let known = [Self::Default, Self::Mean, Self::Statistics].get(number as usize).copied();
-        known.ok_or_else(|| fail!(Argument, "options.pooling is {number}, which is not one of adflow_pooling"))
-    }
-}
-
-/// How a model is trained. Zero (NULL) in a field means the default.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct adflow_train_options {
-    /// sizeof(adflow_train_options).
-    pub struct_size: u32,
-    /// One of `adflow_method`.
-    pub method: u32,
-    /// One of `adflow_preset`.
-    pub preset: u32,
-    /// Side of the square that images are resized to, 32 to 2048 pixels. 0: the method's.
-    pub size: u32,
-    /// Epochs over the images. 0: until good parts that were set aside score no better.
-    pub epochs: u32,
-    /// Views of an image that a score is averaged over, 1 to 256. 0: the preset's.
-    pub views: u32,
-    /// Threads, the caller included. 0: one per processor. The model does not depend on it.
-    pub threads: u32,
-    /// Not 0: the model makes no maps.
-    pub no_map: u32,
-    /// Seed of everything random: same images, options and seed give the same bytes.
-    pub seed: u64,
-    /// Share of good parts that may be rejected, 0 to 1. 0: 0.01.
-    pub false_reject: f64,
-    /// Confidence of that promise, 0 to 1. 0: 0.95.
-    pub confidence: f64,
-    /// Share of images set aside to find the threshold, up to 0.5. 0: 0.1. Negative: none, and no threshold.
-    pub held_out: f64,
-    /// Step size of the optimiser. 0: the method's.
-    pub learning_rate: f32,
-    /// Not 0: go on from the file `checkpoint` if there is one.
-    pub resume: u32,
-    /// Path of a safetensors file with a backbone's weights. NULL: the backbone that needs no file.
-    pub backbone: *const c_char,
-    /// Path of a file that keeps the state of training after each epoch; removed when training has ended well. NULL: none.
-    pub checkpoint: *const c_char,
-    /// Where programs run: "auto" (a graphics card if there is one), "cpu", "vulkan", "vulkan:N" or "vulkan:NAME". NULL: the
-    /// CPU. The model's bytes depend on it, in the last digits of its numbers.
-    pub device: *const c_char,
-    /// Where to look: a mask in which every channel of a pixel to inspect is at least half of white, stretched to each
-    /// image. The model keeps it; pixels outside change neither the model nor a score. If its own `region` is set, that is
-    /// taken and its pixels are not looked at. NULL: everywhere.
-    pub region: *const adflow_image,
-    /// With `canvas_height`: images are resized to this width and cut into overlapping tiles of `size` pixels (0: 512), which
-    /// share one plan, so that large images are scored at full resolution in little memory. Methods `padim`, `posflow`,
-    /// `fastflow`, `csflow`. 0: no tiles, the whole image becomes one square.
-    pub canvas_width: u32,
-    /// Height that images are resized to; 0 exactly if `canvas_width` is.
-    pub canvas_height: u32,
-    /// Border of a tile that is there only to be seen, in pixels; a multiple of the backbone's stride. 0: an eighth of a
-    /// tile, at least 64.
-    pub margin: u32,
-    /// One of `adflow_map_levels`; for methods with flows on several grids.
-    pub map_levels: u32,
-    /// Most epochs of a contrastive phase, which adapts the backbone to the parts before the flow is trained: method `Cdnf`
-    /// only, and not with the backbone that needs no file. 0: none.
-    pub contrastive_epochs: u32,
-    /// Step size of that phase. 0: 0.0001.
-    pub contrastive_rate: f32,
-    /// One of `adflow_pooling`; for methods `Cdnf`, `Differnet` and `Gauss`. The backbone that needs no file has means only.
-    pub pooling: u32,
-    /// 0.
-    pub reserved: u32,
-}
-
-// SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
-unsafe impl Versioned for adflow_train_options {
-    const NAME: &'static str = "adflow_train_options";
-    const LEAST: usize = offset_of!(adflow_train_options, method);
-}
 
 /// What training is doing.
 #[derive(Clone, Copy)]
@@ -294,36 +119,7 @@ pub(crate) fn threads(count: u32) -> Result<Threads, Failure> {
 impl State {
     fn new(c: &Caller, options: &adflow_train_options) -> Result<State, Failure> {
         let path = |name, text: *const c_char| if text.is_null() { Ok(None) } else { c.path(name, text).map(Some) };
-        let given = |number: u32| (number != 0).then_some(number);
-        let or = |number: f64, default: f64| if number == 0.0 { default } else { number };
-        let defaults = TrainOptions::default();
-        let method = match adflow_method::new(options.method)? {
-            adflow_method::Default => defaults.method,
-            adflow_method::Cdnf => Method::Cdnf,
-            adflow_method::Differnet => Method::DifferNet,
-            adflow_method::Csflow => Method::CsFlow,
-            adflow_method::Fastflow => Method::FastFlow,
-            adflow_method::Ssnf => Method::Ssnf,
-            adflow_method::Posflow => Method::PosFlow,
-            adflow_method::Padim => Method::Padim,
-            adflow_method::Gauss => Method::Gauss,
-        };
-        let preset = match adflow_preset::new(options.preset)? {
-            adflow_preset::Default => defaults.preset,
-            adflow_preset::Fast => Preset::Fast,
-            adflow_preset::Paper => Preset::Paper,
-        };
-        let map_levels = match adflow_map_levels::new(options.map_levels)? {
-            adflow_map_levels::Default => None,
-            adflow_map_levels::Product => Some(MapLevels::Product),
-            adflow_map_levels::Sum => Some(MapLevels::Sum),
-            adflow_map_levels::Finest => Some(MapLevels::Finest),
-        };
-        let pooling = match adflow_pooling::new(options.pooling)? {
-            adflow_pooling::Default => defaults.pooling,
-            adflow_pooling::Mean => Pooling::Mean,
-            adflow_pooling::Statistics => Pooling::Statistics,
-        };
+        let read = options.read(c)?;
         let checkpoint = path("options.checkpoint", options.checkpoint)?.map(PathBuf::from);
         if options.resume != 0 && checkpoint.is_none() {
             return Err(fail!(Argument, "options.resume needs the path of a checkpoint"));
@@ -333,47 +129,8 @@ impl State {
             Some(path) => Backbone::open(path).map_err(|error| fail!(Weights, "{}: {error}", path.display()))?,
         };
         let gpu = device::open(c, options.device, 0)?;
-        let roi = match options.region.is_null() {
-            true => None,
-            false => {
-                let image = c.read("options.region", options.region)?;
-                let roi = match Part::of(c, &image)? {
-                    Some(part) => Roi::from_region(&part.region()),
-                    None => Roi::from_mask(&image.view(c)?),
-                };
-                Some(roi.ok_or_else(|| fail!(Argument, "options.region: no pixel is inside"))?)
-            }
-        };
-        let canvas = match (options.canvas_width, options.canvas_height) {
-            (0, 0) => None,
-            (0, _) | (_, 0) => return Err(fail!(Argument, "options.canvas_width, canvas_height: one of them is 0")),
-            (width, height) => Some(Canvas::Pixels(width, height)),
-        };
-        let contrastive = given(options.contrastive_epochs).map(|epochs| {
-            let rate = Some(options.contrastive_rate).filter(|rate| *rate != 0.0);
-            Contrastive { epochs, learning_rate: rate.unwrap_or(Contrastive::default().learning_rate) }
-        });
         let (threads, resume) = (options.threads, options.resume != 0);
-        let options = TrainOptions {
-            method,
-            preset,
-            size: given(options.size),
-            canvas,
-            margin: given(options.margin),
-            epochs: given(options.epochs),
-            views: given(options.views),
-            false_reject: or(options.false_reject, defaults.false_reject),
-            confidence: or(options.confidence, defaults.confidence),
-            held_out: or(options.held_out, defaults.held_out).max(0.0),
-            seed: options.seed,
-            learning_rate: (options.learning_rate != 0.0).then_some(options.learning_rate),
-            map: options.no_map == 0,
-            map_levels,
-            pooling,
-            contrastive,
-            roi,
-        };
-        Ok(State { options, backbone, threads, checkpoint, resume, gpu, images: Vec::new(), defects: Vec::new() })
+        Ok(State { options: read, backbone, threads, checkpoint, resume, gpu, images: Vec::new(), defects: Vec::new() })
     }
 
     fn run(&self, watch: &mut Watch<'_>) -> Result<OwnedModel, Failure> {

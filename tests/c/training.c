@@ -142,6 +142,15 @@ static void wrong_images(void)
     model = NULL;
     trainer = trainer_with(o, PARTS);
     FAILS(ADFLOW_STATUS_ARGUMENT, "size", adflow_trainer_run(trainer, NULL, NULL, &model));
+    adflow_trainer_free(trainer);
+    o.size = 64, o.held_out = NAN;
+    trainer = trainer_with(o, PARTS);
+    FAILS(ADFLOW_STATUS_ARGUMENT, "held-out", adflow_trainer_run(trainer, NULL, NULL, &model));
+    adflow_trainer_free(trainer);
+    /* The backbone without a file has no positions to take deviations over. */
+    o.held_out = 0, o.pooling = ADFLOW_POOLING_STATISTICS;
+    trainer = trainer_with(o, PARTS);
+    FAILS(ADFLOW_STATUS_ARGUMENT, "statistics pooling", adflow_trainer_run(trainer, NULL, NULL, &model));
     CHECK(model == NULL);
     adflow_trainer_free(trainer);
 }
