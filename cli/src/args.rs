@@ -246,9 +246,12 @@ impl FromStr for Methods {
         let all = adflow::detect::Method::ALL;
         let mut methods = Vec::new();
         for name in text.split(',').map(str::trim) {
-            let named: Vec<_> = all.into_iter().filter(|m| name == "all" || m.as_str() == name).collect();
+            let named: Vec<_> = all.iter().copied().filter(|m| name == "all" || m.as_str() == name).collect();
             if named.is_empty() {
-                return Err(format!("\"{name}\" is not a method: {} or all", all.map(|m| m.as_str()).join(", ")));
+                return Err(format!(
+                    "\"{name}\" is not a method: {} or all",
+                    all.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(", ")
+                ));
             }
             for method in named {
                 if !methods.contains(&method) {

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use adflow::cpu::Cpu;
-use adflow::detect::{Method, Pooling, Silent, TrainOptions, train};
+use adflow::detect::{Method, Pooling, TrainOptions, train};
 use adflow::image::ImageView;
 use adflow::threads::Threads;
 use adflow_tests::made_weights;
@@ -199,7 +199,7 @@ fn networks_from_files_are_in_the_graph() {
     let (mut bench, good, threads) = (Bench::new(), shapes(1, 12, false), Threads::new(2));
     for (network, pooling, side) in [("resnet18", Pooling::Statistics, 128), ("alexnet", Pooling::Mean, 256)] {
         let options = TrainOptions {
-            method: Method::Gauss,
+            method: Method::GAUSS,
             pooling,
             size: Some(side),
             views: Some(2),
@@ -207,7 +207,7 @@ fn networks_from_files_are_in_the_graph() {
             ..TrainOptions::default()
         };
         let backbone = made_weights::backbone(network);
-        let trained = train(&good, &backbone, &options, &Cpu::detect(&threads), &mut Silent, None).unwrap();
+        let trained = train(&good, &backbone, &options, &Cpu::detect(&threads), &mut (), None).unwrap();
         let name = format!("gauss-{network}");
         let model = bench.path(&format!("{name}.adflow"));
         fs::write(&model, trained.model).unwrap();

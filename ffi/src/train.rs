@@ -14,7 +14,7 @@ use crate::train_options::adflow_train_options;
 use crate::training_images::{Image, Stored};
 use adflow_core::backbones::Backbone;
 use adflow_core::cpu::Cpu;
-use adflow_core::detect::{self, Observer, Others, Phase, Progress, TrainError, TrainOptions};
+use adflow_core::detect::{self, AnomalySources, Observer, Phase, Progress, TrainError, TrainOptions};
 use adflow_core::executor::Device;
 use adflow_core::model::OwnedModel;
 use adflow_core::threads::Threads;
@@ -142,11 +142,11 @@ impl State {
         };
         let threads = threads(self.threads)?;
         let (images, defects) = (Stored(&self.images), Stored(&self.defects));
-        let others = Others { defects: Some(&defects), textures: None };
+        let others = AnomalySources { defects: Some(&defects), textures: None };
         let cpu = Cpu::detect(&threads);
         let device: &dyn Device = self.gpu.as_ref().map_or(&cpu, |gpu| gpu);
         let trained =
-            detect::train_with(&images, &others, &self.backbone, &self.options, device, watch, resume.as_deref());
+            detect::train_with(&images, others, &self.backbone, &self.options, device, watch, resume.as_deref());
         let trained = match (trained, watch.broken.take()) {
             (_, Some(error)) => return Err(fail!(Io, "{error}")),
             (Err(error), None) => return Err(error.into()),

@@ -189,14 +189,14 @@ impl adflow_train_options {
         let defaults = TrainOptions::default();
         let method = match adflow_method::new(self.method)? {
             adflow_method::Default => defaults.method,
-            adflow_method::Cdnf => Method::Cdnf,
-            adflow_method::Differnet => Method::DifferNet,
-            adflow_method::Csflow => Method::CsFlow,
-            adflow_method::Fastflow => Method::FastFlow,
-            adflow_method::Ssnf => Method::Ssnf,
-            adflow_method::Posflow => Method::PosFlow,
-            adflow_method::Padim => Method::Padim,
-            adflow_method::Gauss => Method::Gauss,
+            adflow_method::Cdnf => Method::CDNF,
+            adflow_method::Differnet => Method::DIFFERNET,
+            adflow_method::Csflow => Method::CSFLOW,
+            adflow_method::Fastflow => Method::FASTFLOW,
+            adflow_method::Ssnf => Method::SSNF,
+            adflow_method::Posflow => Method::POSFLOW,
+            adflow_method::Padim => Method::PADIM,
+            adflow_method::Gauss => Method::GAUSS,
         };
         let preset = match adflow_preset::new(self.preset)? {
             adflow_preset::Default => defaults.preset,

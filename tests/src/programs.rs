@@ -7,7 +7,7 @@
 
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
-use adflow::detect::{Images, Method, Silent, TrainOptions, train};
+use adflow::detect::{Images, Method, TrainOptions, train};
 use adflow::image::{ImageView, Plane, PlaneMut, resize_bilinear};
 use adflow::model::OwnedModel;
 use adflow::score::{Scorer, ScorerOptions};
@@ -211,10 +211,10 @@ pub fn expected() -> &'static Expected {
 
 fn make() -> Expected {
     let options =
-        TrainOptions { method: Method::Gauss, size: Some(64), seed: 7, held_out: 0.3, ..TrainOptions::default() };
+        TrainOptions { method: Method::GAUSS, size: Some(64), seed: 7, held_out: 0.3, ..TrainOptions::default() };
     let all = Threads::all();
     let cpu = Cpu::detect(&all);
-    let trained = train(&Parts, &Backbone::builtin(), &options, &cpu, &mut Silent, None).expect("parts train");
+    let trained = train(&Parts, &Backbone::builtin(), &options, &cpu, &mut (), None).expect("parts train");
     let owned = OwnedModel::from_bytes(&trained.model).expect("a trained model is valid");
     assert!(owned.model().threshold().is_some());
     let threads = Threads::serial();

@@ -3,7 +3,7 @@
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
 use adflow::detect::{
-    Contrastive, Images, Method, Observer, Others, Phase, Pooling, Preset, Progress, Silent, TrainError, TrainOptions,
+    AnomalySources, Contrastive, Images, Method, Observer, Phase, Pooling, Preset, Progress, TrainError, TrainOptions,
     Trained, train, train_with,
 };
 use adflow::graph::Graph;
@@ -115,7 +115,7 @@ fn training_tells_parts_apart() {
 fn options(epochs: u32, learning_rate: f32) -> TrainOptions {
     let contrastive = Some(Contrastive { epochs, learning_rate });
     TrainOptions {
-        method: Method::Cdnf,
+        method: Method::CDNF,
         size: Some(64),
         epochs: Some(1),
         map: false,
@@ -126,13 +126,13 @@ fn options(epochs: u32, learning_rate: f32) -> TrainOptions {
 
 fn fit(
     good: &Frames,
-    others: &Others<'_>,
+    others: AnomalySources<'_>,
     backbone: &Backbone,
     options: &TrainOptions,
     threads: usize,
 ) -> Result<Trained, TrainError> {
     let threads = Threads::new(threads);
-    train_with(good, others, backbone, options, &Cpu::detect(&threads), &mut Silent, None)
+    train_with(good, others, backbone, options, &Cpu::detect(&threads), &mut (), None)
 }
 
 fn about(trained: &Trained, key: &str) -> String {
@@ -165,25 +165,25 @@ impl Observer for Interrupt {
 fn threads_and_interruptions_change_no_byte() {
     let (good, circles, textures) = (shapes(1, 14, false), shapes(2, 3, true), shapes(3, 2, true));
     let backbone = made_weights::backbone("mobilenet_v2");
-    let others = Others { defects: Some(&circles), textures: Some(&textures) };
+    let others = AnomalySources { defects: Some(&circles), textures: Some(&textures) };
     let options = options(3, 1e-4);
-    let one = fit(&good, &others, &backbone, &options, 1).unwrap();
-    let three = fit(&good, &others, &backbone, &options, 3).unwrap();
+    let one = fit(&good, others, &backbone, &options, 1).unwrap();
+    let three = fit(&good, others, &backbone, &options, 3).unwrap();
     assert!(one.model == three.model, "the number of threads changed the model");
     for (phase, at) in [(Phase::Adapt, 0), (Phase::Adapt, 2), (Phase::Train, 0)] {
         let threads = Threads::new(2);
         let device = Cpu::detect(&threads);
         let mut observer = Interrupt { phase, at, checkpoint: None };
-        let error = train_with(&good, &others, &backbone, &options, &device, &mut observer, None).unwrap_err();
+        let error = train_with(&good, others, &backbone, &options, &device, &mut observer, None).unwrap_err();
         assert_eq!(error, TrainError::Cancelled);
         let state = observer.checkpoint.expect("a cancelled training leaves a checkpoint");
-        let resume = |others: &Others<'_>, state: &[u8]| {
-            train_with(&good, others, &backbone, &options, &device, &mut Silent, Some(state))
+        let resume = |others: AnomalySources<'_>, state: &[u8]| {
+            train_with(&good, others, &backbone, &options, &device, &mut (), Some(state))
         };
-        assert!(resume(&others, &state).unwrap().model == one.model, "an interruption in {phase:?} changed the model");
+        assert!(resume(others, &state).unwrap().model == one.model, "an interruption in {phase:?} changed the model");
         // Other defects make another training, and half a checkpoint none.
-        let other = Others { defects: Some(&textures), ..others };
-        for refused in [resume(&other, &state), resume(&others, &state[..state.len() / 2])] {
+        let other = AnomalySources { defects: Some(&textures), ..others };
+        for refused in [resume(other, &state), resume(others, &state[..state.len() / 2])] {
             assert!(matches!(refused, Err(TrainError::Checkpoint(_))), "{phase:?}");
         }
     }
@@ -192,9 +192,10 @@ fn threads_and_interruptions_change_no_byte() {
 #[test]
 fn the_model_keeps_adapted_weights_in_place_of_the_first_ones() {
     let (good, backbone) = (shapes(4, 12, false), made_weights::backbone("mobilenet_v2"));
-    let adapted = fit(&good, &Others::default(), &backbone, &options(6, 3e-4), 2).unwrap();
+    let adapted = fit(&good, AnomalySources::default(), &backbone, &options(6, 3e-4), 2).unwrap();
     let plain =
-        fit(&good, &Others::default(), &backbone, &TrainOptions { contrastive: None, ..options(1, 1e-4) }, 2).unwrap();
+        fit(&good, AnomalySources::default(), &backbone, &TrainOptions { contrastive: None, ..options(1, 1e-4) }, 2)
+            .unwrap();
     let length = |t: &Trained| t.model.len() as i64;
     assert!((length(&adapted) - length(&plain)).abs() < 4096, "{} and {} bytes", length(&adapted), length(&plain));
     let (a, b) = [&adapted, &plain].map(|t| OwnedModel::from_bytes(&t.model).unwrap()).into();
@@ -228,7 +229,7 @@ fn good_parts_are_held_where_they_were() {
     let (good, backbone) = (shapes(9, 12, false), made_weights::backbone("mobilenet_v2"));
     let fit = |preset: Preset, contrastive: Option<Contrastive>| {
         let options = TrainOptions { preset, views: Some(4), contrastive, ..options(1, 1e-5) };
-        fit(&good, &Others::default(), &backbone, &options, 2).unwrap()
+        fit(&good, AnomalySources::default(), &backbone, &options, 2).unwrap()
     };
     let phase = Some(Contrastive { epochs: 8, learning_rate: 1e-5 });
     let [plain, held, free] = [(Preset::Fast, None), (Preset::Fast, phase), (Preset::Paper, phase)]
@@ -250,7 +251,7 @@ fn networks_from_files_are_adapted() {
         [("resnet18", 64, Pooling::Mean), ("resnet18", 128, Pooling::Statistics), ("alexnet", 256, Pooling::Mean)]
     {
         let options = TrainOptions { size: Some(side), pooling, ..options(1, 1e-5) };
-        let trained = fit(&good, &Others::default(), &made_weights::backbone(name), &options, 2);
+        let trained = fit(&good, AnomalySources::default(), &made_weights::backbone(name), &options, 2);
         assert_eq!(about(&trained.unwrap(), "adapted_epochs"), "1", "{name}");
     }
 }
@@ -260,7 +261,7 @@ fn a_rate_that_breaks_the_backbone_is_an_error_that_says_when() {
     // Without normalisation nothing holds the activations.
     let (good, alexnet) = (shapes(8, 12, false), made_weights::backbone("alexnet"));
     let options = TrainOptions { size: Some(256), ..options(3, 1.0) };
-    match fit(&good, &Others::default(), &alexnet, &options, 2).err() {
+    match fit(&good, AnomalySources::default(), &alexnet, &options, 2).err() {
         Some(TrainError::NotFinite { step, epoch }) => assert!(step >= 1 && epoch >= 1),
         Some(TrainError::Broken { epoch, spread }) => assert!(epoch >= 1 && !(0.05..=20.0).contains(&spread)),
         other => panic!("{other:?}"),
@@ -287,25 +288,25 @@ impl Images for Broken {
 #[test]
 fn what_cannot_be_adapted_is_refused() {
     let (good, mobilenet) = (shapes(6, 12, false), made_weights::backbone("mobilenet_v2"));
-    let error = |others: &Others<'_>, backbone: &Backbone, options: &TrainOptions| {
+    let error = |others: AnomalySources<'_>, backbone: &Backbone, options: &TrainOptions| {
         fit(&good, others, backbone, options, 1).unwrap_err().to_string()
     };
-    let (none, circles) = (Others::default(), shapes(7, 2, true));
+    let (none, circles) = (AnomalySources::default(), shapes(7, 2, true));
     for backbone in [Backbone::builtin(), made_weights::backbone("efficientnet_b5")] {
-        let text = error(&none, &backbone, &options(1, 1e-5));
+        let text = error(none, &backbone, &options(1, 1e-5));
         assert!(text.contains(backbone.name()) && text.contains("mobilenet_v2, alexnet"), "{text}");
     }
-    let other = TrainOptions { method: Method::Padim, ..options(1, 1e-5) };
-    assert!(error(&none, &mobilenet, &other).contains("only cdnf"));
-    assert!(error(&none, &mobilenet, &options(0, 1e-5)).contains("epochs"));
-    assert!(error(&none, &mobilenet, &options(1, f32::NAN)).contains("learning rate"));
-    let defects = Others { defects: Some(&circles), textures: None };
+    let other = TrainOptions { method: Method::PADIM, ..options(1, 1e-5) };
+    assert!(error(none, &mobilenet, &other).contains("only cdnf"));
+    assert!(error(none, &mobilenet, &options(0, 1e-5)).contains("epochs"));
+    assert!(error(none, &mobilenet, &options(1, f32::NAN)).contains("learning rate"));
+    let defects = AnomalySources { defects: Some(&circles), textures: None };
     let plain = TrainOptions { contrastive: None, ..options(1, 1e-5) };
-    assert!(error(&defects, &mobilenet, &plain).contains("was not asked for"));
-    let broken = Others { defects: Some(&Broken), textures: None };
-    assert_eq!(error(&broken, &mobilenet, &options(1, 1e-5)), "dent.png: truncated");
+    assert!(error(defects, &mobilenet, &plain).contains("was not asked for"));
+    let broken = AnomalySources { defects: Some(&Broken), textures: None };
+    assert_eq!(error(broken, &mobilenet, &options(1, 1e-5)), "dent.png: truncated");
     let black = Frames(vec![vec![0; good.0[0].len()]; 12]);
     let device = Threads::new(1);
-    let result = train(&black, &mobilenet, &options(1, 1e-5), &Cpu::detect(&device), &mut Silent, None);
+    let result = train(&black, &mobilenet, &options(1, 1e-5), &Cpu::detect(&device), &mut (), None);
     assert_eq!(result.unwrap_err(), TrainError::NoVariation);
 }

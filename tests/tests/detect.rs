@@ -3,7 +3,7 @@
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
 use adflow::detect::{
-    Images, MapLevels, Method, Observer, Phase, Pooling, Progress, Silent, TrainError, TrainOptions, Trained, train,
+    Images, MapLevels, Method, Observer, Phase, Pooling, Progress, TrainError, TrainOptions, Trained, train,
 };
 use adflow::image::ImageView;
 use adflow::metrics::image_auroc;
@@ -21,7 +21,7 @@ fn options(method: Method) -> TrainOptions {
 }
 
 fn fit(images: &dyn Images, options: &TrainOptions, threads: usize) -> Result<Trained, TrainError> {
-    train(images, &Backbone::builtin(), options, &Cpu::detect(&Threads::new(threads)), &mut Silent, None)
+    train(images, &Backbone::builtin(), options, &Cpu::detect(&Threads::new(threads)), &mut (), None)
 }
 
 fn scores(model: &[u8], images: &Frames) -> Vec<f32> {
@@ -47,8 +47,8 @@ fn circles_among_squares(squares: u64, options: &TrainOptions) -> f64 {
 
 #[test]
 fn closed_form_methods_tell_circles_from_squares() {
-    assert!(circles_among_squares(48, &options(Method::Gauss)) >= 0.99);
-    assert!(circles_among_squares(48, &options(Method::Padim)) >= 0.9);
+    assert!(circles_among_squares(48, &options(Method::GAUSS)) >= 0.99);
+    assert!(circles_among_squares(48, &options(Method::PADIM)) >= 0.9);
 }
 
 /// Random weights: what is tested is that features reach the method, drawn where there are many, and come back as scores.
@@ -57,15 +57,15 @@ fn networks_from_files_train_and_score() {
     for name in ["resnet18", "efficientnet_b5"] {
         let backbone = made_weights::backbone(name);
         for (method, epochs, pooling) in [
-            (Method::Padim, None, Pooling::Mean),
-            (Method::Cdnf, Some(1), Pooling::Mean),
-            (Method::DifferNet, Some(1), Pooling::Statistics),
+            (Method::PADIM, None, Pooling::Mean),
+            (Method::CDNF, Some(1), Pooling::Mean),
+            (Method::DIFFERNET, Some(1), Pooling::Statistics),
         ] {
             let size = (pooling == Pooling::Statistics).then_some(160).or(Some(SIDE));
             let options = TrainOptions { size, epochs, pooling, held_out: 0.0, map: false, ..options(method) };
             let threads = Threads::new(2);
             let good = shapes(1, 12, false);
-            let trained = train(&good, &backbone, &options, &Cpu::detect(&threads), &mut Silent, None).unwrap();
+            let trained = train(&good, &backbone, &options, &Cpu::detect(&threads), &mut (), None).unwrap();
             let all = scores(&trained.model, &shapes(3, 4, true));
             println!("{name} {method}: {} bytes, {all:?}", trained.model.len());
             assert!(all.iter().all(|s| s.is_finite()) && all.iter().any(|s| *s != all[0]), "{name} {method}: {all:?}");
@@ -81,16 +81,16 @@ fn flow_options(method: Method, epochs: u32, learning_rate: f32) -> TrainOptions
 
 #[test]
 fn cdnf_tells_circles_from_squares() {
-    assert_eq!(circles_among_squares(144, &flow_options(Method::Cdnf, 20, 1e-3)), 1.0);
+    assert_eq!(circles_among_squares(144, &flow_options(Method::CDNF, 20, 1e-3)), 1.0);
 }
 
 #[test]
 fn flows_on_maps_tell_circles_from_squares() {
     for (method, epochs, learning_rate) in [
-        (Method::CsFlow, 20, 1e-3),
-        (Method::FastFlow, 10, 1e-3),
-        (Method::Ssnf, 10, 1e-3),
-        (Method::PosFlow, 10, 2e-3),
+        (Method::CSFLOW, 20, 1e-3),
+        (Method::FASTFLOW, 10, 1e-3),
+        (Method::SSNF, 10, 1e-3),
+        (Method::POSFLOW, 10, 2e-3),
     ] {
         let options = TrainOptions { size: Some(64), ..flow_options(method, epochs, learning_rate) };
         assert_eq!(circles_among_squares(144, &options), 1.0, "{method}");
@@ -103,7 +103,7 @@ fn flows_on_maps_tell_circles_from_squares() {
 fn flows_on_maps_become_likelier_than_noise() {
     // SSNF's loss has half a nat for anomalies that are as likely as that besides, so it gets longer.
     for (method, epochs, learning_rate) in
-        [(Method::CsFlow, 3, 1e-3), (Method::FastFlow, 3, 1e-3), (Method::Ssnf, 8, 2e-3), (Method::PosFlow, 3, 2e-3)]
+        [(Method::CSFLOW, 3, 1e-3), (Method::FASTFLOW, 3, 1e-3), (Method::SSNF, 8, 2e-3), (Method::POSFLOW, 3, 2e-3)]
     {
         let options = TrainOptions { size: Some(64), ..flow_options(method, epochs, learning_rate) };
         let loss = fit(&shapes(1, 48, false), &options, 2).unwrap().final_loss.unwrap();
@@ -114,18 +114,18 @@ fn flows_on_maps_become_likelier_than_noise() {
 
 #[test]
 fn differnet_tells_circles_from_squares() {
-    assert_eq!(circles_among_squares(144, &flow_options(Method::DifferNet, 40, 1e-3)), 1.0);
+    assert_eq!(circles_among_squares(144, &flow_options(Method::DIFFERNET, 40, 1e-3)), 1.0);
 }
 
 const FLOWS: [Method; 6] =
-    [Method::Cdnf, Method::DifferNet, Method::CsFlow, Method::FastFlow, Method::Ssnf, Method::PosFlow];
+    [Method::CDNF, Method::DIFFERNET, Method::CSFLOW, Method::FASTFLOW, Method::SSNF, Method::POSFLOW];
 
 #[test]
 fn flows_train_whatever_the_seed() {
     let good = shapes(5, 18, false);
     for method in FLOWS {
         // The flows on pooled features take seconds to draw; `benches/RESULTS.md` has twenty seeds of theirs.
-        let seeds = if matches!(method, Method::Cdnf | Method::DifferNet) { 2 } else { 20 };
+        let seeds = if [Method::CDNF, Method::DIFFERNET].contains(&method) { 2 } else { 20 };
         for seed in 0..seeds {
             let options = TrainOptions { seed, size: Some(64), epochs: Some(2), map: false, ..options(method) };
             let trained = fit(&good, &options, 2).unwrap_or_else(|e| panic!("{method}, seed {seed}: {e}"));
@@ -138,7 +138,7 @@ fn flows_train_whatever_the_seed() {
 #[test]
 fn a_loss_that_is_no_number_ends_training_with_the_step() {
     // Steps so long that no flow survives them. The first one still sees a finite loss.
-    for method in [Method::DifferNet, Method::CsFlow, Method::PosFlow] {
+    for method in [Method::DIFFERNET, Method::CSFLOW, Method::POSFLOW] {
         let options = TrainOptions { size: Some(64), learning_rate: Some(1.0), epochs: Some(100), ..options(method) };
         let error = fit(&shapes(5, 18, false), &options, 2).unwrap_err();
         assert!(matches!(error, TrainError::NotFinite { step: 2.., epoch: 1.. }), "{method}: {error}");
@@ -161,13 +161,13 @@ fn maps_of_several_grids_are_joined_as_asked() {
         (score, map)
     };
     let [product, sum, finest] =
-        [MapLevels::Product, MapLevels::Sum, MapLevels::Finest].map(|l| map(Method::CsFlow, l));
+        [MapLevels::Product, MapLevels::Sum, MapLevels::Finest].map(|l| map(Method::CSFLOW, l));
     // CS-Flow's score is that of the latents.
     assert!(product.0 == sum.0 && sum.0 == finest.0);
     // Energies are not negative, and each scale adds something.
     assert!(sum.1.iter().zip(&finest.1).all(|(s, f)| s > f && *f > 0.0));
     assert!(product.1 != sum.1 && product.1 != finest.1);
-    let pooled = TrainOptions { map_levels: Some(MapLevels::Sum), ..options(Method::Cdnf) };
+    let pooled = TrainOptions { map_levels: Some(MapLevels::Sum), ..options(Method::CDNF) };
     assert!(matches!(fit(&good, &pooled, 1), Err(TrainError::Options(_))));
 }
 
@@ -196,7 +196,7 @@ impl Observer for Interrupt {
 fn threads_and_interruptions_change_no_byte() {
     let good = shapes(4, 30, false);
     for method in
-        [Method::Cdnf, Method::PosFlow, Method::CsFlow, Method::FastFlow, Method::Ssnf, Method::Gauss, Method::Padim]
+        [Method::CDNF, Method::POSFLOW, Method::CSFLOW, Method::FASTFLOW, Method::SSNF, Method::GAUSS, Method::PADIM]
     {
         let options = TrainOptions { epochs: Some(2), size: Some(64), ..options(method) };
         let one = fit(&good, &options, 1).unwrap();
@@ -204,7 +204,7 @@ fn threads_and_interruptions_change_no_byte() {
         assert!(one.model == three.model, "{method}: the number of threads changed the model");
         let other = fit(&good, &TrainOptions { seed: 1, ..options.clone() }, 2).unwrap();
         assert!(one.model != other.model, "{method}: the seed changed nothing");
-        if ![Method::Cdnf, Method::PosFlow, Method::Ssnf].contains(&method) {
+        if ![Method::CDNF, Method::POSFLOW, Method::SSNF].contains(&method) {
             continue;
         }
         let (backbone, threads) = (Backbone::builtin(), Threads::new(2));
@@ -214,11 +214,11 @@ fn threads_and_interruptions_change_no_byte() {
             assert_eq!(error, TrainError::Cancelled);
             let checkpoint = observer.checkpoint.expect("a cancelled training leaves a checkpoint");
             let resumed =
-                train(&good, &backbone, &options, &Cpu::detect(&threads), &mut Silent, Some(&checkpoint)).unwrap();
+                train(&good, &backbone, &options, &Cpu::detect(&threads), &mut (), Some(&checkpoint)).unwrap();
             assert!(resumed.model == one.model, "an interruption at step {at} changed the model");
             let other = TrainOptions { seed: 5, ..options.clone() };
             let refused =
-                train(&good, &backbone, &other, &Cpu::detect(&threads), &mut Silent, Some(&checkpoint)).unwrap_err();
+                train(&good, &backbone, &other, &Cpu::detect(&threads), &mut (), Some(&checkpoint)).unwrap_err();
             assert!(matches!(refused, TrainError::Checkpoint(_)), "{refused}");
         }
     }
@@ -227,7 +227,7 @@ fn threads_and_interruptions_change_no_byte() {
 #[test]
 fn the_threshold_comes_from_parts_that_did_not_train() {
     let good = shapes(6, 40, false);
-    let trained = fit(&good, &TrainOptions { held_out: 0.25, false_reject: 0.2, ..options(Method::Gauss) }, 2).unwrap();
+    let trained = fit(&good, &TrainOptions { held_out: 0.25, false_reject: 0.2, ..options(Method::GAUSS) }, 2).unwrap();
     let model = OwnedModel::from_bytes(&trained.model).unwrap();
     let threshold = model.model().threshold().expect("parts were held out");
     assert_eq!(model.model().held_out_scores(), trained.held_out_scores);
@@ -238,13 +238,13 @@ fn the_threshold_comes_from_parts_that_did_not_train() {
     // The scores are those of the deployed detector.
     let all = scores(&trained.model, &good);
     assert!(trained.held_out_scores.iter().all(|s| all.contains(s)));
-    let none = fit(&good, &TrainOptions { held_out: 0.0, ..options(Method::Gauss) }, 2).unwrap();
+    let none = fit(&good, &TrainOptions { held_out: 0.0, ..options(Method::GAUSS) }, 2).unwrap();
     assert_eq!(OwnedModel::from_bytes(&none.model).unwrap().model().threshold(), None);
 }
 
 #[test]
 fn what_cannot_be_learned_is_refused() {
-    for method in Method::ALL {
+    for &method in Method::ALL {
         // A side that every method takes: CS-Flow's maps must halve twice.
         let options = TrainOptions { size: Some(64), ..options(method) };
         let few = fit(&shapes(7, 2, false), &options, 1).unwrap_err();
@@ -253,22 +253,22 @@ fn what_cannot_be_learned_is_refused() {
         assert_eq!(fit(&black, &options, 1).unwrap_err(), TrainError::NoVariation, "{method}");
     }
     let wrong = [
-        TrainOptions { false_reject: 0.0, ..options(Method::Gauss) },
-        TrainOptions { confidence: 1.0, ..options(Method::Gauss) },
-        TrainOptions { held_out: f64::NAN, ..options(Method::Gauss) },
-        TrainOptions { size: Some(31), ..options(Method::Gauss) },
-        TrainOptions { views: Some(0), ..options(Method::Gauss) },
-        TrainOptions { epochs: Some(0), ..options(Method::Cdnf) },
-        TrainOptions { learning_rate: Some(f32::NAN), ..options(Method::Cdnf) },
-        TrainOptions { size: Some(48), ..options(Method::CsFlow) },
-        TrainOptions { pooling: Pooling::Statistics, ..options(Method::Padim) },
+        TrainOptions { false_reject: 0.0, ..options(Method::GAUSS) },
+        TrainOptions { confidence: 1.0, ..options(Method::GAUSS) },
+        TrainOptions { held_out: f64::NAN, ..options(Method::GAUSS) },
+        TrainOptions { size: Some(31), ..options(Method::GAUSS) },
+        TrainOptions { views: Some(0), ..options(Method::GAUSS) },
+        TrainOptions { epochs: Some(0), ..options(Method::CDNF) },
+        TrainOptions { learning_rate: Some(f32::NAN), ..options(Method::CDNF) },
+        TrainOptions { size: Some(48), ..options(Method::CSFLOW) },
+        TrainOptions { pooling: Pooling::Statistics, ..options(Method::PADIM) },
     ];
     for options in wrong {
         let error = fit(&shapes(8, 12, false), &options, 1).unwrap_err();
         assert!(matches!(error, TrainError::Options(_)), "{error}");
     }
     // The tap has a channel for each field instead of positions.
-    for method in [Method::Gauss, Method::DifferNet, Method::Cdnf] {
+    for method in [Method::GAUSS, Method::DIFFERNET, Method::CDNF] {
         let options = TrainOptions { pooling: Pooling::Statistics, ..options(method) };
         let error = fit(&shapes(8, 12, false), &options, 1).unwrap_err().to_string();
         assert!(error.contains("builtin's builtin.layout has one only"), "{error}");
@@ -294,7 +294,7 @@ impl Images for Broken {
 
 #[test]
 fn an_image_that_cannot_be_read_is_named() {
-    let error = fit(&Broken(shapes(9, 12, false), 7), &options(Method::Gauss), 1).unwrap_err();
+    let error = fit(&Broken(shapes(9, 12, false), 7), &options(Method::GAUSS), 1).unwrap_err();
     assert_eq!(error.to_string(), "frame 7: truncated");
 }
 
@@ -331,8 +331,8 @@ impl Images for Squares {
 /// Mean distance, right and down, of the middle of the map's highest part from a spot, over spots in all quarters.
 fn map_offset(backbone: &Backbone, side: u32, views: u32) -> (f32, f32) {
     let good = Squares(side, (0..24).map(|i| texture(1, i, side, None)).collect());
-    let options = TrainOptions { size: Some(side), views: Some(views), held_out: 0.0, ..options(Method::Padim) };
-    let trained = train(&good, backbone, &options, &Cpu::detect(&Threads::new(2)), &mut Silent, None).unwrap();
+    let options = TrainOptions { size: Some(side), views: Some(views), held_out: 0.0, ..options(Method::PADIM) };
+    let trained = train(&good, backbone, &options, &Cpu::detect(&Threads::new(2)), &mut (), None).unwrap();
     let model = OwnedModel::from_bytes(&trained.model).unwrap();
     let threads = Threads::new(2);
     let options = ScorerOptions::default();

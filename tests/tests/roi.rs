@@ -2,7 +2,7 @@
 
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
-use adflow::detect::{Contrastive, Images, Method, Silent, TrainError, TrainOptions, train};
+use adflow::detect::{Contrastive, Images, Method, TrainError, TrainOptions, train};
 use adflow::image::{ImageView, Roi};
 use adflow::model::{Model, OwnedModel};
 use adflow::rng::Rng;
@@ -202,7 +202,7 @@ fn same_inside() -> (Option<Roi>, Frames, Frames) {
 #[test]
 fn pixels_outside_change_no_byte_of_a_model() {
     let (roi, a, b) = same_inside();
-    for method in Method::ALL {
+    for &method in Method::ALL {
         let options = TrainOptions {
             method,
             size: Some(64),
@@ -213,7 +213,7 @@ fn pixels_outside_change_no_byte_of_a_model() {
         };
         let threads = Threads::new(2);
         let fit = |images: &Frames, options: &TrainOptions| {
-            train(images, &Backbone::builtin(), options, &Cpu::detect(&threads), &mut Silent, None).unwrap()
+            train(images, &Backbone::builtin(), options, &Cpu::detect(&threads), &mut (), None).unwrap()
         };
         let (with_a, with_b) = (fit(&a, &options), fit(&b, &options));
         assert!(with_a.model == with_b.model, "{method}: pixels outside changed the model");
@@ -239,7 +239,7 @@ fn pixels_outside_change_no_byte_of_a_model() {
     // A backbone that is adapted first sees no more.
     let contrastive = Some(Contrastive { epochs: 2, learning_rate: 1e-4 });
     let options = TrainOptions {
-        method: Method::Cdnf,
+        method: Method::CDNF,
         size: Some(64),
         epochs: Some(1),
         map: false,
@@ -250,7 +250,7 @@ fn pixels_outside_change_no_byte_of_a_model() {
     let threads = Threads::new(2);
     let fit = |images: &Frames, options: &TrainOptions| {
         let backbone = made_weights::backbone("mobilenet_v2");
-        train(images, &backbone, options, &Cpu::detect(&threads), &mut Silent, None).unwrap().model
+        train(images, &backbone, options, &Cpu::detect(&threads), &mut (), None).unwrap().model
     };
     assert!(fit(&a, &options) == fit(&b, &options), "pixels outside changed the backbone");
     let everywhere = TrainOptions { roi: None, ..options };
@@ -258,14 +258,14 @@ fn pixels_outside_change_no_byte_of_a_model() {
     // All white is no region, too thin is an error.
     let white = vec![255; SIZE.0 * SIZE.1];
     let options = |mask: &[u8]| TrainOptions {
-        method: Method::Gauss,
+        method: Method::GAUSS,
         size: Some(48),
         roi: Roi::from_mask(&ImageView::grey_u8(SIZE.0 as u32, SIZE.1 as u32, mask).unwrap()),
         ..TrainOptions::default()
     };
     let serial = Threads::serial();
     let fit = |options: &TrainOptions| {
-        train(&a, &Backbone::builtin(), options, &Cpu::detect(&serial), &mut Silent, None).map(|t| t.model)
+        train(&a, &Backbone::builtin(), options, &Cpu::detect(&serial), &mut (), None).map(|t| t.model)
     };
     assert!(fit(&options(&white)).unwrap() == fit(&TrainOptions { roi: None, ..options(&white) }).unwrap());
     let mut dot = vec![0; SIZE.0 * SIZE.1];

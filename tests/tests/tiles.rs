@@ -2,7 +2,7 @@
 
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
-use adflow::detect::{Canvas, Images, Method, Silent, TrainError, TrainOptions, Trained, train};
+use adflow::detect::{Canvas, Images, Method, TrainError, TrainOptions, Trained, train};
 use adflow::image::{ImageView, Roi};
 use adflow::model::{Model, OwnedModel};
 use adflow::rng::Rng;
@@ -155,11 +155,11 @@ fn webs(count: u64, first: u64) -> Web {
 }
 
 fn fit(images: &dyn Images, options: &TrainOptions, threads: usize) -> Result<Trained, TrainError> {
-    train(images, &Backbone::builtin(), options, &Cpu::detect(&Threads::new(threads)), &mut Silent, None)
+    train(images, &Backbone::builtin(), options, &Cpu::detect(&Threads::new(threads)), &mut (), None)
 }
 
 fn tiled(method: Method) -> TrainOptions {
-    let size = if method == Method::CsFlow { 256 } else { 192 };
+    let size = if method == Method::CSFLOW { 256 } else { 192 };
     TrainOptions {
         method,
         size: Some(size),
@@ -174,9 +174,9 @@ fn tiled(method: Method) -> TrainOptions {
 #[test]
 fn every_method_with_a_map_finds_a_spot_where_it_is() {
     let good = webs(12, 100);
-    for method in [Method::Padim, Method::PosFlow, Method::FastFlow, Method::CsFlow] {
+    for method in [Method::PADIM, Method::POSFLOW, Method::FASTFLOW, Method::CSFLOW] {
         let trained = fit(&good, &tiled(method), 2).unwrap();
-        if method == Method::PosFlow {
+        if method == Method::POSFLOW {
             assert!(fit(&good, &tiled(method), 1).unwrap().model == trained.model, "threads change nothing");
         }
         assert_eq!(trained.held_out_scores.len(), 3, "{method}: whole images are set aside");
@@ -219,7 +219,7 @@ fn pixels_outside_change_no_byte_of_a_model() {
     };
     let (a, b) = (frames(0), frames(1));
     assert!(a.0 != b.0);
-    for method in [Method::Padim, Method::PosFlow, Method::FastFlow, Method::CsFlow] {
+    for method in [Method::PADIM, Method::POSFLOW, Method::FASTFLOW, Method::CSFLOW] {
         let options = TrainOptions { roi: roi.clone(), ..tiled(method) };
         let (with_a, with_b) = (fit(&a, &options, 2).unwrap(), fit(&b, &options, 2).unwrap());
         assert!(with_a.model == with_b.model, "{method}: pixels outside changed the model");
@@ -240,11 +240,11 @@ fn what_does_not_fit_is_said() {
         Err(TrainError::Options(why)) => why,
         other => panic!("{other:?}"),
     };
-    let padim = tiled(Method::Padim);
-    for method in [Method::Gauss, Method::Cdnf, Method::DifferNet] {
+    let padim = tiled(Method::PADIM);
+    for method in [Method::GAUSS, Method::CDNF, Method::DIFFERNET] {
         assert!(refused(tiled(method)).contains("no map to join"), "{method}");
     }
-    assert!(refused(tiled(Method::Ssnf)).contains("whole images"));
+    assert!(refused(tiled(Method::SSNF)).contains("whole images"));
     assert!(refused(TrainOptions { margin: Some(30), ..padim.clone() }).contains("multiples of 32"));
     assert!(refused(TrainOptions { margin: Some(96), ..padim.clone() }).contains("less than half"));
     assert!(refused(TrainOptions { size: Some(200), ..padim.clone() }).contains("multiples of 32"));

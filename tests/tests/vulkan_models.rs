@@ -3,7 +3,7 @@
 use adflow::backbones::{Backbone, Pooling};
 use adflow::cpu::Cpu;
 use adflow::detect::{
-    Contrastive, Images, Method, Observer, Others, Phase, Progress, Silent, TrainError, TrainOptions, Trained, train,
+    AnomalySources, Contrastive, Images, Method, Observer, Phase, Progress, TrainError, TrainOptions, Trained, train,
     train_with,
 };
 use adflow::executor::{CpuExecutor, Device, Executor};
@@ -34,7 +34,7 @@ fn options(method: Method) -> TrainOptions {
 }
 
 fn fit(images: &dyn Images, options: &TrainOptions, device: &dyn Device) -> Trained {
-    train(images, &Backbone::builtin(), options, device, &mut Silent, None).expect("a model")
+    train(images, &Backbone::builtin(), options, device, &mut (), None).expect("a model")
 }
 
 /// Fails where the two sides disagree on an op of the program.
@@ -63,11 +63,11 @@ fn every_program_of_every_method_agrees_op_by_op() {
     let (threads, good) = (Threads::new(2), shapes(1, 12, false));
     let cpu = Cpu::detect(&threads);
     let resnet = made_weights::backbone("resnet18");
-    let statistics = TrainOptions { pooling: Pooling::Statistics, size: Some(128), ..options(Method::Gauss) };
-    let builtin = Method::ALL.map(|method| (Backbone::builtin(), options(method)));
+    let statistics = TrainOptions { pooling: Pooling::Statistics, size: Some(128), ..options(Method::GAUSS) };
+    let builtin = Method::ALL.iter().map(|&method| (Backbone::builtin(), options(method)));
     for (backbone, options) in builtin.into_iter().chain([(resnet, statistics)]) {
         let method = options.method;
-        let trained = train(&good, &backbone, &options, &cpu, &mut Silent, None).expect("a model");
+        let trained = train(&good, &backbone, &options, &cpu, &mut (), None).expect("a model");
         let model = OwnedModel::from_bytes(&trained.model).unwrap();
         for program in model.model().programs() {
             println!("{method} {}: {} ops", program.name(), program.len());
@@ -186,7 +186,7 @@ fn a_detector_trained_on_vulkan_is_as_good() {
     let threads = Threads::new(2);
     let cpu = Cpu::detect(&threads);
     let good = shapes(1, 24, false);
-    for method in [Method::Cdnf, Method::Gauss, Method::Padim] {
+    for method in [Method::CDNF, Method::GAUSS, Method::PADIM] {
         let options = TrainOptions { epochs: Some(6), held_out: 0.0, map: false, ..options(method) };
         let run = |device: &dyn Device| {
             let mut losses = Losses(Vec::new());
@@ -213,15 +213,15 @@ fn a_backbone_is_adapted_on_vulkan_as_on_the_cpu() {
     let threads = Threads::new(2);
     let (good, circles) = (shapes(1, 6, false), shapes(2, 2, true));
     let backbone = made_weights::backbone("mobilenet_v2");
-    let others = Others { defects: Some(&circles), textures: None };
+    let others = AnomalySources { defects: Some(&circles), textures: None };
     let options = TrainOptions {
         epochs: Some(1),
         map: false,
         contrastive: Some(Contrastive { epochs: 2, learning_rate: 1e-4 }),
-        ..options(Method::Cdnf)
+        ..options(Method::CDNF)
     };
     let adapted = |device: &dyn Device| {
-        let trained = train_with(&good, &others, &backbone, &options, device, &mut Silent, None).expect("a model");
+        let trained = train_with(&good, others, &backbone, &options, device, &mut (), None).expect("a model");
         let model = OwnedModel::from_bytes(&trained.model).unwrap();
         ["adapted_loss", "adapted_spread"].map(|key| model.model().about_value(key).unwrap().parse::<f64>().unwrap())
     };
@@ -307,7 +307,7 @@ fn half_precision_scores_within_a_twentieth_and_takes_less_memory() {
     }
     let (threads, good) = (Threads::new(2), shapes(1, 12, false));
     let parts = shapes(2, 4, true);
-    for method in [Method::Gauss, Method::Padim, Method::Cdnf] {
+    for method in [Method::GAUSS, Method::PADIM, Method::CDNF] {
         let options = TrainOptions { epochs: Some(1), ..options(method) };
         let trained = OwnedModel::from_bytes(&fit(&good, &options, &Cpu::detect(&threads)).model).unwrap();
         let run = |device: &VulkanDevice| {
@@ -397,14 +397,14 @@ impl Observer for Stopping {
 fn a_training_that_is_interrupted_or_loses_its_device_ends_with_the_same_model() {
     let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
     let good = shapes(1, 12, false);
-    let options = TrainOptions { epochs: Some(3), held_out: 0.0, map: false, ..options(Method::Cdnf) };
+    let options = TrainOptions { epochs: Some(3), held_out: 0.0, map: false, ..options(Method::CDNF) };
     let want = fit(&good, &options, &device).model;
     // Interrupted at its second step, it goes on to the same bytes.
     let mut stopping = Stopping { steps: 2, checkpoint: Vec::new() };
     let stopped = train(&good, &Backbone::builtin(), &options, &device, &mut stopping, None);
     assert_eq!(stopped.expect_err("it was cancelled"), TrainError::Cancelled);
     let state = Some(stopping.checkpoint.as_slice());
-    let resumed = train(&good, &Backbone::builtin(), &options, &device, &mut Silent, state).expect("a model");
+    let resumed = train(&good, &Backbone::builtin(), &options, &device, &mut (), state).expect("a model");
     assert!(resumed.model == want, "another model after an interruption");
     // In the first epoch, and in the last.
     for (site, at) in [(Site::Submit, 1), (Site::Wait, 3)] {
@@ -421,7 +421,7 @@ fn a_session_takes_the_memory_that_was_announced() {
     let Some(device) = vulkan::device(VulkanOptions::default()) else { return };
     let (threads, good) = (Threads::new(2), shapes(1, 12, false));
     for map in [false, true] {
-        let options = TrainOptions { views: Some(4), map, ..options(Method::Gauss) };
+        let options = TrainOptions { views: Some(4), map, ..options(Method::GAUSS) };
         let trained = OwnedModel::from_bytes(&fit(&good, &options, &Cpu::detect(&threads)).model).unwrap();
         let (model, scorer) = (trained.model(), ScorerOptions { map, max_width: SIDE, ..ScorerOptions::default() });
         let mut executor = device.open_executor(model.params(), 0, 0).unwrap();

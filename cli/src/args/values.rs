@@ -100,14 +100,14 @@ pub enum Method {
 impl From<Method> for adflow::detect::Method {
     fn from(method: Method) -> Self {
         match method {
-            Method::Cdnf => Self::Cdnf,
-            Method::Differnet => Self::DifferNet,
-            Method::Csflow => Self::CsFlow,
-            Method::Fastflow => Self::FastFlow,
-            Method::Ssnf => Self::Ssnf,
-            Method::Posflow => Self::PosFlow,
-            Method::Padim => Self::Padim,
-            Method::Gauss => Self::Gauss,
+            Method::Cdnf => Self::CDNF,
+            Method::Differnet => Self::DIFFERNET,
+            Method::Csflow => Self::CSFLOW,
+            Method::Fastflow => Self::FASTFLOW,
+            Method::Ssnf => Self::SSNF,
+            Method::Posflow => Self::POSFLOW,
+            Method::Padim => Self::PADIM,
+            Method::Gauss => Self::GAUSS,
         }
     }
 }

@@ -14,12 +14,14 @@ mod mobilenet_v2;
 mod network;
 mod pooling;
 mod resnet;
+mod roles;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
 mod weights;
 
 pub use network::{Network, Source, Step};
 pub use pooling::Pooling;
+pub use roles::Roles;
 pub use weights::{Weight, Weights, WeightsError};
 
 use crate::graph::{Graph, GraphError, TensorId};
@@ -67,6 +69,8 @@ struct Architecture {
     taps: &'static [TapInfo],
     /// What [`Backbone::pooled`] reads unless told otherwise.
     pooled_taps: &'static [&'static str],
+    /// What methods on maps read.
+    roles: Roles,
     /// [`Backbone::centre`] of a tap, for images of this side.
     centre: fn(weights: &Weights, tap: &str, side: u32) -> Result<f32, WeightsError>,
     /// Whether a flow needs these standardised.
@@ -301,6 +305,17 @@ impl Backbone {
     /// The taps whose means describe a whole image: what [`pooled`](Self::pooled) is meant for.
     pub fn pooled_taps(&self) -> &'static [&'static str] {
         self.network.as_ref().map_or(self.architecture.pooled_taps, |n| n.names)
+    }
+
+    /// Which taps methods on maps read. A network given as data has one grid, joined from all of its taps.
+    pub fn roles(&self) -> Roles {
+        self.network.as_ref().map_or(self.architecture.roles, |n| Roles::of(n.names))
+    }
+
+    /// Grids for methods that share what they learn between positions, the finer one first: [`Roles::grids`], or all taps joined.
+    pub fn grids(&self) -> Vec<&'static [&'static str]> {
+        let roles = self.roles();
+        if roles.grids.is_empty() { vec![roles.grid] } else { roles.grids.to_vec() }
     }
 
     /// Where a tap's map lies in a square image of this side: the pixel that its first step looks at, 0 being the centre of

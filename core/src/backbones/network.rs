@@ -5,7 +5,7 @@
 //! usual size: unknown weights, steps that read later ones and shapes that do not fit are errors, and taps learn their channels,
 //! stride and centre. Taps keep their names for as long as the process lives, as those of the known networks do.
 
-use super::{Architecture, Backbone, BuildError, Emitter, TapInfo, Weights, WeightsError};
+use super::{Architecture, Backbone, BuildError, Emitter, Roles, TapInfo, Weights, WeightsError};
 use crate::graph::{Graph, TensorId};
 use crate::op::{MAX_INPUTS, Op};
 use crate::params::Params;
@@ -24,6 +24,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     shift: [0.0; 3],
     taps: &[],
     pooled_taps: &[],
+    roles: Roles::of(&[]),
     centre: |_, _, _| Ok(0.0),
     // Nothing is known of its features, and standardised ones suit every flow.
     standardise_pooled: true,

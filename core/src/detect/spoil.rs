@@ -1,6 +1,6 @@
 //! From what a network sees to a picture that can be spoilt (`synth`), and back. Nothing changes outside of a region of interest.
 
-use super::TrainError;
+use super::error::TrainError;
 use crate::image::Preprocess;
 use crate::synth::Picture;
 use alloc::string::ToString;

@@ -1,9 +1,10 @@
 //! Several taps of a backbone on one grid: each brought to the coarsest's, their channels concatenated; where those are too many,
 //! some drawn at random (PaDiM).
 
-use super::TrainError;
-use super::options::Setup;
-use crate::backbones::{Backbone, TapInfo};
+use crate::backbones::TapInfo;
+use crate::detect::error::TrainError;
+use crate::detect::job::Job;
+use crate::detect::setup::Setup;
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
 use crate::op::{Concat, Interpolation, Permute, Resize, Slice};
@@ -15,19 +16,14 @@ use alloc::vec::Vec;
 
 /// Joined taps and where their steps lie in the image.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Grid {
+pub struct Grid {
     pub features: TensorId,
     pub place: GridPlace,
 }
 
 /// Joins maps of a backbone that are named after their taps; new tensors are called `name` and so on.
-pub(super) fn join(
-    g: &mut Graph,
-    name: &str,
-    setup: &Setup,
-    backbone: &Backbone,
-    maps: &[(&str, TensorId)],
-) -> Result<Grid, TrainError> {
+pub fn join(g: &mut Graph, name: &str, job: &Job<'_>, maps: &[(&str, TensorId)]) -> Result<Grid, TrainError> {
+    let (backbone, setup) = (job.backbone, job.setup);
     let infos = maps.iter().map(|(tap, _)| backbone.tap(tap)).collect::<Result<Vec<TapInfo>, _>>()?;
     let coarsest = infos.iter().zip(maps).max_by_key(|(info, _)| info.stride);
     let no_taps = || TrainError::Options(format!("backbone {} has no taps for maps", backbone.name()));
@@ -54,13 +50,7 @@ pub(super) fn join(
 }
 
 /// `count` of the channels of x, the same ones for every model, where it has more. The order is parameter `name.drawn`.
-pub(super) fn draw(
-    g: &mut Graph,
-    params: &mut Params,
-    name: &str,
-    x: TensorId,
-    count: u32,
-) -> Result<TensorId, TrainError> {
+pub fn draw(g: &mut Graph, params: &mut Params, name: &str, x: TensorId, count: u32) -> Result<TensorId, TrainError> {
     let channels = g.shape(x).c();
     if count >= channels {
         return Ok(x);
@@ -74,4 +64,16 @@ pub(super) fn draw(
     let order = g.param(params, &drawn)?;
     let shuffled = g.emit(&format!("{name}.shuffled"), Permute { inverse: false }, &[x, order])?;
     Ok(g.emit(&format!("{name}.drawn"), Slice { first: 0, count }, &[shuffled])?)
+}
+
+/// How many positions of a map with `side` steps in a row a share of it is, at least 1; with tiles, of a tile's middle, or of the
+/// canvas where that is smaller: a defect is as large on a large canvas as on a small one.
+pub fn positions(share: f64, setup: &Setup, side: u32) -> u32 {
+    let mut all = f64::from(side) * f64::from(side);
+    if let Some(tiling) = &setup.tiling {
+        let steps = |pixels: u32| libm::ceil(f64::from(pixels) * f64::from(side) / f64::from(tiling.side()));
+        let (owned, canvas) = (steps(tiling.owned()), tiling.canvas());
+        all = (owned * owned).min(steps(canvas.0) * steps(canvas.1));
+    }
+    ((share * all) as u32).max(1)
 }

@@ -1,6 +1,6 @@
 //! Brings features to mean 0 and deviation 1 per channel: `(y − μ)/(sd + 1e-3)` over the training images and all positions.
 
-use super::TrainError;
+use crate::detect::error::TrainError;
 use crate::params::Params;
 use crate::shape::Shape;
 use alloc::format;
@@ -8,11 +8,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// Added to a deviation, so that a channel that never changes is not blown up (cdnf §4.8).
-pub(super) const FLOOR: f64 = 1e-3;
+pub const FLOOR: f64 = 1e-3;
 
 /// Adds the parameters that standardise maps of a shape and undo it, one number a channel: `name.scale` and `name.shift`,
 /// `name.sd` and `name.mean`. `maps` may be iterated twice.
-pub(super) fn add<'m>(
+pub fn add<'m>(
     params: &mut Params,
     name: &str,
     shape: Shape,

@@ -1,8 +1,9 @@
 //! The programs of the contrastive phase: what is computed image by image, and a step of the optimiser over a batch.
 
-use crate::backbones::{Backbone, decimated};
-use crate::detect::options::Setup;
-use crate::detect::{TrainError, pooled_flow};
+use crate::backbones::decimated;
+use crate::detect::error::TrainError;
+use crate::detect::features::pooled::{self, SCALES};
+use crate::detect::job::Job;
 use crate::graph::Graph;
 use crate::op::{Adam, Add, BatchMean, BatchMix, Cosine, Multiply, SquareSum, Triplet};
 use crate::params::Params;
@@ -20,7 +21,7 @@ pub const MARGIN: f32 = 0.5;
 pub const PREFIX: &str = "backbone.";
 const ORIGIN: &str = "origin.";
 /// The maps behind which layers train, at the scales of the image.
-const STEMS: [&str; pooled_flow::SCALES as usize] = ["stem0", "stem1", "stem2"];
+const STEMS: [&str; SCALES as usize] = ["stem0", "stem1", "stem2"];
 
 /// How many images of each kind a batch has.
 #[derive(Clone, Copy)]
@@ -64,19 +65,28 @@ pub struct Programs {
 }
 
 impl Programs {
-    pub fn new(setup: &Setup, backbone: &Backbone, batch: Batch) -> Result<Programs, TrainError> {
+    pub fn new(job: &Job<'_>, batch: Batch) -> Result<Programs, TrainError> {
+        let Job { setup, backbone, .. } = *job;
         let (from, taps) = (backbone.adaptation()?.from, backbone.pooled_taps());
         let picture = Shape::chw(3, setup.size, setup.size);
         let (mut params, mut frozen) = (Params::new(), Graph::new());
         let image = frozen.input("image", picture);
-        let mut stems = decimated(&mut frozen, image, pooled_flow::SCALES)?;
+        let mut stems = decimated(&mut frozen, image, SCALES)?;
         if let Some(tap) = from {
             for (stem, name) in stems.iter_mut().zip(STEMS) {
                 *stem = backbone.emit_from(&mut frozen, &mut params, PREFIX, *stem, None, &[tap])?[0];
                 frozen.output(name, *stem);
             }
         }
-        let origin = backbone.pooled_from(&mut frozen, &mut params, ORIGIN, &stems, from, taps, setup.pooling)?;
+        let origin = backbone.pooled_from(
+            &mut frozen,
+            &mut params,
+            ORIGIN,
+            &stems,
+            from,
+            taps,
+            setup.pooling.unwrap_or_default(),
+        )?;
         frozen.output("origin", origin);
         let known: Vec<String> = params.iter().map(|p| p.name.clone()).collect();
 
@@ -85,10 +95,18 @@ impl Programs {
             Some(_) => stems.iter().zip(STEMS).map(|(&stem, name)| g.input(name, frozen.shape(stem))).collect(),
             None => {
                 let image = g.input("image", picture);
-                decimated(&mut g, image, pooled_flow::SCALES)?
+                decimated(&mut g, image, SCALES)?
             }
         };
-        let z = backbone.pooled_from(&mut g, &mut params, PREFIX, &inputs, from, taps, setup.pooling)?;
+        let z = backbone.pooled_from(
+            &mut g,
+            &mut params,
+            PREFIX,
+            &inputs,
+            from,
+            taps,
+            setup.pooling.unwrap_or_default(),
+        )?;
         for name in params.iter().map(|p| p.name.clone()).filter(|name| !known.contains(name)).collect::<Vec<_>>() {
             if let Some(p) = params.get_mut(&name) {
                 p.trainable = true;
@@ -113,8 +131,10 @@ impl Programs {
         }
 
         let mut pooled = Graph::new();
-        let (_, y) = pooled_flow::pooled(&mut pooled, setup, backbone, &mut params)?;
-        pooled.output("features", y);
+        let image = pooled.input("image", picture);
+        for feature in pooled::features(job, &mut pooled, &mut params, image)? {
+            pooled.output(&feature.name, feature.tensor);
+        }
 
         let layout = params.layout();
         g.train(loss, &params, Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, clip: 0.0 })?;

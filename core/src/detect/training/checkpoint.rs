@@ -1,25 +1,24 @@
 //! A training that was interrupted, as bytes: where it was, parameters and moments.
 //!
-//! Little-endian: magic, digest of options and data, epoch, step within it, steps so far, loss sum and count of the
-//! epoch, what decides when to stop, baselines, number of floats, then trainable parameters and both moments, and a CRC-32 of it all. Batches are drawn from a
-//! counter, so nothing else is needed to go on as if nothing had happened.
+//! Little-endian: magic, digest of options and data, epoch, step within it, steps so far, loss sum and count of the epoch,
+//! whether training has stopped, what the objective remembers, number of floats, then trainable parameters and the
+//! optimisers' moments, and a CRC-32 of it all. Batches are drawn from a counter, so nothing else is needed to go on as if
+//! nothing had happened.
 
-use super::TrainError;
+use super::objective::Memory;
 use crate::checksum::crc32;
+use crate::detect::error::TrainError;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use bytemuck::{Pod, Zeroable};
 use core::mem::size_of;
 
-const MAGIC: [u8; 8] = *b"\x89ADFCKP\n";
+const MAGIC: [u8; 8] = *b"\x89ADFCK2\n";
 
-/// Levels that may have a baseline.
-pub(super) const LEVELS: usize = 4;
-
-/// Where a training is: 128 bytes.
+/// Where a training is: 144 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Position {
+pub struct Position {
     magic: [u8; 8],
     /// Digest of everything that decides the result.
     pub digest: u64,
@@ -35,39 +34,27 @@ pub(super) struct Position {
     pub loss_count: u64,
     /// Mean loss of the last finished epoch.
     pub last_loss: f64,
-    /// Best held-out likelihood so far, where that decides when to stop.
-    pub best: f64,
-    /// Epochs since then.
-    pub stale: u64,
-    /// 1 once held-out parts have said to stop.
+    /// 1 once the objective has said to stop.
     pub stopped: u64,
-    /// Running mean of the negative log-likelihood of normal cells on each level, where synthetic anomalies are measured by
-    /// it (`ssnf.rs`); no number before the first step.
-    pub baselines: [f64; LEVELS],
+    /// What the objective remembers.
+    pub memory: Memory,
     floats: u64,
 }
 
 impl Position {
-    /// The beginning.
-    pub fn start(digest: u64) -> Position {
-        Position {
-            magic: MAGIC,
-            digest,
-            last_loss: f64::NAN,
-            best: f64::INFINITY,
-            baselines: [f64::NAN; LEVELS],
-            ..Position::zeroed()
-        }
+    /// Before the first step.
+    pub fn start(digest: u64, memory: Memory) -> Position {
+        Position { magic: MAGIC, digest, last_loss: f64::NAN, memory, ..Position::zeroed() }
     }
 }
 
 /// Length of a checkpoint of so many parameters and moments.
-pub(super) fn len(params: usize, state: usize) -> usize {
+pub fn len(params: usize, state: usize) -> usize {
     size_of::<Position>() + 4 * (params + state + 1)
 }
 
 /// Bytes of a checkpoint.
-pub(super) fn write(position: &Position, params: &[f32], state: &[f32]) -> Vec<u8> {
+pub fn write(position: &Position, params: &[f32], state: &[f32]) -> Vec<u8> {
     let head = Position { magic: MAGIC, floats: (params.len() + state.len()) as u64, ..*position };
     let mut out = Vec::with_capacity(len(params.len(), state.len()));
     out.extend_from_slice(bytemuck::bytes_of(&head));
@@ -79,7 +66,7 @@ pub(super) fn write(position: &Position, params: &[f32], state: &[f32]) -> Vec<u
 }
 
 /// Reads a checkpoint into parameters and moments, which stay as they are on errors.
-pub(super) fn read(bytes: &[u8], digest: u64, params: &mut [f32], state: &mut [f32]) -> Result<Position, TrainError> {
+pub fn read(bytes: &[u8], digest: u64, params: &mut [f32], state: &mut [f32]) -> Result<Position, TrainError> {
     let bad = |text: &str| Err(TrainError::Checkpoint(text.to_string()));
     let Some((head, rest)) = bytes.split_at_checked(size_of::<Position>()) else {
         return bad("it is too short");
@@ -111,7 +98,8 @@ mod tests {
 
     #[test]
     fn round_trip_and_every_damage_is_noticed() {
-        let position = Position { epoch: 3, batch: 5, steps: 77, loss_sum: 1.5, loss_count: 96, ..Position::start(9) };
+        let position =
+            Position { epoch: 3, batch: 5, steps: 77, loss_sum: 1.5, loss_count: 96, ..Position::start(9, [0.5; 8]) };
         let (params, state) = ([1.0f32, 2.0], [3.0f32, 4.0, 5.0, 6.0]);
         let bytes = write(&position, &params, &state);
         let (mut p, mut s) = ([0.0; 2], [0.0; 4]);

@@ -1,23 +1,21 @@
-//! SSNF's training: likelihood up on good parts, down on synthetic anomalies as far as a margin.
+//! Good parts become likelier, synthetic anomalies unlikelier as far as a margin: how SSNF is trained.
 //!
-//! A batch is good parts and as many anomalies (`synthetic.rs`). Level by level, with `n_q = (½‖z_q‖² − j_q)/C` of each cell:
+//! A batch is good parts and as many anomalies (`anomalies.rs`). Level by level, with `n_q = (½‖z_q‖² − j_q)/C` of each cell:
 //! `L_n` is the mean of n over normal cells, `L_a` the mean of `max(0, b + m − n_q)` over anomalous ones; b is a running mean
 //! of L_n, m is 1 nat per dimension, and the loss is the sum over levels of `L_n + λ·L_a`. λ is 0 for the first tenth of the
 //! steps, so that there is a density to measure by, then ½. Once an anomaly is beyond the margin its gradient is exactly 0:
 //! without that the loss has no lower bound, and extreme anomalies would be all that the flow learns about.
 //!
-//! The op is `op/cell_hinge.rs`; its weights say which cell is what, see [`weigh`]. Scores and maps are FastFlow's (`map_flow.rs`).
+//! The op is `op/cell_hinge.rs`; its weights say which cell is what, see [`weigh`].
 
-use super::TrainError;
-use super::checkpoint::LEVELS;
-use super::data::Data;
-use super::fit_flow::FlowInput;
-use super::synthetic::{Cell, Synthetic};
+use super::batches::FeatureInput;
+use super::likelihood::{FREE, Likelihood};
+use super::objective::{Loss, Memory, Now, Objective, Verdict};
+use crate::detect::anomalies::{Anomalies, Cell};
+use crate::detect::error::TrainError;
 use crate::executor::{Executor, Prepared};
-use crate::flows::Ssnf;
 use crate::graph::{Graph, TensorId};
 use crate::op::{Add, CellHinge};
-use crate::params::Params;
 use crate::shape::Shape;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -32,7 +30,7 @@ const KEPT: f64 = 0.99;
 const WARM_UP: u64 = 10;
 
 /// Good parts in a batch, and anomalies beside them.
-pub(super) const BATCH: usize = 8;
+pub const BATCH: usize = 8;
 
 fn weights(level: &str) -> String {
     format!("weights.{level}")
@@ -46,24 +44,19 @@ fn likelihoods(level: &str) -> String {
     format!("cells.{level}")
 }
 
-/// Emits the loss of each sample, of levels that are called `names` and features `xs`; the likelihoods of cells become outputs.
-pub(super) fn loss(
+/// Emits the loss of each sample. `nll` emits n of a level, 1×H×W, which becomes an output.
+pub fn loss(
     g: &mut Graph,
-    params: &Params,
-    attended: u32,
-    names: &[String],
-    xs: &[TensorId],
+    levels: &[String],
+    mut nll: impl FnMut(&mut Graph, usize) -> Result<TensorId, TrainError>,
 ) -> Result<TensorId, TrainError> {
-    if names.len() > LEVELS {
+    if levels.len() > FREE.len() {
         return Err(TrainError::Internal("too many levels".to_string()));
     }
     let mut total: Option<TensorId> = None;
-    for (name, &x) in names.iter().zip(xs) {
-        let shape = g.shape(x);
-        let flow = Ssnf::for_map(shape, attended);
-        let normal = flow.normalise(g, name, x)?;
-        let (z, j) = flow.forward_map(g, params, name, normal)?;
-        let n = flow.likelihood(g, name, z, j)?;
+    for (level, name) in levels.iter().enumerate() {
+        let n = nll(g, level)?;
+        let shape = g.shape(n);
         g.output(&likelihoods(name), n);
         let w = g.input(&weights(name), Shape::chw(1, shape.h(), shape.w()));
         let b = g.control(&baseline(name), Shape::SCALAR);
@@ -77,7 +70,7 @@ pub(super) fn loss(
 }
 
 /// λ at a step, counted from 0, of so many.
-pub(super) fn lambda(step: u64, steps: u64) -> f32 {
+fn lambda(step: u64, steps: u64) -> f32 {
     if step < steps / WARM_UP { 0.0 } else { LAMBDA }
 }
 
@@ -95,40 +88,48 @@ fn weigh(cells: impl Iterator<Item = Cell> + Clone, samples: usize, lambda: f32,
     }
 }
 
-/// Good parts that make a batch with their anomalies.
-pub(super) struct Batch<'b> {
-    pub synthetic: &'b Synthetic,
-    pub data: &'b Data,
-    pub images: &'b [usize],
-    /// One a level.
-    pub inputs: &'b [FlowInput],
-    pub epoch: u64,
+/// Maximum likelihood on good parts, and a hinge on anomalies.
+pub struct Hinge<'h, 'e> {
+    pub likelihood: Likelihood<'h, 'e>,
+    pub anomalies: &'h Anomalies,
 }
 
-impl Batch<'_> {
+impl<'h> Hinge<'h, '_> {
+    fn inputs(&self) -> &'h [FeatureInput] {
+        self.likelihood.programs.inputs
+    }
+
     /// Images with their views, as often as they are in each half of the batch.
-    fn views(&self) -> impl Iterator<Item = (usize, usize)> + Clone {
-        let views = self.data.views;
-        self.images.iter().flat_map(move |&image| (0..views).map(move |view| (image, view)))
+    fn views<'i>(&self, images: &'i [usize]) -> impl Iterator<Item = (usize, usize)> + Clone + use<'i> {
+        let views = self.likelihood.batches.data.views;
+        images.iter().flat_map(move |&image| (0..views).map(move |view| (image, view)))
     }
 
     /// Cells of the whole batch on a level.
-    fn cells(&self, level: usize) -> impl Iterator<Item = Cell> + Clone {
-        let good = self.views().count() * self.synthetic.level_cells(level);
-        let of = move |(image, view)| self.synthetic.cells(self.data, image, self.epoch, view, level);
-        core::iter::repeat_n(Cell::Normal, good).chain(self.views().flat_map(of).copied())
+    fn cells<'i>(
+        &self,
+        images: &'i [usize],
+        epoch: u64,
+        level: usize,
+    ) -> impl Iterator<Item = Cell> + Clone + use<'i, 'h> {
+        let (anomalies, data) = (self.anomalies, self.likelihood.batches.data);
+        let good = self.views(images).count() * anomalies.level_cells(level);
+        let of = move |(image, view)| anomalies.cells(data, image, epoch, view, level);
+        core::iter::repeat_n(Cell::Normal, good).chain(self.views(images).flat_map(of).copied())
     }
 
     /// Writes the second half of the batch, the anomalies, and what the loss needs to know.
-    pub fn fill(&self, baselines: &[f64; LEVELS], lambda: f32, executor: &mut dyn Executor, program: Prepared) {
-        let half = self.views().count();
-        for (level, (input, b)) in self.inputs.iter().zip(baselines).enumerate() {
+    fn fill(&self, images: &[usize], now: Now, memory: &Memory, executor: &mut dyn Executor, program: Prepared) {
+        let half = self.views(images).count();
+        let lambda = lambda(now.step, now.steps);
+        for (level, (input, b)) in self.inputs().iter().zip(&memory[FREE]).enumerate() {
             let rows = executor.input(program, &input.name).chunks_exact_mut(input.len).skip(half);
-            for (row, (image, view)) in rows.zip(self.views()) {
-                let from = self.synthetic.row(self.data, image, self.epoch, view);
+            for (row, (image, view)) in rows.zip(self.views(images)) {
+                let from = self.anomalies.row(self.likelihood.batches.data, image, now.epoch, view);
                 row.copy_from_slice(&from[input.first..][..input.len]);
             }
-            weigh(self.cells(level), 2 * half, lambda, executor.input(program, &weights(&input.name)));
+            let cells = self.cells(images, now.epoch, level);
+            weigh(cells, 2 * half, lambda, executor.input(program, &weights(&input.name)));
             // Before the first step there is none.
             let b = if b.is_nan() { 0.0 } else { *b as f32 };
             executor.input(program, &baseline(&input.name)).fill(b);
@@ -136,14 +137,48 @@ impl Batch<'_> {
     }
 
     /// Follows L_n of each level after a step.
-    pub fn follow(&self, baselines: &mut [f64; LEVELS], executor: &dyn Executor, program: Prepared) {
-        for (level, (input, b)) in self.inputs.iter().zip(baselines).enumerate() {
-            let n = executor.output(program, &likelihoods(&input.name)).iter().zip(self.cells(level));
+    fn follow(&self, images: &[usize], epoch: u64, memory: &mut Memory, executor: &dyn Executor, program: Prepared) {
+        for (level, (input, b)) in self.inputs().iter().zip(&mut memory[FREE]).enumerate() {
+            let n = executor.output(program, &likelihoods(&input.name)).iter().zip(self.cells(images, epoch, level));
             let normal = n.filter(|(_, cell)| *cell == Cell::Normal).map(|(n, _)| f64::from(*n));
             let (sum, count) = normal.fold((0.0, 0.0), |(sum, count), n| (sum + n, count + 1.0));
             let mean = sum / f64::max(count, 1.0);
             *b = if b.is_nan() { mean } else { KEPT * *b + (1.0 - KEPT) * mean };
         }
+    }
+}
+
+impl Objective for Hinge<'_, '_> {
+    fn start(&self) -> Memory {
+        self.likelihood.start()
+    }
+
+    fn batches(&self) -> usize {
+        self.likelihood.batches()
+    }
+
+    fn begin(&mut self, epoch: u64) {
+        self.likelihood.begin(epoch);
+    }
+
+    fn step(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Loss, TrainError> {
+        let (program, images) = self.likelihood.prepare(now, 2, executor)?;
+        self.fill(&images, now, memory, executor, program);
+        let loss = self.likelihood.run(now, images.len(), executor, program)?;
+        self.follow(&images, now.epoch, memory, executor, program);
+        Ok(loss)
+    }
+
+    fn end(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Verdict, TrainError> {
+        // Until anomalies count, good parts have it too easy.
+        if lambda(now.step.saturating_sub(1), now.steps) == 0.0 {
+            return Ok(Verdict::default());
+        }
+        self.likelihood.end(now, memory, executor)
+    }
+
+    fn reason(&self) -> String {
+        self.likelihood.reason()
     }
 }
 

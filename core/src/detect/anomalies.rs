@@ -8,12 +8,13 @@
 //! A cell is anomalous if at least half of its pixels are; it is left out if some are or if it touches an anomalous one,
 //! since the network sees further than a cell; otherwise it is normal.
 
-use super::data::Data;
-use super::extractor::{self, Extractor};
-use super::options::Setup;
+use super::error::TrainError;
+use super::features::data::Data;
+use super::features::extractor::{self, Extractor};
+use super::job::Job;
+use super::method::FeatureRow;
+use super::observer::{Observer, Phase, report};
 use super::spoil::{picture, spoil};
-use super::{Images, Observer, Phase, TrainError, report};
-use crate::backbones::Backbone;
 use crate::image::{GridPlace, Preprocess};
 use crate::model::DetectorRecord;
 use crate::score::Views;
@@ -47,6 +48,11 @@ pub(super) struct LevelGrid {
 }
 
 impl LevelGrid {
+    /// The grid of a feature that has places.
+    pub fn of(feature: &FeatureRow) -> Option<LevelGrid> {
+        feature.place.map(|place| LevelGrid { shape: feature.shape, place })
+    }
+
     fn cells(&self) -> usize {
         self.shape.positions()
     }
@@ -84,7 +90,7 @@ impl LevelGrid {
 }
 
 /// The anomalies of all training images.
-pub(super) struct Synthetic {
+pub(super) struct Anomalies {
     /// Image after training image, round after round, view after view.
     features: Vec<f32>,
     /// Likewise, level after level.
@@ -96,7 +102,7 @@ pub(super) struct Synthetic {
     len: usize,
 }
 
-impl Synthetic {
+impl Anomalies {
     /// Position of a view of the anomaly that a training image has in an epoch.
     fn at(&self, data: &Data, image: usize, epoch: u64, view: usize) -> usize {
         let position = data.train.partition_point(|&i| i < image);
@@ -123,14 +129,13 @@ impl Synthetic {
 
 /// Makes the anomalies; `grids` says where the cells of the levels lie.
 pub(super) fn make(
-    images: &dyn Images,
-    setup: &Setup,
-    backbone: &Backbone,
+    job: &Job<'_>,
     data: &Data,
     grids: &[LevelGrid],
     extractor: &mut Extractor<'_>,
     observer: &mut dyn Observer,
-) -> Result<Synthetic, TrainError> {
+) -> Result<Anomalies, TrainError> {
+    let (images, setup, backbone) = (job.images, job.setup, job.backbone);
     let (count, views, len, side) = (data.train.len(), data.views, data.len, setup.size as usize);
     let wanted = ROUNDS.max(FEW / (count * views).max(1));
     let bytes = (count * views).saturating_mul(len).saturating_mul(size_of::<f32>()).max(1);
@@ -194,7 +199,7 @@ pub(super) fn make(
         100.0 * visible as f64 / made.max(1) as f64,
         100.0 * anomalous as f64 / cells.len().max(1) as f64
     ));
-    Ok(Synthetic { features, cells, levels, rounds, views, len })
+    Ok(Anomalies { features, cells, levels, rounds, views, len })
 }
 
 #[cfg(test)]

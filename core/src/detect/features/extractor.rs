@@ -1,9 +1,10 @@
 //! Images to features: reads an image, keeps its region of interest, and runs the backbone over a view of it.
 
-use super::options::Setup;
-use super::{Images, TrainError};
 use crate::backbones::Backbone;
 use crate::deadline::Deadline;
+use crate::detect::error::TrainError;
+use crate::detect::images::Images;
+use crate::detect::setup::Setup;
 use crate::duplicates;
 use crate::executor::{Device, Executor, Prepared};
 use crate::image::{
@@ -19,13 +20,13 @@ use alloc::vec::Vec;
 use bytemuck::Zeroable;
 
 /// How images become inputs.
-pub(super) fn preprocess(setup: &Setup, backbone: &Backbone) -> Preprocess {
+pub fn preprocess(setup: &Setup, backbone: &Backbone) -> Preprocess {
     let (scale, shift) = backbone.normalisation();
     Preprocess { size: setup.size, channels: 3, scale, shift }
 }
 
 /// The fixed part of a detector record.
-pub(super) fn detector(setup: &Setup, backbone: &Backbone) -> DetectorRecord {
+pub fn detector(setup: &Setup, backbone: &Backbone) -> DetectorRecord {
     let how = preprocess(setup, backbone);
     DetectorRecord {
         size: how.size,
@@ -39,7 +40,7 @@ pub(super) fn detector(setup: &Setup, backbone: &Backbone) -> DetectorRecord {
 }
 
 /// The same with the views of a training.
-pub(super) fn training_views(setup: &Setup, backbone: &Backbone, views: usize) -> DetectorRecord {
+pub fn training_views(setup: &Setup, backbone: &Backbone, views: usize) -> DetectorRecord {
     let view_kind = if views <= 8 { ViewKind::Symmetries } else { ViewKind::Rotations } as u32;
     DetectorRecord { views: views as u32, view_kind, ..detector(setup, backbone) }
 }
@@ -50,7 +51,7 @@ const COLOUR_PROBES: usize = 8;
 const COLOUR: f32 = 8.0 / 255.0;
 
 /// Whether the images have colour, judged by a few of them; cameras are grey or not.
-pub(super) fn have_colour(images: &dyn Images, setup: &Setup) -> Result<bool, TrainError> {
+pub fn have_colour(images: &dyn Images, setup: &Setup) -> Result<bool, TrainError> {
     // A region of interest may be too thin for so few cells.
     let how = Preprocess::new(if setup.roi.is_some() { setup.size } else { 32 }, 3);
     let (mut scratch, mut base) = (Scratch::new(setup), vec![0.0; how.output_len()]);
@@ -172,7 +173,7 @@ fn load(
 const SEEN: u32 = 512;
 
 /// Runs a program that turns images into features.
-pub(super) struct Extractor<'e> {
+pub struct Extractor<'e> {
     executor: Box<dyn Executor + 'e>,
     program: Prepared,
     how: Preprocess,
