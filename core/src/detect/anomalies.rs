@@ -8,7 +8,7 @@
 //! A cell is anomalous if at least half of its pixels are; it is left out if some are or if it touches an anomalous one,
 //! since the network sees further than a cell; otherwise it is normal.
 
-use super::error::TrainError;
+use super::error::{Result, TrainError};
 use super::features::data::Data;
 use super::features::extractor::{self, Extractor};
 use super::job::Job;
@@ -134,7 +134,7 @@ pub(super) fn make(
     grids: &[LevelGrid],
     extractor: &mut Extractor<'_>,
     observer: &mut dyn Observer,
-) -> Result<Anomalies, TrainError> {
+) -> Result<Anomalies> {
     let (images, setup, backbone) = (job.images, job.setup, job.backbone);
     let (count, views, len, side) = (data.train.len(), data.views, data.len, setup.size as usize);
     let wanted = ROUNDS.max(FEW / (count * views).max(1));

@@ -1,7 +1,7 @@
 //! Finishes a detector: scores the parts that were set aside with the very program that will score at the line, chooses
 //! the threshold from them, and writes the model.
 
-use super::error::TrainError;
+use super::error::{Result, TrainError};
 use super::features::extractor;
 use super::images;
 use super::job::Job;
@@ -86,7 +86,7 @@ pub(super) struct Uncalibrated {
 }
 
 /// Scores what was set aside, chooses the threshold, and writes the model.
-pub(super) fn finish(job: &Job<'_>, fitted: Uncalibrated, observer: &mut dyn Observer) -> Result<Trained, TrainError> {
+pub(super) fn finish(job: &Job<'_>, fitted: Uncalibrated, observer: &mut dyn Observer) -> Result<Trained> {
     let Job { setup, backbone, .. } = *job;
     let mut detector = extractor::detector(setup, backbone);
     let tiles = fitted.map.apply(&mut detector, setup.tiling.as_ref(), fitted.tiles_top);
@@ -134,12 +134,7 @@ struct Measured {
     map_scale: (f32, f32),
 }
 
-fn measure(
-    job: &Job<'_>,
-    model: &OwnedModel,
-    held_out: &[usize],
-    observer: &mut dyn Observer,
-) -> Result<Measured, TrainError> {
+fn measure(job: &Job<'_>, model: &OwnedModel, held_out: &[usize], observer: &mut dyn Observer) -> Result<Measured> {
     let (images, model) = (job.images, model.model());
     let (width, height) = model.map_size();
     let mut map = vec![0.0; width as usize * height as usize];

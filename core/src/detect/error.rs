@@ -14,6 +14,9 @@ use alloc::string::{String, ToString};
 use core::error::Error;
 use core::fmt;
 
+/// Result of what can end a training.
+pub(super) type Result<T, E = TrainError> = core::result::Result<T, E>;
+
 /// Why a training ended without a model.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TrainError {

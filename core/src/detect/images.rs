@@ -1,6 +1,6 @@
 //! Where training images come from.
 
-use super::error::TrainError;
+use super::error::{Result, TrainError};
 use crate::image::ImageView;
 use alloc::string::String;
 
@@ -50,11 +50,7 @@ impl<'a> AnomalySources<'a> {
 }
 
 /// Hands an image to `f`; both failures name the image.
-pub(super) fn read<T>(
-    images: &dyn Images,
-    index: usize,
-    f: &mut dyn FnMut(&ImageView<'_>) -> Result<T, TrainError>,
-) -> Result<T, TrainError> {
+pub(super) fn read<T>(images: &dyn Images, index: usize, f: &mut dyn FnMut(&ImageView<'_>) -> Result<T>) -> Result<T> {
     let mut result = None;
     let read = images.with(index, &mut |view| result = Some(f(view)));
     let failed = |error| TrainError::Image { name: images.name(index), error };

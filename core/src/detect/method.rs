@@ -5,7 +5,8 @@
 //! for all of them: reading images, training, writing programs, calibrating.
 
 use super::choices::{MapLevels, Preset};
-use super::error::TrainError;
+use super::emit::Emit;
+use super::error::Result;
 use super::features::data::Data;
 use super::features::extractor::Extractor;
 use super::job::Job;
@@ -14,7 +15,7 @@ use crate::backbones::Backbone;
 use crate::graph::{Graph, TensorId};
 use crate::image::GridPlace;
 use crate::params::Params;
-use crate::place::OwnedProgram;
+use crate::place::{OwnedProgram, Reuse, place};
 use crate::shape::Shape;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -175,6 +176,15 @@ pub(super) struct Fitting<'f, 'e> {
     pub observer: &'f mut dyn Observer,
 }
 
+impl Fitting<'_, '_> {
+    /// A program over the parameters; `emit` writes its graph.
+    pub fn program(&mut self, name: &str, emit: impl FnOnce(&mut Emit<'_>) -> Result<()>) -> Result<OwnedProgram> {
+        let mut g = Graph::new();
+        emit(&mut Emit { job: self.job, g: &mut g, params: self.params })?;
+        Ok(place(name, &g, &self.params.layout(), Reuse::Share)?)
+    }
+}
+
 /// What a training by gradient steps gives beside the parameters.
 pub(super) struct Fitted {
     pub epochs: usize,
@@ -214,35 +224,22 @@ impl Scored {
 pub(super) trait Detector: Sync {
     /// Emits what is modelled: the features of `image`, 3×S×S, frozen while the model is fitted. Parameters are added the first
     /// time.
-    fn features(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &mut Params,
-        image: TensorId,
-    ) -> Result<Vec<Feature>, TrainError>;
+    fn features(&self, e: &mut Emit<'_>, image: TensorId) -> Result<Vec<Feature>>;
 
     /// Adds the model's parameters: fitted in closed form to the features of good parts, or where training begins.
-    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<(), TrainError>;
+    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<()>;
 
     /// Trains them by gradient steps, where the method does.
-    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted, TrainError> {
+    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted> {
         let _ = (fitting, resume);
         Ok(Fitted::closed_form())
     }
 
     /// Emits score and map of features.
-    fn score(&self, job: &Job<'_>, g: &mut Graph, params: &Params, features: &[TensorId])
-    -> Result<Scored, TrainError>;
+    fn score(&self, e: &mut Emit<'_>, features: &[TensorId]) -> Result<Scored>;
 
     /// Emits what a map is the gradient of where [`Detector::score`] has none, one number a sample: by default the score.
-    fn explained(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &Params,
-        features: &[TensorId],
-    ) -> Result<TensorId, TrainError> {
-        Ok(self.score(job, g, params, features)?.score)
+    fn explained(&self, e: &mut Emit<'_>, features: &[TensorId]) -> Result<TensorId> {
+        Ok(self.score(e, features)?.score)
     }
 }

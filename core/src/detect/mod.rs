@@ -13,6 +13,7 @@ mod anomalies;
 mod calibrate;
 mod choices;
 mod density;
+mod emit;
 mod error;
 mod features;
 mod images;

@@ -1,6 +1,6 @@
 //! Watching a training: progress, checkpoints, notes.
 
-use super::error::TrainError;
+use super::error::{Result, TrainError};
 use core::ops::ControlFlow;
 
 /// What training is doing.
@@ -64,7 +64,7 @@ impl Observer for () {
 }
 
 /// Reports units of work that have no epochs; an error when the observer cancels.
-pub(super) fn report(observer: &mut dyn Observer, phase: Phase, done: usize, total: usize) -> Result<(), TrainError> {
+pub(super) fn report(observer: &mut dyn Observer, phase: Phase, done: usize, total: usize) -> Result<()> {
     let progress = Progress { phase, done, total, epoch: 0, epochs: 0, loss: None, held_out: None };
     match observer.progress(&progress) {
         ControlFlow::Continue(()) => Ok(()),

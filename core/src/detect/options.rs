@@ -3,7 +3,7 @@
 //! Nothing here knows a method: what one can do and what it chooses by itself is in its [`Definition`](super::method).
 
 use super::choices::{Canvas, Contrastive, MapLevels, Preset};
-use super::error::TrainError;
+use super::error::{Result, TrainError};
 use super::method::{Method, Tiles};
 use super::setup::Setup;
 use crate::backbones::{Backbone, Pooling};
@@ -82,7 +82,7 @@ impl Default for TrainOptions {
 
 impl TrainOptions {
     /// `native` is the size of the first image, if it is known.
-    pub(super) fn resolve(&self, backbone: &Backbone, native: Option<(u32, u32)>) -> Result<Setup, TrainError> {
+    pub(super) fn resolve(&self, backbone: &Backbone, native: Option<(u32, u32)>) -> Result<Setup> {
         let range = |ok: bool, text: &str| if ok { Ok(()) } else { Err(TrainError::Options(text.to_string())) };
         let inside = |x: f64| x > 0.0 && x < 1.0;
         range(inside(self.false_reject), "the false-reject rate must lie between 0 and 1")?;
@@ -145,13 +145,7 @@ impl TrainOptions {
     }
 
     /// The tiles, where there are to be some.
-    fn tiling(
-        &self,
-        backbone: &Backbone,
-        size: u32,
-        views: u32,
-        native: Option<(u32, u32)>,
-    ) -> Result<Option<Tiling>, TrainError> {
+    fn tiling(&self, backbone: &Backbone, size: u32, views: u32, native: Option<(u32, u32)>) -> Result<Option<Tiling>> {
         let error = |text: String| Err(TrainError::Options(text));
         let canvas = match (self.canvas, native) {
             (None, _) if self.margin.is_some() => {

@@ -1,7 +1,8 @@
 //! From images to a model: read, fit, write programs, calibrate. One way for all methods.
 
 use super::calibrate::{self, MapPlan, Uncalibrated};
-use super::error::TrainError;
+use super::emit::Emit;
+use super::error::{Result, TrainError};
 use super::features::data::{self, MapPlace};
 use super::features::extractor::Extractor;
 use super::features::tiles;
@@ -30,7 +31,7 @@ pub(super) fn run(
     job: &Job<'_>,
     observer: &mut dyn Observer,
     resume: Option<&[u8]>,
-) -> Result<Trained, TrainError> {
+) -> Result<Trained> {
     let pipeline = Pipeline { detector, job };
     let Some(options) = job.setup.contrastive else {
         let model = pipeline.fit(observer, resume)?;
@@ -66,14 +67,14 @@ struct Pipeline<'p> {
 
 impl Pipeline<'_> {
     /// Emits the image and its features.
-    fn emit(&self, g: &mut Graph, params: &mut Params) -> Result<(TensorId, Vec<Feature>), TrainError> {
+    fn emit(&self, g: &mut Graph, params: &mut Params) -> Result<(TensorId, Vec<Feature>)> {
         let image = g.input("image", Shape::chw(3, self.job.setup.size, self.job.setup.size));
-        let features = self.detector.features(self.job, g, params, image)?;
+        let features = self.detector.features(&mut Emit { job: self.job, g, params }, image)?;
         Ok((image, features))
     }
 
     /// Program `features`, image to what is modelled.
-    fn features(&self, params: &mut Params) -> Result<(Graph, Vec<Feature>), TrainError> {
+    fn features(&self, params: &mut Params) -> Result<(Graph, Vec<Feature>)> {
         let mut g = Graph::new();
         let (_, features) = self.emit(&mut g, params)?;
         for feature in &features {
@@ -83,7 +84,7 @@ impl Pipeline<'_> {
     }
 
     /// Reads the images and fits the model.
-    fn fit(&self, observer: &mut dyn Observer, resume: Option<&[u8]>) -> Result<Uncalibrated, TrainError> {
+    fn fit(&self, observer: &mut dyn Observer, resume: Option<&[u8]>) -> Result<Uncalibrated> {
         let job = self.job;
         let Job { setup, backbone, .. } = *job;
         // Backbone parameters come first in the list, but frozen ones lie behind the trainable range.
@@ -133,12 +134,12 @@ impl Pipeline<'_> {
     }
 
     /// Programs `score`, and `localize` where maps are gradients.
-    fn scoring(&self, params: &mut Params) -> Result<Scoring, TrainError> {
+    fn scoring(&self, params: &mut Params) -> Result<Scoring> {
         let setup = self.job.setup;
         let mut g = Graph::new();
         let (_, features) = self.emit(&mut g, params)?;
         let tensors: Vec<TensorId> = features.iter().map(|f| f.tensor).collect();
-        let scored = self.detector.score(self.job, &mut g, params, &tensors)?;
+        let scored = self.detector.score(&mut Emit { job: self.job, g: &mut g, params }, &tensors)?;
         g.output("score", scored.score);
         let (mut plan, mut localize) = (MapPlan::none(), None);
         if let Some(map) = scored.map.filter(|_| setup.makes_maps()) {
@@ -155,11 +156,11 @@ impl Pipeline<'_> {
     }
 
     /// Program `localize`, image to the gradient of what explains the score.
-    fn gradient(&self, params: &mut Params) -> Result<OwnedProgram, TrainError> {
+    fn gradient(&self, params: &mut Params) -> Result<OwnedProgram> {
         let mut g = Graph::new();
         let (image, features) = self.emit(&mut g, params)?;
         let tensors: Vec<TensorId> = features.iter().map(|f| f.tensor).collect();
-        let explained = self.detector.explained(self.job, &mut g, params, &tensors)?;
+        let explained = self.detector.explained(&mut Emit { job: self.job, g: &mut g, params }, &tensors)?;
         let loss = g.emit("loss", BatchMean {}, &[explained])?;
         let gradient = g.backward(loss, &[image])?[0].ok_or(TrainError::NoVariation)?;
         g.output("gradient", gradient);

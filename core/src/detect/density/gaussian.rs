@@ -5,13 +5,13 @@
 //! than the own. Positions of images that are cut into tiles share one mean and one covariance: one piece of a web is like
 //! any other.
 
-use crate::detect::error::TrainError;
+use crate::detect::emit::Emit;
+use crate::detect::error::{Result, TrainError};
 use crate::detect::method::{FeatureRow, Fitting};
 use crate::detect::observer::{Phase, report};
-use crate::graph::{Graph, TensorId};
+use crate::graph::TensorId;
 use crate::linalg::{Moments, cholesky, dot, invert_lower};
 use crate::op::{Conv2d, Op, PositionLinear};
-use crate::params::Params;
 use crate::shape::Shape;
 use alloc::format;
 use alloc::vec;
@@ -24,7 +24,7 @@ const ENOUGH: usize = 200_000;
 
 /// Fits Gaussians to the maps of a feature and adds what whitens with them as parameters `name.w` and `name.b`: one a
 /// position, `shared` being s, or with tiles one for all.
-pub fn whiten(fitting: &mut Fitting<'_, '_>, feature: &FeatureRow, name: &str, shared: f64) -> Result<(), TrainError> {
+pub fn whiten(fitting: &mut Fitting<'_, '_>, feature: &FeatureRow, name: &str, shared: f64) -> Result<()> {
     if fitting.job.setup.tiling.is_some() {
         whiten_tiles(fitting, feature, name)
     } else {
@@ -33,21 +33,14 @@ pub fn whiten(fitting: &mut Fitting<'_, '_>, feature: &FeatureRow, name: &str, s
 }
 
 /// Emits what [`whiten`] has fitted, applied to x.
-pub fn emit_white(
-    g: &mut Graph,
-    params: &Params,
-    name: &str,
-    out: &str,
-    x: TensorId,
-    tiles: bool,
-) -> Result<TensorId, TrainError> {
-    let (w, b) = (g.param(params, &format!("{name}.w"))?, g.param(params, &format!("{name}.b"))?);
-    let white = if tiles { Op::from(Conv2d::new()) } else { Op::from(PositionLinear {}) };
-    Ok(g.emit(out, white, &[x, w, b])?)
+pub fn emit_white(e: &mut Emit<'_>, name: &str, out: &str, x: TensorId) -> Result<TensorId> {
+    let (w, b) = (e.param(&format!("{name}.w"))?, e.param(&format!("{name}.b"))?);
+    let tiles = e.job.setup.tiling.is_some();
+    e.op(out, if tiles { Op::from(Conv2d::new()) } else { Op::from(PositionLinear {}) }, &[x, w, b])
 }
 
 /// One Gaussian for all positions of the tiles' maps that count: a convolution of 1×1.
-fn whiten_tiles(fitting: &mut Fitting<'_, '_>, feature: &FeatureRow, name: &str) -> Result<(), TrainError> {
+fn whiten_tiles(fitting: &mut Fitting<'_, '_>, feature: &FeatureRow, name: &str) -> Result<()> {
     let Fitting { data, params, observer, .. } = fitting;
     let FeatureRow { shape, first, first_position, .. } = *feature;
     let (d, positions) = (shape.c() as usize, shape.positions());
@@ -78,12 +71,7 @@ fn whiten_tiles(fitting: &mut Fitting<'_, '_>, feature: &FeatureRow, name: &str)
 }
 
 /// A Gaussian at each position, for [`PositionLinear`].
-fn whiten_positions(
-    fitting: &mut Fitting<'_, '_>,
-    feature: &FeatureRow,
-    name: &str,
-    shared: f64,
-) -> Result<(), TrainError> {
+fn whiten_positions(fitting: &mut Fitting<'_, '_>, feature: &FeatureRow, name: &str, shared: f64) -> Result<()> {
     let Fitting { data, params, observer, .. } = fitting;
     let FeatureRow { shape, first, .. } = *feature;
     let (d, positions) = (shape.c() as usize, shape.positions());
@@ -119,7 +107,7 @@ fn whiten_positions(
 }
 
 /// L⁻¹ and −L⁻¹μ of a covariance.
-pub fn whitening(d: usize, mut covariance: Vec<f64>, mean: &[f64]) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
+pub fn whitening(d: usize, mut covariance: Vec<f64>, mean: &[f64]) -> Result<(Vec<f32>, Vec<f32>)> {
     cholesky(d, &mut covariance).map_err(|_| TrainError::NoVariation)?;
     let mut inverse = vec![0.0; d * d];
     invert_lower(d, &covariance, &mut inverse);

@@ -11,9 +11,9 @@
 //! held-out parts end the training, three seeds: MobileNetV2 as it is 0.832, standardised 0.812; one factor for all
 //! dimensions lies between. `builtin` standardised 0.71, with one factor for all dimensions 0.68 (one seed).
 
-use crate::backbones::Backbone;
 use crate::detect::choices::Preset;
-use crate::detect::error::TrainError;
+use crate::detect::emit::Emit;
+use crate::detect::error::Result;
 use crate::detect::features::{pooled, standardise};
 use crate::detect::job::Job;
 use crate::detect::method::{Defaults, Detector, Feature, Fitted, Fitting, Scored};
@@ -23,7 +23,6 @@ use crate::flows::FlowError;
 use crate::graph::{Graph, TensorId};
 use crate::op::{Adam, BatchMean, FlowNll, ScaleShift, SquareSum};
 use crate::params::Params;
-use crate::place::{Reuse, place};
 use crate::shape::Shape;
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -69,40 +68,23 @@ impl PooledFlow {
     }
 
     /// Emits latent and log-determinant of features.
-    fn latent(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &Params,
-        features: TensorId,
-    ) -> Result<(TensorId, TensorId), TrainError> {
-        let flow = self.of(job, g.shape(features));
-        let x = flow_input(g, params, job.backbone, features)?;
-        Ok(flow.forward(g, params, x)?)
+    fn latent(&self, e: &mut Emit<'_>, features: TensorId) -> Result<(TensorId, TensorId)> {
+        let flow = self.of(e.job, e.g.shape(features));
+        let mut x = features;
+        if e.job.backbone.standardise_pooled() {
+            let (scale, shift) = (e.param("features.scale")?, e.param("features.shift")?);
+            x = e.op("standardised", ScaleShift { inverse: false }, &[x, scale, shift])?;
+        }
+        Ok(flow.forward(e.g, e.params, x)?)
     }
-}
-
-/// What the flow sees of features.
-fn flow_input(g: &mut Graph, params: &Params, backbone: &Backbone, y: TensorId) -> Result<TensorId, TrainError> {
-    if !backbone.standardise_pooled() {
-        return Ok(y);
-    }
-    let (scale, shift) = (g.param(params, "features.scale")?, g.param(params, "features.shift")?);
-    Ok(g.emit("standardised", ScaleShift { inverse: false }, &[y, scale, shift])?)
 }
 
 impl Detector for PooledFlow {
-    fn features(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &mut Params,
-        image: TensorId,
-    ) -> Result<Vec<Feature>, TrainError> {
-        pooled::features(job, g, params, image)
+    fn features(&self, e: &mut Emit<'_>, image: TensorId) -> Result<Vec<Feature>> {
+        pooled::features(e, image)
     }
 
-    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<(), TrainError> {
+    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<()> {
         let (job, features) = (fitting.job, fitting.features[0].shape);
         self.of(job, features).init(fitting.params, job.setup.seed)?;
         if job.backbone.standardise_pooled() {
@@ -111,35 +93,31 @@ impl Detector for PooledFlow {
         Ok(())
     }
 
-    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted, TrainError> {
+    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted> {
         let (job, shape) = (fitting.job, fitting.features[0].shape);
-        let layout = fitting.params.layout();
-
-        let mut g = Graph::new();
-        let x = g.input("features", shape);
-        let (z, j) = self.latent(job, &mut g, fitting.params, x)?;
-        let nll = g.emit("nll", FlowNll {}, &[z, j])?;
-        let loss = g.emit("loss", BatchMean {}, &[nll])?;
-        g.output("loss", loss);
-        g.train(loss, fitting.params, ADAM)?;
-        let train = place("train", &g, &layout, Reuse::Share)?;
-
-        let mut g = Graph::new();
-        let x = g.input("features", shape);
-        let scored = self.score(job, &mut g, fitting.params, &[x])?;
-        g.output("score", scored.score);
-        let latent = place("latent", &g, &layout, Reuse::Share)?;
-
-        let mut g = Graph::new();
-        let z = g.input("latent", shape);
-        let mut x = self.of(job, shape).inverse(&mut g, fitting.params, z)?;
-        if job.backbone.standardise_pooled() {
-            let (scale, shift) = (g.param(fitting.params, "features.sd")?, g.param(fitting.params, "features.mean")?);
-            x = g.emit("features", ScaleShift { inverse: false }, &[x, scale, shift])?;
-        }
-        g.output("features", x);
-        let inverse = place("inverse", &g, &layout, Reuse::Share)?;
-
+        let train = fitting.program("train", |e| {
+            let x = e.g.input("features", shape);
+            let nll = self.explained(e, &[x])?;
+            let loss = e.op("loss", BatchMean {}, &[nll])?;
+            e.g.output("loss", loss);
+            Ok(e.g.train(loss, e.params, ADAM)?)
+        })?;
+        let latent = fitting.program("latent", |e| {
+            let x = e.g.input("features", shape);
+            let score = self.score(e, &[x])?.score;
+            e.g.output("score", score);
+            Ok(())
+        })?;
+        let inverse = fitting.program("inverse", |e| {
+            let z = e.g.input("latent", shape);
+            let mut x = self.of(job, shape).inverse(e.g, e.params, z)?;
+            if job.backbone.standardise_pooled() {
+                let (scale, shift) = (e.param("features.sd")?, e.param("features.mean")?);
+                x = e.op("features", ScaleShift { inverse: false }, &[x, scale, shift])?;
+            }
+            e.g.output("features", x);
+            Ok(())
+        })?;
         let inputs = [FeatureInput { name: "features".to_string(), first: 0, len: shape.len(), noise: 0.0 }];
         let programs =
             FlowPrograms { train: &train, latent: &latent, inputs: &inputs, batch: BATCH, stop: Stop::ScoreRatio };
@@ -148,27 +126,15 @@ impl Detector for PooledFlow {
         Ok(fitted)
     }
 
-    fn score(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &Params,
-        features: &[TensorId],
-    ) -> Result<Scored, TrainError> {
-        let (z, _) = self.latent(job, g, params, features[0])?;
-        let scale = 1.0 / g.shape(z).len() as f32;
+    fn score(&self, e: &mut Emit<'_>, features: &[TensorId]) -> Result<Scored> {
+        let (z, _) = self.latent(e, features[0])?;
+        let scale = 1.0 / e.g.shape(z).len() as f32;
         let mean_square = SquareSum { scale, per_position: false, root: false };
-        Ok(Scored::of_image(g.emit("score", mean_square, &[z])?))
+        Ok(Scored::of_image(e.op("score", mean_square, &[z])?))
     }
 
-    fn explained(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &Params,
-        features: &[TensorId],
-    ) -> Result<TensorId, TrainError> {
-        let (z, j) = self.latent(job, g, params, features[0])?;
-        Ok(g.emit("nll", FlowNll {}, &[z, j])?)
+    fn explained(&self, e: &mut Emit<'_>, features: &[TensorId]) -> Result<TensorId> {
+        let (z, j) = self.latent(e, features[0])?;
+        e.op("nll", FlowNll {}, &[z, j])
     }
 }

@@ -3,7 +3,7 @@
 use super::extractor::{Extractor, preprocess, training_views};
 use super::held_out::set_aside;
 use crate::checksum::Digest;
-use crate::detect::error::TrainError;
+use crate::detect::error::{Result, TrainError};
 use crate::detect::job::Job;
 use crate::detect::observer::{Observer, Phase, report};
 use crate::duplicates;
@@ -74,7 +74,7 @@ impl Data {
 pub type MapPlace = (GridPlace, u32);
 
 /// Reads the fixed views of a training of all images.
-pub fn read(job: &Job<'_>, extractor: &mut Extractor<'_>, observer: &mut dyn Observer) -> Result<Data, TrainError> {
+pub fn read(job: &Job<'_>, extractor: &mut Extractor<'_>, observer: &mut dyn Observer) -> Result<Data> {
     let (images, setup, backbone) = (job.images, job.setup, job.backbone);
     let (count, views) = (images.len(), setup.train_views);
     let record = training_views(setup, backbone, views);
@@ -118,7 +118,7 @@ pub fn read(job: &Job<'_>, extractor: &mut Extractor<'_>, observer: &mut dyn Obs
     check_variation(data)
 }
 
-pub fn check_variation(data: Data) -> Result<Data, TrainError> {
+pub fn check_variation(data: Data) -> Result<Data> {
     let first = data.train.first().map_or(&[][..], |&i| data.row(i, 0));
     if data.train.iter().all(|&i| data.row(i, 0) == first) {
         return Err(TrainError::NoVariation);

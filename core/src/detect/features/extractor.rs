@@ -2,7 +2,7 @@
 
 use crate::backbones::Backbone;
 use crate::deadline::Deadline;
-use crate::detect::error::TrainError;
+use crate::detect::error::{Result, TrainError};
 use crate::detect::images::Images;
 use crate::detect::setup::Setup;
 use crate::duplicates;
@@ -51,7 +51,7 @@ const COLOUR_PROBES: usize = 8;
 const COLOUR: f32 = 8.0 / 255.0;
 
 /// Whether the images have colour, judged by a few of them; cameras are grey or not.
-pub fn have_colour(images: &dyn Images, setup: &Setup) -> Result<bool, TrainError> {
+pub fn have_colour(images: &dyn Images, setup: &Setup) -> Result<bool> {
     // A region of interest may be too thin for so few cells.
     let how = Preprocess::new(if setup.roi.is_some() { setup.size } else { 32 }, 3);
     let (mut scratch, mut base) = (Scratch::new(setup), vec![0.0; how.output_len()]);
@@ -82,7 +82,7 @@ fn tiles_have_colour(
     how: &Preprocess,
     scratch: &mut Scratch<'_>,
     base: &mut [f32],
-) -> Result<bool, TrainError> {
+) -> Result<bool> {
     let mut result = Ok(false);
     let read = images.with(index, &mut |view: &ImageView<'_>| {
         for tile in 0..tiling.count() {
@@ -158,7 +158,7 @@ fn load(
     index: usize,
     scratch: &mut Scratch<'_>,
     targets: &mut [(Preprocess, &mut [f32])],
-) -> Result<(), TrainError> {
+) -> Result<()> {
     let mut result = Ok(());
     let read = images.with(index, &mut |view: &ImageView<'_>| {
         for (how, out) in &mut *targets {
@@ -193,7 +193,7 @@ impl<'e> Extractor<'e> {
         setup: &'e Setup,
         backbone: &Backbone,
         device: &'e dyn Device,
-    ) -> Result<Extractor<'e>, TrainError> {
+    ) -> Result<Extractor<'e>> {
         let p = program.program();
         let how = preprocess(setup, backbone);
         let mut executor = device.executor(params, 0, 0)?;
@@ -214,7 +214,7 @@ impl<'e> Extractor<'e> {
     }
 
     /// Reads an image; [`Extractor::base`] holds it then.
-    pub fn load(&mut self, images: &dyn Images, index: usize) -> Result<(), TrainError> {
+    pub fn load(&mut self, images: &dyn Images, index: usize) -> Result<()> {
         let thumbnail = duplicates::thumbnail();
         if self.scratch.roi.is_none() {
             let targets = &mut [(self.how, &mut *self.base), (thumbnail, &mut *self.thumbnail)];
@@ -266,7 +266,7 @@ impl<'e> Extractor<'e> {
     }
 
     /// Features of one view of the image read last; `write` makes the view from the image.
-    pub fn features(&mut self, write: &mut dyn FnMut(&[f32], &mut [f32]), out: &mut [f32]) -> Result<(), TrainError> {
+    pub fn features(&mut self, write: &mut dyn FnMut(&[f32], &mut [f32]), out: &mut [f32]) -> Result<()> {
         write(&self.base, self.executor.input(self.program, "image"));
         self.executor.run(self.program)?;
         let mut rest = out;

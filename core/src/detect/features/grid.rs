@@ -2,13 +2,12 @@
 //! some drawn at random (PaDiM).
 
 use crate::backbones::TapInfo;
-use crate::detect::error::TrainError;
-use crate::detect::job::Job;
+use crate::detect::emit::Emit;
+use crate::detect::error::{Result, TrainError};
 use crate::detect::setup::Setup;
-use crate::graph::{Graph, TensorId};
+use crate::graph::TensorId;
 use crate::image::GridPlace;
 use crate::op::{Concat, Interpolation, Permute, Resize, Slice};
-use crate::params::Params;
 use crate::rng::Rng;
 use alloc::format;
 use alloc::vec;
@@ -22,27 +21,27 @@ pub struct Grid {
 }
 
 /// Joins maps of a backbone that are named after their taps; new tensors are called `name` and so on.
-pub fn join(g: &mut Graph, name: &str, job: &Job<'_>, maps: &[(&str, TensorId)]) -> Result<Grid, TrainError> {
-    let (backbone, setup) = (job.backbone, job.setup);
+pub fn join(e: &mut Emit<'_>, name: &str, maps: &[(&str, TensorId)]) -> Result<Grid> {
+    let (backbone, setup) = (e.job.backbone, e.job.setup);
     let infos = maps.iter().map(|(tap, _)| backbone.tap(tap)).collect::<Result<Vec<TapInfo>, _>>()?;
     let coarsest = infos.iter().zip(maps).max_by_key(|(info, _)| info.stride);
     let no_taps = || TrainError::Options(format!("backbone {} has no taps for maps", backbone.name()));
-    let (stride, side) = coarsest.map(|(info, map)| (info.stride, g.shape(map.1).h())).ok_or_else(no_taps)?;
+    let (stride, side) = coarsest.map(|(info, map)| (info.stride, e.g.shape(map.1).h())).ok_or_else(no_taps)?;
     let mut first = 0.0;
     let mut joined: Option<TensorId> = None;
     for (i, (&(_, map), info)) in maps.iter().zip(&infos).enumerate() {
-        let shape = g.shape(map);
+        let shape = e.g.shape(map);
         // The first step of the grid lies between these steps of the tap; taps differ, so their mean is taken.
         let between = 0.5 * shape.h() as f32 / side as f32 - 0.5;
         first += (backbone.centre(info, setup.size)? + info.stride as f32 * between) / infos.len() as f32;
         let map = if shape.h() == side && shape.w() == side {
             map
         } else {
-            g.emit(&format!("{name}.tap{i}"), Resize { h: side, w: side, mode: Interpolation::Bilinear }, &[map])?
+            e.op(&format!("{name}.tap{i}"), Resize { h: side, w: side, mode: Interpolation::Bilinear }, &[map])?
         };
         joined = Some(match joined {
             None => map,
-            Some(other) => g.emit(&format!("{name}.join{i}"), Concat {}, &[other, map])?,
+            Some(other) => e.op(&format!("{name}.join{i}"), Concat {}, &[other, map])?,
         });
     }
     let place = GridPlace { first, stride: stride as f32 };
@@ -50,20 +49,20 @@ pub fn join(g: &mut Graph, name: &str, job: &Job<'_>, maps: &[(&str, TensorId)])
 }
 
 /// `count` of the channels of x, the same ones for every model, where it has more. The order is parameter `name.drawn`.
-pub fn draw(g: &mut Graph, params: &mut Params, name: &str, x: TensorId, count: u32) -> Result<TensorId, TrainError> {
-    let channels = g.shape(x).c();
+pub fn draw(e: &mut Emit<'_>, name: &str, x: TensorId, count: u32) -> Result<TensorId> {
+    let channels = e.g.shape(x).c();
     if count >= channels {
         return Ok(x);
     }
     let drawn = format!("{name}.drawn");
-    if params.find(&drawn).is_none() {
+    if e.params.find(&drawn).is_none() {
         let mut order = vec![0; channels as usize];
         Rng::new(0, 0, 0).permutation(&mut order);
-        params.add_index(&drawn, &order)?;
+        e.params.add_index(&drawn, &order)?;
     }
-    let order = g.param(params, &drawn)?;
-    let shuffled = g.emit(&format!("{name}.shuffled"), Permute { inverse: false }, &[x, order])?;
-    Ok(g.emit(&format!("{name}.drawn"), Slice { first: 0, count }, &[shuffled])?)
+    let order = e.param(&drawn)?;
+    let shuffled = e.op(&format!("{name}.shuffled"), Permute { inverse: false }, &[x, order])?;
+    e.op(&format!("{name}.drawn"), Slice { first: 0, count }, &[shuffled])
 }
 
 /// How many positions of a map with `side` steps in a row a share of it is, at least 1; with tiles, of a tile's middle, or of the

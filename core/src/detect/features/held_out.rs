@@ -6,7 +6,7 @@
 use super::extractor::Extractor;
 use super::stream;
 use crate::checksum::Digest;
-use crate::detect::error::TrainError;
+use crate::detect::error::Result;
 use crate::detect::job::Job;
 use crate::detect::observer::{Observer, Phase, report};
 use crate::detect::setup::Setup;
@@ -23,7 +23,7 @@ pub struct Split {
 }
 
 /// Reads all images once to say which of them train.
-pub fn split(job: &Job<'_>, extractor: &mut Extractor<'_>, observer: &mut dyn Observer) -> Result<Split, TrainError> {
+pub fn split(job: &Job<'_>, extractor: &mut Extractor<'_>, observer: &mut dyn Observer) -> Result<Split> {
     let (images, setup) = (job.images, job.setup);
     let count = images.len();
     let mut digest = Digest::new(0);

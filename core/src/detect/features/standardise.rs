@@ -1,6 +1,6 @@
 //! Brings features to mean 0 and deviation 1 per channel: `(y − μ)/(sd + 1e-3)` over the training images and all positions.
 
-use crate::detect::error::TrainError;
+use crate::detect::error::Result;
 use crate::params::Params;
 use crate::shape::Shape;
 use alloc::format;
@@ -17,7 +17,7 @@ pub fn add<'m>(
     name: &str,
     shape: Shape,
     maps: impl Iterator<Item = &'m [f32]> + Clone,
-) -> Result<(), TrainError> {
+) -> Result<()> {
     let (channels, positions) = (shape.c() as usize, shape.positions());
     let count = (maps.clone().count() * positions) as f64;
     let mut mean = vec![0.0f64; channels];

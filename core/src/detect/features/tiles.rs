@@ -5,7 +5,7 @@ use super::extractor::Extractor;
 use super::held_out::set_aside;
 use super::stream;
 use crate::checksum::Digest;
-use crate::detect::error::TrainError;
+use crate::detect::error::{Result, TrainError};
 use crate::detect::job::Job;
 use crate::detect::observer::{Observer, Phase, report};
 use crate::duplicates;
@@ -26,7 +26,7 @@ pub fn read(
     maps: &[MapPlace],
     extractor: &mut Extractor<'_>,
     observer: &mut dyn Observer,
-) -> Result<Data, TrainError> {
+) -> Result<Data> {
     let (images, setup) = (job.images, job.setup);
     let (count, len) = (images.len(), extractor.len);
     let each = (KEPT / len.max(1) / count.max(1)).clamp(1, tiling.count());
@@ -53,7 +53,7 @@ pub fn read(
             order.iter_mut().zip(0..).for_each(|(tile, n)| *tile = n);
         }
         let named = |error: ImageError| TrainError::image(images.name(index), &error);
-        let mut tiles = |view: &ImageView<'_>| -> Result<(), TrainError> {
+        let mut tiles = |view: &ImageView<'_>| -> Result<()> {
             extractor.load_thumbnail(view).map_err(named)?;
             let mut taken = 0;
             for tile in order.iter().map(|&tile| tile as usize) {

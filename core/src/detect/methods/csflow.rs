@@ -3,14 +3,14 @@
 
 use crate::detect::choices::{MapLevels, Preset};
 use crate::detect::density::map_flows::{self, Latents, MapTraining, name};
-use crate::detect::error::TrainError;
+use crate::detect::emit::Emit;
+use crate::detect::error::{Result, TrainError};
 use crate::detect::features::standardise;
 use crate::detect::job::Job;
 use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
 use crate::flows::{CsFlow, SCALES};
-use crate::graph::{Graph, TensorId};
+use crate::graph::TensorId;
 use crate::op::{Adam, Interpolation, Resize, ScaleShift};
-use crate::params::Params;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -44,51 +44,47 @@ fn flow(job: &Job<'_>, channels: u32) -> CsFlow {
 
 /// Latents of all scales. Features are standardised per channel where they are a few hundredths wide, as those of `builtin`,
 /// which Adam's ε would drown.
-fn latents(job: &Job<'_>, g: &mut Graph, params: &Params, xs: &[TensorId]) -> Result<Latents, TrainError> {
+fn latents(e: &mut Emit<'_>, xs: &[TensorId], _: bool) -> Result<Latents> {
     let mut maps: [TensorId; SCALES] = core::array::from_fn(|scale| xs[scale]);
-    let channels = g.shape(maps[0]).c();
-    for (scale, map) in maps.iter_mut().enumerate().filter(|_| job.backbone.standardise_pooled()) {
+    let standardised = e.job.backbone.standardise_pooled();
+    let channels = e.g.shape(maps[0]).c();
+    for (scale, map) in maps.iter_mut().enumerate().filter(|_| standardised) {
         let name = name(scale);
-        let (scale, shift) = (g.param(params, &format!("{name}.scale"))?, g.param(params, &format!("{name}.shift"))?);
-        *map = g.emit(&format!("{name}.standardised"), ScaleShift { inverse: false }, &[*map, scale, shift])?;
+        let (scale, shift) = (e.param(&format!("{name}.scale"))?, e.param(&format!("{name}.shift"))?);
+        *map = e.op(&format!("{name}.standardised"), ScaleShift { inverse: false }, &[*map, scale, shift])?;
     }
-    let (zs, j) = flow(job, channels).forward(g, params, "cross", maps)?;
+    let (zs, j) = flow(e.job, channels).forward(e.g, e.params, "cross", maps)?;
     Ok(Latents { zs: zs.to_vec(), js: vec![j] })
 }
 
 struct CrossScale;
 
 impl Detector for CrossScale {
-    fn features(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &mut Params,
-        image: TensorId,
-    ) -> Result<Vec<Feature>, TrainError> {
-        let size = job.setup.size;
-        let tap: Vec<&'static str> = job.backbone.roles().levels.last().copied().into_iter().collect();
+    fn features(&self, e: &mut Emit<'_>, image: TensorId) -> Result<Vec<Feature>> {
+        let Job { setup, backbone, .. } = *e.job;
+        let size = setup.size;
+        let tap: Vec<&'static str> = backbone.roles().levels.last().copied().into_iter().collect();
         let levels = vec![tap.clone(); SCALES];
-        let features = map_flows::levels(job, g, params, image, &levels, |g, params, i, x| {
+        let features = map_flows::levels(e, image, &levels, |e, i, x| {
             if i == 0 {
                 return Ok(x);
             }
             let side = size >> i;
             let resize = Resize { h: side, w: side, mode: Interpolation::Nearest };
-            let small = g.emit(&format!("image.scale{i}"), resize, &[image])?;
-            Ok(job.backbone.emit(g, params, "backbone.", small, &tap)?[0])
+            let small = e.op(&format!("image.scale{i}"), resize, &[image])?;
+            Ok(e.backbone(small, &tap)?[0])
         })?;
-        let sides: Vec<u32> = features.iter().map(|f| g.shape(f.tensor).h()).collect();
+        let sides: Vec<u32> = features.iter().map(|f| e.g.shape(f.tensor).h()).collect();
         if sides.windows(2).any(|s| s[0] != 2 * s[1]) {
             return Err(TrainError::Options(format!(
                 "csflow needs maps that halve from scale to scale: at {size}x{size} pixels {} gives {sides:?}; try a multiple of 128",
-                job.backbone.name(),
+                backbone.name(),
             )));
         }
         Ok(features)
     }
 
-    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<(), TrainError> {
+    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<()> {
         let job = fitting.job;
         for (i, feature) in fitting.features.iter().enumerate() {
             let rows = fitting.data.train_rows().map(|row| &row[feature.first..][..feature.shape.len()]);
@@ -102,27 +98,20 @@ impl Detector for CrossScale {
         Ok(())
     }
 
-    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted, TrainError> {
-        let job = fitting.job;
+    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted> {
         let training = MapTraining {
             adam: Adam { eps: 1e-4, clip: 1.0, ..map_flows::ADAM },
             batch: map_flows::BATCH,
             noise: 0.0,
-            latents: &|g, params, xs, _| latents(job, g, params, xs),
+            latents,
             loss: None,
         };
         training.fit(fitting, resume)
     }
 
-    fn score(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &Params,
-        features: &[TensorId],
-    ) -> Result<Scored, TrainError> {
-        let zs = latents(job, g, params, features)?.zs;
-        let map = map_flows::energies(g, job.setup, &zs)?;
-        Ok(Scored { score: map_flows::half_mean_square(g, &zs)?, map: Some(map), top: 0 })
+    fn score(&self, e: &mut Emit<'_>, features: &[TensorId]) -> Result<Scored> {
+        let zs = latents(e, features, false)?.zs;
+        let map = map_flows::energies(e, &zs)?;
+        Ok(Scored { score: map_flows::half_mean_square(e, &zs)?, map: Some(map), top: 0 })
     }
 }

@@ -1,13 +1,11 @@
 //! FastFlow: each map of a backbone normalised over the sample, then a 2D flow of its own (Yu et al. 2021).
 
 use crate::detect::density::map_flows::{self, Latents, MapTraining, name, seed};
-use crate::detect::error::TrainError;
-use crate::detect::job::Job;
+use crate::detect::emit::Emit;
+use crate::detect::error::Result;
 use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
 use crate::flows::FastFlow;
-use crate::graph::{Graph, TensorId};
-use crate::params::Params;
-use alloc::vec;
+use crate::graph::TensorId;
 use alloc::vec::Vec;
 
 impl Method {
@@ -29,12 +27,12 @@ impl Method {
     });
 }
 
-fn latents(g: &mut Graph, params: &Params, xs: &[TensorId]) -> Result<Latents, TrainError> {
+fn latents(e: &mut Emit<'_>, xs: &[TensorId], _: bool) -> Result<Latents> {
     let mut latents = Latents::default();
     for (i, &x) in xs.iter().enumerate() {
-        let flow = FastFlow::paper(g.shape(x).c());
-        let normal = flow.normalise(g, &name(i), x)?;
-        latents.push(flow.forward(g, params, &name(i), normal)?);
+        let flow = FastFlow::paper(e.g.shape(x).c());
+        let normal = flow.normalise(e.g, &name(i), x)?;
+        latents.push(flow.forward(e.g, e.params, &name(i), normal)?);
     }
     Ok(latents)
 }
@@ -42,43 +40,24 @@ fn latents(g: &mut Graph, params: &Params, xs: &[TensorId]) -> Result<Latents, T
 struct Fast;
 
 impl Detector for Fast {
-    fn features(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &mut Params,
-        image: TensorId,
-    ) -> Result<Vec<Feature>, TrainError> {
-        let levels: Vec<_> = job.backbone.roles().levels.iter().map(|&tap| vec![tap]).collect();
-        map_flows::levels(job, g, params, image, &levels, |_, _, _, x| Ok(x))
+    fn features(&self, e: &mut Emit<'_>, image: TensorId) -> Result<Vec<Feature>> {
+        map_flows::tap_levels(e, image)
     }
 
-    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<(), TrainError> {
+    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<()> {
         for (i, feature) in fitting.features.iter().enumerate() {
             FastFlow::paper(feature.shape.c()).init(fitting.params, &name(i), seed(fitting.job.setup, i))?;
         }
         Ok(())
     }
 
-    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted, TrainError> {
-        let training = MapTraining {
-            adam: map_flows::ADAM,
-            batch: map_flows::BATCH,
-            noise: 0.0,
-            latents: &|g, params, xs, _| latents(g, params, xs),
-            loss: None,
-        };
+    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted> {
+        let training = MapTraining { adam: map_flows::ADAM, batch: map_flows::BATCH, noise: 0.0, latents, loss: None };
         training.fit(fitting, resume)
     }
 
-    fn score(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &Params,
-        features: &[TensorId],
-    ) -> Result<Scored, TrainError> {
-        let latents = latents(g, params, features)?;
-        map_flows::score(g, job.setup, &latents.zs)
+    fn score(&self, e: &mut Emit<'_>, features: &[TensorId]) -> Result<Scored> {
+        let latents = latents(e, features, false)?;
+        map_flows::score(e, &latents.zs)
     }
 }

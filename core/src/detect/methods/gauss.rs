@@ -5,16 +5,15 @@
 
 use crate::detect::choices::Preset;
 use crate::detect::density::gaussian::whitening;
-use crate::detect::error::TrainError;
+use crate::detect::emit::Emit;
+use crate::detect::error::Result;
 use crate::detect::features::pooled;
-use crate::detect::job::Job;
 use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitting, Method, ONE_VECTOR, Scored};
 use crate::detect::observer::{Phase, report};
-use crate::graph::{Graph, TensorId};
+use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::linalg::{Moments, shrink};
 use crate::op::{Linear, SquareSum};
-use crate::params::Params;
 use crate::shape::Shape;
 use alloc::vec::Vec;
 
@@ -42,17 +41,11 @@ const SHRINKAGE: f64 = 0.01;
 struct Gauss;
 
 impl Detector for Gauss {
-    fn features(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &mut Params,
-        image: TensorId,
-    ) -> Result<Vec<Feature>, TrainError> {
-        pooled::features(job, g, params, image)
+    fn features(&self, e: &mut Emit<'_>, image: TensorId) -> Result<Vec<Feature>> {
+        pooled::features(e, image)
     }
 
-    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<(), TrainError> {
+    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<()> {
         report(fitting.observer, Phase::Train, 0, 1)?;
         let (w, b) = whiten(fitting.data.len, fitting.data.train_rows())?;
         let d = fitting.data.len as u32;
@@ -61,16 +54,16 @@ impl Detector for Gauss {
         Ok(())
     }
 
-    fn score(&self, _: &Job<'_>, g: &mut Graph, params: &Params, features: &[TensorId]) -> Result<Scored, TrainError> {
-        let (w, b) = (g.param(params, "gauss.w")?, g.param(params, "gauss.b")?);
-        let white = g.emit("white", Linear::dense(Activation::None), &[features[0], w, b])?;
+    fn score(&self, e: &mut Emit<'_>, features: &[TensorId]) -> Result<Scored> {
+        let (w, b) = (e.param("gauss.w")?, e.param("gauss.b")?);
+        let white = e.op("white", Linear::dense(Activation::None), &[features[0], w, b])?;
         let square = SquareSum { scale: 1.0, per_position: false, root: false };
-        Ok(Scored::of_image(g.emit("score", square, &[white])?))
+        Ok(Scored::of_image(e.op("score", square, &[white])?))
     }
 }
 
 /// L⁻¹ and −L⁻¹μ of the shrunk covariance.
-fn whiten<'r>(d: usize, rows: impl Iterator<Item = &'r [f32]>) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
+fn whiten<'r>(d: usize, rows: impl Iterator<Item = &'r [f32]>) -> Result<(Vec<f32>, Vec<f32>)> {
     let mut moments = Moments::new(d);
     rows.for_each(|row| moments.push(row));
     let mut covariance = moments.covariance(1);

@@ -9,7 +9,7 @@ mod padim;
 mod posflow;
 mod ssnf;
 
-use super::error::TrainError;
+use super::error::{Result, TrainError};
 use super::method::Method;
 use alloc::format;
 use alloc::string::String;
@@ -48,7 +48,7 @@ impl Method {
 impl FromStr for Method {
     type Err = TrainError;
 
-    fn from_str(text: &str) -> Result<Method, TrainError> {
+    fn from_str(text: &str) -> Result<Method> {
         let unknown = || TrainError::Options(format!("unknown method \"{text}\": {}", Method::names(|_| true, "or")));
         Method::ALL.iter().copied().find(|m| m.as_str() == text).ok_or_else(unknown)
     }

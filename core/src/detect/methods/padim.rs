@@ -9,13 +9,13 @@
 
 use crate::backbones::{Backbone, Roles};
 use crate::detect::density::gaussian::{emit_white, whiten};
-use crate::detect::error::TrainError;
+use crate::detect::emit::Emit;
+use crate::detect::error::Result;
 use crate::detect::features::grid;
 use crate::detect::job::Job;
 use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitting, Method, Scored, Tiles};
-use crate::graph::{Graph, TensorId};
+use crate::graph::TensorId;
 use crate::op::{SquareSum, TopMean};
-use crate::params::Params;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -58,36 +58,24 @@ fn taps(job: &Job<'_>) -> Vec<&'static str> {
 struct Padim;
 
 impl Detector for Padim {
-    fn features(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &mut Params,
-        image: TensorId,
-    ) -> Result<Vec<Feature>, TrainError> {
-        let taps = taps(job);
-        let maps = job.backbone.emit(g, params, "backbone.", image, &taps)?;
+    fn features(&self, e: &mut Emit<'_>, image: TensorId) -> Result<Vec<Feature>> {
+        let taps = taps(e.job);
+        let maps = e.backbone(image, &taps)?;
         let maps: Vec<(&str, TensorId)> = taps.into_iter().zip(maps).collect();
-        let grid = grid::join(g, "grid", job, &maps)?;
-        let tensor = grid::draw(g, params, "padim", grid.features, job.backbone.roles().grid_channels)?;
+        let grid = grid::join(e, "grid", &maps)?;
+        let tensor = grid::draw(e, "padim", grid.features, e.job.backbone.roles().grid_channels)?;
         Ok(vec![Feature { name: "features".to_string(), tensor, place: Some(grid.place) }])
     }
 
-    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<(), TrainError> {
+    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<()> {
         let (shared, features) = (shared(fitting.job.backbone), fitting.features);
         whiten(fitting, &features[0], "padim", shared)
     }
 
-    fn score(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &Params,
-        features: &[TensorId],
-    ) -> Result<Scored, TrainError> {
-        let white = emit_white(g, params, "padim", "white", features[0], job.setup.tiling.is_some())?;
-        let distance = g.emit("distance", SquareSum { scale: 1.0, per_position: true, root: true }, &[white])?;
-        let top = grid::positions(top(job.backbone), job.setup, g.shape(distance).h());
-        Ok(Scored { score: g.emit("score", TopMean { k: top }, &[distance])?, map: Some(distance), top })
+    fn score(&self, e: &mut Emit<'_>, features: &[TensorId]) -> Result<Scored> {
+        let white = emit_white(e, "padim", "white", features[0])?;
+        let distance = e.op("distance", SquareSum { scale: 1.0, per_position: true, root: true }, &[white])?;
+        let top = grid::positions(top(e.job.backbone), e.job.setup, e.g.shape(distance).h());
+        Ok(Scored { score: e.op("score", TopMean { k: top }, &[distance])?, map: Some(distance), top })
     }
 }

@@ -7,14 +7,13 @@
 
 use crate::detect::density::gaussian::{emit_white, whiten};
 use crate::detect::density::map_flows::{self, Latents, MapTraining, name};
-use crate::detect::error::TrainError;
+use crate::detect::emit::Emit;
+use crate::detect::error::Result;
 use crate::detect::features::grid;
-use crate::detect::job::Job;
 use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
 use crate::flows::PositionFlow;
-use crate::graph::{Graph, TensorId};
+use crate::graph::TensorId;
 use crate::op::{Adam, Add, Repeat};
-use crate::params::Params;
 use crate::shape::Shape;
 use alloc::format;
 use alloc::vec::Vec;
@@ -50,18 +49,18 @@ fn flow(channels: u32) -> PositionFlow {
     PositionFlow { channels, blocks: BLOCKS, width: 2 * channels, depth: 0, clamp: 1.0, zero_last: true }
 }
 
-fn latents(job: &Job<'_>, g: &mut Graph, params: &Params, xs: &[TensorId], noisy: bool) -> Result<Latents, TrainError> {
+fn latents(e: &mut Emit<'_>, xs: &[TensorId], noisy: bool) -> Result<Latents> {
     let mut latents = Latents::default();
     for (i, &x) in xs.iter().enumerate() {
-        let (name, shape) = (name(i), g.shape(x));
-        let mut white = emit_white(g, params, &name, &format!("{name}.white"), x, job.setup.tiling.is_some())?;
+        let (name, shape) = (name(i), e.g.shape(x));
+        let mut white = emit_white(e, &name, &format!("{name}.white"), x)?;
         if noisy {
-            let noise = g.input(&format!("noise.{name}"), shape);
-            white = g.emit(&format!("{name}.noisy"), Add {}, &[white, noise])?;
+            let noise = e.g.input(&format!("noise.{name}"), shape);
+            white = e.op(&format!("{name}.noisy"), Add {}, &[white, noise])?;
         }
-        let code = g.param(params, &format!("{name}.code"))?;
-        let code = g.emit(&format!("{name}.codes"), Repeat {}, &[code])?;
-        latents.push(flow(shape.c()).forward(g, params, &name, white, code)?);
+        let code = e.param(&format!("{name}.code"))?;
+        let code = e.op(&format!("{name}.codes"), Repeat {}, &[code])?;
+        latents.push(flow(shape.c()).forward(e.g, e.params, &name, white, code)?);
     }
     Ok(latents)
 }
@@ -69,19 +68,13 @@ fn latents(job: &Job<'_>, g: &mut Graph, params: &Params, xs: &[TensorId], noisy
 struct PosFlow;
 
 impl Detector for PosFlow {
-    fn features(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &mut Params,
-        image: TensorId,
-    ) -> Result<Vec<Feature>, TrainError> {
-        let colour = if job.colour { job.backbone.roles().colour } else { &[] };
-        let taps: Vec<_> = job.backbone.grids().into_iter().map(|taps| [taps, colour].concat()).collect();
-        map_flows::levels(job, g, params, image, &taps, |g, params, i, x| grid::draw(g, params, &name(i), x, CHANNELS))
+    fn features(&self, e: &mut Emit<'_>, image: TensorId) -> Result<Vec<Feature>> {
+        let colour = if e.job.colour { e.job.backbone.roles().colour } else { &[] };
+        let taps: Vec<_> = e.job.backbone.grids().into_iter().map(|taps| [taps, colour].concat()).collect();
+        map_flows::levels(e, image, &taps, |e, i, x| grid::draw(e, &name(i), x, CHANNELS))
     }
 
-    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<(), TrainError> {
+    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<()> {
         let (job, features) = (fitting.job, fitting.features);
         let tiles = job.setup.tiling.is_some();
         for (i, feature) in features.iter().enumerate() {
@@ -105,26 +98,19 @@ impl Detector for PosFlow {
         Ok(())
     }
 
-    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted, TrainError> {
-        let job = fitting.job;
+    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted> {
         let training = MapTraining {
             adam: Adam { weight_decay: 0.0, clip: 1.0, ..map_flows::ADAM },
             batch: map_flows::BATCH,
             noise: NOISE,
-            latents: &|g, params, xs, noisy| latents(job, g, params, xs, noisy),
+            latents,
             loss: None,
         };
         training.fit(fitting, resume)
     }
 
-    fn score(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &Params,
-        features: &[TensorId],
-    ) -> Result<Scored, TrainError> {
-        let latents = latents(job, g, params, features, false)?;
-        map_flows::score(g, job.setup, &latents.zs)
+    fn score(&self, e: &mut Emit<'_>, features: &[TensorId]) -> Result<Scored> {
+        let latents = latents(e, features, false)?;
+        map_flows::score(e, &latents.zs)
     }
 }

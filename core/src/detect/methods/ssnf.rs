@@ -4,18 +4,17 @@
 use crate::detect::anomalies::{self, LevelGrid};
 use crate::detect::choices::Preset;
 use crate::detect::density::map_flows::{self, Latents, MapTraining, name, seed};
-use crate::detect::error::TrainError;
+use crate::detect::emit::Emit;
+use crate::detect::error::Result;
 use crate::detect::job::Job;
 use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
 use crate::detect::training::hinge::{self, Hinge};
 use crate::flows::Ssnf;
-use crate::graph::{Graph, TensorId};
+use crate::graph::TensorId;
 use crate::op::Adam;
-use crate::params::Params;
 use crate::shape::Shape;
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 
 impl Method {
@@ -47,42 +46,35 @@ fn flow(job: &Job<'_>, map: Shape) -> Ssnf {
     Ssnf::for_map(map, if most { 1024 } else { 256 })
 }
 
-fn latents(job: &Job<'_>, g: &mut Graph, params: &Params, xs: &[TensorId]) -> Result<Latents, TrainError> {
+fn latents(e: &mut Emit<'_>, xs: &[TensorId], _: bool) -> Result<Latents> {
     let mut latents = Latents::default();
     for (i, &x) in xs.iter().enumerate() {
-        let flow = flow(job, g.shape(x));
-        let normal = flow.normalise(g, &name(i), x)?;
-        latents.push(flow.forward(g, params, &name(i), normal)?);
+        let flow = flow(e.job, e.g.shape(x));
+        let normal = flow.normalise(e.g, &name(i), x)?;
+        latents.push(flow.forward(e.g, e.params, &name(i), normal)?);
     }
     Ok(latents)
 }
 
 /// The loss of each sample, `training/hinge.rs`.
-fn loss(job: &Job<'_>, g: &mut Graph, params: &Params, xs: &[TensorId]) -> Result<TensorId, TrainError> {
+fn loss(e: &mut Emit<'_>, xs: &[TensorId]) -> Result<TensorId> {
     let names: Vec<String> = (0..xs.len()).map(name).collect();
-    hinge::loss(g, &names, |g, level| {
-        let (name, flow) = (&names[level], flow(job, g.shape(xs[level])));
-        let normal = flow.normalise(g, name, xs[level])?;
-        let (z, j) = flow.forward_map(g, params, name, normal)?;
-        Ok(flow.likelihood(g, name, z, j)?)
+    hinge::loss(e, &names, |e, level| {
+        let (name, flow) = (&names[level], flow(e.job, e.g.shape(xs[level])));
+        let normal = flow.normalise(e.g, name, xs[level])?;
+        let (z, j) = flow.forward_map(e.g, e.params, name, normal)?;
+        Ok(flow.likelihood(e.g, name, z, j)?)
     })
 }
 
 struct OnMaps;
 
 impl Detector for OnMaps {
-    fn features(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &mut Params,
-        image: TensorId,
-    ) -> Result<Vec<Feature>, TrainError> {
-        let levels: Vec<_> = job.backbone.roles().levels.iter().map(|&tap| vec![tap]).collect();
-        map_flows::levels(job, g, params, image, &levels, |_, _, _, x| Ok(x))
+    fn features(&self, e: &mut Emit<'_>, image: TensorId) -> Result<Vec<Feature>> {
+        map_flows::tap_levels(e, image)
     }
 
-    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<(), TrainError> {
+    fn fit(&self, fitting: &mut Fitting<'_, '_>) -> Result<()> {
         let job = fitting.job;
         for (i, feature) in fitting.features.iter().enumerate() {
             flow(job, feature.shape).init(fitting.params, &name(i), seed(job.setup, i))?;
@@ -90,7 +82,7 @@ impl Detector for OnMaps {
         Ok(())
     }
 
-    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted, TrainError> {
+    fn train(&self, fitting: &mut Fitting<'_, '_>, resume: Option<&[u8]>) -> Result<Fitted> {
         let job = fitting.job;
         let grids: Vec<LevelGrid> = fitting.features.iter().filter_map(LevelGrid::of).collect();
         let anomalies = anomalies::make(job, fitting.data, &grids, fitting.extractor, fitting.observer)?;
@@ -98,21 +90,15 @@ impl Detector for OnMaps {
             adam: Adam { clip: 1.0, ..map_flows::ADAM },
             batch: hinge::BATCH,
             noise: 0.0,
-            latents: &|g, params, xs, _| latents(job, g, params, xs),
-            loss: Some(&|g, params, xs| loss(job, g, params, xs)),
+            latents,
+            loss: Some(loss),
         };
         training
             .fit_with(fitting, resume, &anomalies, |likelihood, anomalies| Box::new(Hinge { likelihood, anomalies }))
     }
 
-    fn score(
-        &self,
-        job: &Job<'_>,
-        g: &mut Graph,
-        params: &Params,
-        features: &[TensorId],
-    ) -> Result<Scored, TrainError> {
-        let latents = latents(job, g, params, features)?;
-        map_flows::score(g, job.setup, &latents.zs)
+    fn score(&self, e: &mut Emit<'_>, features: &[TensorId]) -> Result<Scored> {
+        let latents = latents(e, features, false)?;
+        map_flows::score(e, &latents.zs)
     }
 }

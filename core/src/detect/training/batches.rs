@@ -1,6 +1,6 @@
 //! Batches of features that were computed once: what flows are trained with.
 
-use crate::detect::error::TrainError;
+use crate::detect::error::Result;
 use crate::detect::features::data::Data;
 use crate::detect::features::extractor::Extractor;
 use crate::detect::features::stream;
@@ -34,7 +34,7 @@ pub struct RandomViews<'v, 'e> {
 }
 
 impl RandomViews<'_, '_> {
-    fn rows(&mut self, seed: u64, image: usize, epoch: u64, views: usize, out: &mut [f32]) -> Result<(), TrainError> {
+    fn rows(&mut self, seed: u64, image: usize, epoch: u64, views: usize, out: &mut [f32]) -> Result<()> {
         self.extractor.load(self.images, image)?;
         let mut rng = Rng::at(seed, epoch, stream::ROTATION, image as u64 * 64);
         for row in out.chunks_exact_mut(self.extractor.len).take(views) {
@@ -97,7 +97,7 @@ impl<'b, 'e> Batches<'b, 'e> {
         step: u64,
         executor: &mut dyn Executor,
         program: Prepared,
-    ) -> Result<(), TrainError> {
+    ) -> Result<()> {
         let (views, len) = (self.data.views, self.data.len);
         for (number, input) in self.inputs.iter().enumerate() {
             let inputs = executor.input(program, &input.name).chunks_exact_mut(views * input.len);
@@ -130,7 +130,7 @@ impl<'b, 'e> Batches<'b, 'e> {
         program: &OwnedProgram,
         images: &[usize],
         output: &str,
-    ) -> Result<Vec<f64>, TrainError> {
+    ) -> Result<Vec<f64>> {
         let (data, mut values) = (self.data, Vec::new());
         for chunk in images.chunks((self.batch / data.views).max(1)) {
             let prepared = executor.prepare(program.program(), chunk.len() * data.views)?;

@@ -7,7 +7,7 @@
 
 use super::objective::Memory;
 use crate::checksum::crc32;
-use crate::detect::error::TrainError;
+use crate::detect::error::{Result, TrainError};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use bytemuck::{Pod, Zeroable};
@@ -66,7 +66,7 @@ pub fn write(position: &Position, params: &[f32], state: &[f32]) -> Vec<u8> {
 }
 
 /// Reads a checkpoint into parameters and moments, which stay as they are on errors.
-pub fn read(bytes: &[u8], digest: u64, params: &mut [f32], state: &mut [f32]) -> Result<Position, TrainError> {
+pub fn read(bytes: &[u8], digest: u64, params: &mut [f32], state: &mut [f32]) -> Result<Position> {
     let bad = |text: &str| Err(TrainError::Checkpoint(text.to_string()));
     let Some((head, rest)) = bytes.split_at_checked(size_of::<Position>()) else {
         return bad("it is too short");

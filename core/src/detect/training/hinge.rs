@@ -12,9 +12,10 @@ use super::batches::FeatureInput;
 use super::likelihood::{FREE, Likelihood};
 use super::objective::{Loss, Memory, Now, Objective, Verdict};
 use crate::detect::anomalies::{Anomalies, Cell};
-use crate::detect::error::TrainError;
+use crate::detect::emit::Emit;
+use crate::detect::error::{Result, TrainError};
 use crate::executor::{Executor, Prepared};
-use crate::graph::{Graph, TensorId};
+use crate::graph::TensorId;
 use crate::op::{Add, CellHinge};
 use crate::shape::Shape;
 use alloc::format;
@@ -46,24 +47,24 @@ fn likelihoods(level: &str) -> String {
 
 /// Emits the loss of each sample. `nll` emits n of a level, 1×H×W, which becomes an output.
 pub fn loss(
-    g: &mut Graph,
+    e: &mut Emit<'_>,
     levels: &[String],
-    mut nll: impl FnMut(&mut Graph, usize) -> Result<TensorId, TrainError>,
-) -> Result<TensorId, TrainError> {
+    mut nll: impl FnMut(&mut Emit<'_>, usize) -> Result<TensorId>,
+) -> Result<TensorId> {
     if levels.len() > FREE.len() {
         return Err(TrainError::Internal("too many levels".to_string()));
     }
     let mut total: Option<TensorId> = None;
     for (level, name) in levels.iter().enumerate() {
-        let n = nll(g, level)?;
-        let shape = g.shape(n);
-        g.output(&likelihoods(name), n);
-        let w = g.input(&weights(name), Shape::chw(1, shape.h(), shape.w()));
-        let b = g.control(&baseline(name), Shape::SCALAR);
-        let level = g.emit(&format!("{name}.hinge"), CellHinge { margin: MARGIN }, &[n, w, b])?;
+        let n = nll(e, level)?;
+        let shape = e.g.shape(n);
+        e.g.output(&likelihoods(name), n);
+        let w = e.g.input(&weights(name), Shape::chw(1, shape.h(), shape.w()));
+        let b = e.g.control(&baseline(name), Shape::SCALAR);
+        let level = e.op(&format!("{name}.hinge"), CellHinge { margin: MARGIN }, &[n, w, b])?;
         total = Some(match total {
             None => level,
-            Some(other) => g.emit(&format!("{name}.sum"), Add {}, &[other, level])?,
+            Some(other) => e.op(&format!("{name}.sum"), Add {}, &[other, level])?,
         });
     }
     total.ok_or_else(|| TrainError::Internal("no levels".to_string()))
@@ -161,7 +162,7 @@ impl Objective for Hinge<'_, '_> {
         self.likelihood.begin(epoch);
     }
 
-    fn step(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Loss, TrainError> {
+    fn step(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Loss> {
         let (program, images) = self.likelihood.prepare(now, 2, executor)?;
         self.fill(&images, now, memory, executor, program);
         let loss = self.likelihood.run(now, images.len(), executor, program)?;
@@ -169,7 +170,7 @@ impl Objective for Hinge<'_, '_> {
         Ok(loss)
     }
 
-    fn end(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Verdict, TrainError> {
+    fn end(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Verdict> {
         // Until anomalies count, good parts have it too easy.
         if lambda(now.step.saturating_sub(1), now.steps) == 0.0 {
             return Ok(Verdict::default());

@@ -3,7 +3,7 @@
 use super::batches::{Batches, FeatureInput, RandomViews};
 use super::objective::{Loss, Memory, Now, Objective, Verdict};
 use super::run::{Run, Trainee};
-use crate::detect::error::TrainError;
+use crate::detect::error::Result;
 use crate::detect::method::{Fitted, Fitting};
 use crate::detect::observer::Phase;
 use crate::executor::{Executor, Prepared};
@@ -69,12 +69,7 @@ impl<'l, 'e> Likelihood<'l, 'e> {
     }
 
     /// Prepares a step for `copies` times the batch's samples and fills the first of them.
-    pub fn prepare(
-        &mut self,
-        now: Now,
-        copies: usize,
-        executor: &mut dyn Executor,
-    ) -> Result<(Prepared, Vec<usize>), TrainError> {
+    pub fn prepare(&mut self, now: Now, copies: usize, executor: &mut dyn Executor) -> Result<(Prepared, Vec<usize>)> {
         let images = self.batches.images_of(now.batch);
         let samples = copies * images.len() * self.batches.data.views;
         let program = executor.prepare(self.programs.train.program(), samples)?;
@@ -83,20 +78,14 @@ impl<'l, 'e> Likelihood<'l, 'e> {
     }
 
     /// Runs a step whose inputs are filled.
-    pub fn run(
-        &self,
-        now: Now,
-        images: usize,
-        executor: &mut dyn Executor,
-        program: Prepared,
-    ) -> Result<Loss, TrainError> {
+    pub fn run(&self, now: Now, images: usize, executor: &mut dyn Executor, program: Prepared) -> Result<Loss> {
         executor.input(program, "control").copy_from_slice(&[self.learning_rate, (now.step + 1) as f32]);
         executor.run(program)?;
         let mean = executor.output(program, "loss").first().map_or(f64::NAN, |l| f64::from(*l));
         Ok(Loss { mean, weight: images as u64 })
     }
 
-    fn median_score(&self, executor: &mut dyn Executor, images: &[usize]) -> Result<f64, TrainError> {
+    fn median_score(&self, executor: &mut dyn Executor, images: &[usize]) -> Result<f64> {
         let mut scores = self.batches.evaluate(executor, self.programs.latent, images, "score")?;
         scores.sort_unstable_by(f64::total_cmp);
         Ok(scores.get(scores.len() / 2).copied().unwrap_or(f64::NAN))
@@ -118,13 +107,13 @@ impl Objective for Likelihood<'_, '_> {
         self.batches.shuffle(epoch);
     }
 
-    fn step(&mut self, now: Now, _: &mut Memory, executor: &mut dyn Executor) -> Result<Loss, TrainError> {
+    fn step(&mut self, now: Now, _: &mut Memory, executor: &mut dyn Executor) -> Result<Loss> {
         let (program, images) = self.prepare(now, 1, executor)?;
         self.run(now, images.len(), executor, program)
     }
 
     /// Looks at held-out parts. A value that is no number stops as well.
-    fn end(&mut self, _: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Verdict, TrainError> {
+    fn end(&mut self, _: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Verdict> {
         let held_out = &self.batches.data.held_out;
         if held_out.is_empty() {
             return Ok(Verdict::default());
@@ -159,7 +148,7 @@ pub fn fit<'o, 'e>(
     programs: FlowPrograms<'o>,
     resume: Option<&[u8]>,
     wrap: impl FnOnce(Likelihood<'o, 'e>) -> Box<dyn Objective + 'o>,
-) -> Result<Fitted, TrainError> {
+) -> Result<Fitted> {
     let (job, data) = (fitting.job, &*fitting.data);
     let setup = job.setup;
     let mut trainee = Trainee::new(job.device, &fitting.params.pack(), programs.train)?;

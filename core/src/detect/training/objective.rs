@@ -1,6 +1,6 @@
 //! What a training loop is told to minimise.
 
-use crate::detect::error::TrainError;
+use crate::detect::error::Result;
 use crate::executor::Executor;
 use alloc::string::String;
 
@@ -51,10 +51,10 @@ pub trait Objective {
     fn begin(&mut self, epoch: u64);
 
     /// Fills the inputs and runs one step. A loss that is not finite ends the training.
-    fn step(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Loss, TrainError>;
+    fn step(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Loss>;
 
     /// Looks at an epoch that has ended; `now` is where the next one begins.
-    fn end(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Verdict, TrainError>;
+    fn end(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Verdict>;
 
     /// Why [`Verdict::stop`] was said, as a clause for the user.
     fn reason(&self) -> String;

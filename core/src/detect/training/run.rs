@@ -4,7 +4,7 @@
 
 use super::checkpoint::{self, Position};
 use super::objective::{Now, Objective, Verdict};
-use crate::detect::error::TrainError;
+use crate::detect::error::{Result, TrainError};
 use crate::detect::observer::{Observer, Phase, Progress};
 use crate::executor::{Device, DeviceFault, Executor};
 use crate::place::OwnedProgram;
@@ -25,7 +25,7 @@ pub struct Trainee<'d> {
 
 impl<'d> Trainee<'d> {
     /// Puts packed parameters on a device; `train` is the program whose optimiser has the most state.
-    pub fn new(device: &'d dyn Device, params: &[f32], train: &OwnedProgram) -> Result<Trainee<'d>, TrainError> {
+    pub fn new(device: &'d dyn Device, params: &[f32], train: &OwnedProgram) -> Result<Trainee<'d>> {
         let floats = |region| train.program().blocks(region) as usize * BLOCK;
         let (trainable, state) = (floats(Region::Grads), floats(Region::State));
         Ok(Trainee { executor: device.executor(params, trainable, state)?, trainable, state })
@@ -36,19 +36,19 @@ impl<'d> Trainee<'d> {
         checkpoint::len(self.trainable, self.state)
     }
 
-    fn snapshot(&mut self, at: &Position) -> Result<Snapshot, TrainError> {
+    fn snapshot(&mut self, at: &Position) -> Result<Snapshot> {
         let (mut params, mut state) = (vec![0.0; self.trainable], vec![0.0; self.state]);
         self.executor.read(Region::Params, &mut params)?;
         self.executor.read(Region::State, &mut state)?;
         Ok(Snapshot { at: *at, params, state })
     }
 
-    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), TrainError> {
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.executor.write(Region::Params, &snapshot.params)?;
         Ok(self.executor.write(Region::State, &snapshot.state)?)
     }
 
-    fn read_checkpoint(&self, bytes: &[u8], digest: u64) -> Result<Snapshot, TrainError> {
+    fn read_checkpoint(&self, bytes: &[u8], digest: u64) -> Result<Snapshot> {
         let (mut params, mut state) = (vec![0.0; self.trainable], vec![0.0; self.state]);
         let at = checkpoint::read(bytes, digest, &mut params, &mut state)?;
         Ok(Snapshot { at, params, state })
@@ -98,7 +98,7 @@ impl Run<'_> {
         objective: &mut dyn Objective,
         trainee: &mut Trainee<'_>,
         resume: Option<&[u8]>,
-    ) -> Result<Finished, TrainError> {
+    ) -> Result<Finished> {
         let mut at = Position::start(self.digest, objective.start());
         if let Some(bytes) = resume {
             let snapshot = trainee.read_checkpoint(bytes, self.digest)?;
@@ -164,7 +164,7 @@ impl Epochs<'_, '_, '_> {
     }
 
     /// Runs the rest of an epoch, asks the objective what it thinks, and hands over a checkpoint.
-    fn next(&mut self, at: &mut Position) -> Result<(), TrainError> {
+    fn next(&mut self, at: &mut Position) -> Result<()> {
         self.objective.begin(at.epoch);
         while (at.batch as usize) < self.batches {
             self.progress.done = at.epoch as usize * self.batches + at.batch as usize;

@@ -23,7 +23,7 @@ use super::objective::{Loss, Memory, Now, Objective, Verdict};
 use super::run::{Run, Trainee};
 use crate::backbones::Backbone;
 use crate::detect::choices::{Contrastive, Preset};
-use crate::detect::error::TrainError;
+use crate::detect::error::{Result, TrainError};
 use crate::detect::features::extractor::{self, Extractor};
 use crate::detect::features::held_out::{self, Split};
 use crate::detect::features::standardise::FLOOR;
@@ -77,7 +77,7 @@ pub fn adapt<'r>(
     options: Contrastive,
     observer: &mut dyn Observer,
     resume: Option<&'r [u8]>,
-) -> Result<Adapted<'r>, TrainError> {
+) -> Result<Adapted<'r>> {
     let Job { setup, backbone, .. } = *job;
     let real = job.anomalies.defects.map_or(0, Images::len);
     let mut extractor = Extractor::new(reader, packed, setup, backbone, job.device)?;
@@ -174,7 +174,7 @@ impl Objective for Triplets<'_, '_> {
         Rng::new(self.job.setup.seed, epoch, stream::CONTRAST_SHUFFLE).shuffle(&mut self.order);
     }
 
-    fn step(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Loss, TrainError> {
+    fn step(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Loss> {
         let batch = self.batch;
         let step = executor.prepare(self.train.program(), batch.len())?;
         // The step's inputs may share memory with the other program, so they are filled when all is there.
@@ -224,7 +224,7 @@ impl Objective for Triplets<'_, '_> {
     }
 
     /// Asks whether there is anything left to learn, and whether features still differ.
-    fn end(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Verdict, TrainError> {
+    fn end(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Verdict> {
         let open = memory[OPEN] / self.batch.count as f64;
         memory[OPEN] = 0.0;
         memory[IDLE_EPOCHS] = if open < IDLE { memory[IDLE_EPOCHS] + 1.0 } else { 0.0 };
@@ -268,7 +268,7 @@ impl Triplets<'_, '_> {
     }
 
     /// Image number `slot` of a batch, turned at random: by right angles, or where the flow's views are rotations, by any.
-    fn image(&mut self, now: Now, slot: usize, view: &mut [f32]) -> Result<(), TrainError> {
+    fn image(&mut self, now: Now, slot: usize, view: &mut [f32]) -> Result<()> {
         let Batch { normal, made, .. } = self.batch;
         let index = now.batch as usize * self.batch.len() + slot;
         let mut rng = Rng::at(self.job.setup.seed, now.epoch, stream::CONTRAST_IMAGE, 64 * index as u64);
@@ -302,7 +302,7 @@ impl Triplets<'_, '_> {
     }
 
     /// The image read last with a synthetic anomaly.
-    fn spoil(&mut self, epoch: u64, index: u32) -> Result<Vec<f32>, TrainError> {
+    fn spoil(&mut self, epoch: u64, index: u32) -> Result<Vec<f32>> {
         let mut planes = self.extractor.base().to_vec();
         let good = picture(&self.preprocess, &planes)?;
         for attempt in 0..TRIES {
@@ -322,7 +322,7 @@ impl Triplets<'_, '_> {
     }
 
     /// Mean over dimensions of the deviation of features over good parts.
-    fn spread(&mut self, executor: &mut dyn Executor) -> Result<f64, TrainError> {
+    fn spread(&mut self, executor: &mut dyn Executor) -> Result<f64> {
         let features = self.features;
         let count = self.split.train.len().min(WATCHED);
         let (mut sum, mut squares, mut first) = (Vec::new(), Vec::new(), Vec::new());
@@ -365,7 +365,7 @@ fn one_over_deviations(len: usize, rows: &[f32], weights: &mut [f32]) {
 }
 
 /// A texture of a user.
-fn photograph(textures: &dyn Images, index: usize, size: u32) -> Result<Picture, TrainError> {
+fn photograph(textures: &dyn Images, index: usize, size: u32) -> Result<Picture> {
     images::read(textures, index, &mut |view| {
         Picture::from_view(view, size).map_err(|error| TrainError::image(textures.name(index), &error))
     })

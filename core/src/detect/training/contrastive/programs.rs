@@ -1,7 +1,8 @@
 //! The programs of the contrastive phase: what is computed image by image, and a step of the optimiser over a batch.
 
 use crate::backbones::decimated;
-use crate::detect::error::TrainError;
+use crate::detect::emit::Emit;
+use crate::detect::error::Result;
 use crate::detect::features::pooled::{self, SCALES};
 use crate::detect::job::Job;
 use crate::graph::Graph;
@@ -65,7 +66,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    pub fn new(job: &Job<'_>, batch: Batch) -> Result<Programs, TrainError> {
+    pub fn new(job: &Job<'_>, batch: Batch) -> Result<Programs> {
         let Job { setup, backbone, .. } = *job;
         let (from, taps) = (backbone.adaptation()?.from, backbone.pooled_taps());
         let picture = Shape::chw(3, setup.size, setup.size);
@@ -132,7 +133,8 @@ impl Programs {
 
         let mut pooled = Graph::new();
         let image = pooled.input("image", picture);
-        for feature in pooled::features(job, &mut pooled, &mut params, image)? {
+        let mut emit = Emit { job, g: &mut pooled, params: &mut params };
+        for feature in pooled::features(&mut emit, image)? {
             pooled.output(&feature.name, feature.tensor);
         }
 
