@@ -23,6 +23,8 @@ pub mod flows;
 #[cfg(feature = "alloc")]
 pub mod graph;
 pub mod image;
+#[cfg(feature = "alloc")]
+mod images;
 #[doc(hidden)]
 pub mod kernels;
 #[cfg(feature = "alloc")]
@@ -51,6 +53,9 @@ pub mod threshold;
 #[cfg(feature = "alloc")]
 pub mod tolerance;
 pub mod validate;
+
+#[cfg(feature = "alloc")]
+pub use image::Image;
 
 /// Version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -60,7 +60,7 @@ fn pool(count: usize) -> Threads {
     threads
 }
 
-const OPTIONS: ScorerOptions = ScorerOptions { max_width: 64, map: true, regions: true };
+const OPTIONS: ScorerOptions = ScorerOptions::new().with_max_width(64).with_regions(true);
 
 /// From the bytes of a file to the score and the map of an image.
 fn score(bytes: &[u8], cpu: Cpu<'_>, image: &ImageView<'_>, memory: &mut [f32], map: &mut [f32]) -> f32 {
@@ -118,7 +118,7 @@ fn a_large_image() {
     bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..file.len()].copy_from_slice(&file);
     let model = Model::parse(&bytemuck::cast_slice(&words)[..file.len()]).expect("a model");
     let threads = pool(2);
-    let options = ScorerOptions { max_width: 8000, map: true, regions: false };
+    let options = ScorerOptions::new().with_max_width(8000);
     let len = Scorer::memory_len(&model, &options, 2).expect("a size");
     let pixels: Vec<u16> = (0..8000 * 2000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 18) as u16).collect();
     // The grid and what counts of it, a map and its blur, rows of the grid: 4 million positions, half a million pixels.
