@@ -88,12 +88,7 @@ impl Image {
     ///
     /// # Errors
     /// [`ImageError::Empty`] without pixels, [`ImageError::OutOfBounds`] with too few samples.
-    pub fn new<T: Sample>(
-        width: u32,
-        height: u32,
-        order: ChannelOrder,
-        samples: Vec<T>,
-    ) -> Result<Image, ImageError> {
+    pub fn new<T: Sample>(width: u32, height: u32, order: ChannelOrder, samples: Vec<T>) -> Result<Image, ImageError> {
         Image { samples: T::store(samples), width, height, order, white: T::WHITE }.checked()
     }
 
