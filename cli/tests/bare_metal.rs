@@ -178,7 +178,7 @@ fn a_hostile_blob_is_an_error_or_scores() {
     }
     let (threads, pixels) = (Threads::serial(), [128u8; 16 * 16]);
     let view = ImageView::grey_u8(16, 16, &pixels).unwrap();
-    let options = ScorerOptions { max_width: 16, map: false, regions: false };
+    let options = ScorerOptions::new().with_max_width(16).with_map(false);
     // Every field of the head and the tables, and parameters here and there.
     let places = (8..6000).step_by(19).chain((6000..blob.len()).step_by(20_011));
     let mut accepted = 0;

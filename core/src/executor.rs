@@ -107,6 +107,11 @@ pub trait Executor {
         Err(DeviceError::new(DeviceFault::Failed, "recovering"))
     }
 
+    /// Bytes that parameters and programs take on a device with memory of its own; else 0.
+    fn device_bytes(&self) -> u64 {
+        0
+    }
+
     /// Samples that are best run at once where there is a choice: 1 where one is as fast as another.
     fn preferred_batch(&self) -> usize {
         1

@@ -23,6 +23,10 @@ pub mod flows;
 #[cfg(feature = "alloc")]
 pub mod graph;
 pub mod image;
+#[cfg(feature = "alloc")]
+mod images;
+#[cfg(feature = "std")]
+pub mod inspector;
 #[doc(hidden)]
 pub mod kernels;
 #[cfg(feature = "alloc")]
@@ -50,7 +54,17 @@ pub mod threads;
 pub mod threshold;
 #[cfg(feature = "alloc")]
 pub mod tolerance;
+#[cfg(feature = "std")]
+mod trainer;
 pub mod validate;
+
+#[cfg(feature = "alloc")]
+pub use image::Image;
+pub use image::ImageView;
+#[cfg(feature = "std")]
+pub use inspector::{Inspection, Inspector};
+#[cfg(feature = "std")]
+pub use trainer::Trainer;
 
 /// Version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

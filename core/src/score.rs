@@ -94,20 +94,55 @@ impl From<DeviceError> for ScoreError {
     }
 }
 
-/// What a scorer must be able to do; decides its memory.
+/// What a [`Scorer`] must be able to do, which decides how much memory it takes.
+///
+/// ```
+/// use adflow::score::ScorerOptions;
+/// // A line with a camera of 2048 pixels a row that wants scores, no maps.
+/// let options = ScorerOptions::new().with_max_width(2048).with_map(false);
+/// assert!(!options.map && !options.regions);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ScorerOptions {
-    /// Widest image, in pixels; costs about 5 floats a pixel.
+    /// Widest image, in pixels; costs about 5 floats a pixel. 16384 unless set.
     pub max_width: u32,
-    /// Whether maps will be asked for. For flows a map costs the memory of a backward pass.
+    /// Whether maps will be asked for; true unless set. For flows a map costs the memory of a backward pass.
     pub map: bool,
-    /// Whether images will come with regions of their own: [`Scorer::score_within`].
+    /// Whether images will come with regions of their own ([`Scorer::score_within`]); false unless set. Costs about 2 floats
+    /// for each pixel of the model's input.
     pub regions: bool,
+}
+
+impl ScorerOptions {
+    /// Images up to 16384 pixels wide, with maps, without regions.
+    #[must_use]
+    pub const fn new() -> ScorerOptions {
+        ScorerOptions { max_width: 16384, map: true, regions: false }
+    }
+
+    /// Sets the widest image, in pixels.
+    #[must_use]
+    pub const fn with_max_width(self, max_width: u32) -> ScorerOptions {
+        ScorerOptions { max_width, ..self }
+    }
+
+    /// Sets whether maps will be asked for.
+    #[must_use]
+    pub const fn with_map(self, map: bool) -> ScorerOptions {
+        ScorerOptions { map, ..self }
+    }
+
+    /// Sets whether images will come with regions of their own.
+    #[must_use]
+    pub const fn with_regions(self, regions: bool) -> ScorerOptions {
+        ScorerOptions { regions, ..self }
+    }
 }
 
 impl Default for ScorerOptions {
     fn default() -> ScorerOptions {
-        ScorerOptions { max_width: 16384, map: true, regions: false }
+        ScorerOptions::new()
     }
 }
 

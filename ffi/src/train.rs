@@ -11,11 +11,12 @@ use crate::model::adflow_model;
 use crate::session::enter;
 use crate::status::{self, Failure, Message, adflow_status, fail};
 use crate::train_options::adflow_train_options;
-use crate::training_images::{Image, Stored};
+use crate::training_images;
 use adflow_core::backbones::Backbone;
 use adflow_core::cpu::Cpu;
 use adflow_core::detect::{self, AnomalySources, Observer, Phase, Progress, TrainError, TrainOptions};
 use adflow_core::executor::Device;
+use adflow_core::image::Image;
 use adflow_core::model::OwnedModel;
 use adflow_core::threads::Threads;
 use adflow_vulkan::VulkanDevice;
@@ -97,9 +98,9 @@ struct State {
     checkpoint: Option<PathBuf>,
     resume: bool,
     gpu: Option<VulkanDevice>,
-    images: Vec<Image>,
+    images: Vec<(String, Image)>,
     /// Of defective parts.
-    defects: Vec<Image>,
+    defects: Vec<(String, Image)>,
 }
 
 /// What an options struct means by a number of threads; 0 is one per processor.
@@ -141,12 +142,18 @@ impl State {
             _ => None,
         };
         let threads = threads(self.threads)?;
-        let (images, defects) = (Stored(&self.images), Stored(&self.defects));
-        let others = AnomalySources { defects: Some(&defects), textures: None };
+        let anomalies = AnomalySources { defects: Some(&self.defects), textures: None };
         let cpu = Cpu::detect(&threads);
         let device: &dyn Device = self.gpu.as_ref().map_or(&cpu, |gpu| gpu);
-        let trained =
-            detect::train_with(&images, others, &self.backbone, &self.options, device, watch, resume.as_deref());
+        let trained = detect::train_with(
+            &self.images,
+            anomalies,
+            &self.backbone,
+            &self.options,
+            device,
+            watch,
+            resume.as_deref(),
+        );
         let trained = match (trained, watch.broken.take()) {
             (_, Some(error)) => return Err(fail!(Io, "{error}")),
             (Err(error), None) => return Err(error.into()),
@@ -280,7 +287,7 @@ pub unsafe extern "C" fn adflow_trainer_add_image(
             true => format!("image {}", state.images.len()),
             false => c.text("name", name)?.to_string(),
         };
-        state.images.push(Image::copy(name, adflow_samples::new(described.samples)?, &view)?);
+        state.images.push(training_images::copy(name, adflow_samples::new(described.samples)?, &view)?);
         Ok(())
     })
 }
@@ -307,7 +314,7 @@ pub unsafe extern "C" fn adflow_trainer_add_defect(
             true => format!("defect {}", state.defects.len()),
             false => c.text("name", name)?.to_string(),
         };
-        state.defects.push(Image::copy(name, adflow_samples::new(described.samples)?, &view)?);
+        state.defects.push(training_images::copy(name, adflow_samples::new(described.samples)?, &view)?);
         Ok(())
     })
 }

@@ -27,7 +27,7 @@ fn fit(images: &dyn Images, options: &TrainOptions, threads: usize) -> Result<Tr
 fn scores(model: &[u8], images: &Frames) -> Vec<f32> {
     let model = OwnedModel::from_bytes(model).unwrap();
     let threads = Threads::new(2);
-    let options = ScorerOptions { map: false, ..ScorerOptions::default() };
+    let options = ScorerOptions::new().with_map(false);
     let mut memory = vec![0.0; Scorer::memory_len(&model.model(), &options, threads.count()).unwrap()];
     let mut scorer = Scorer::new(model.model(), &options, Cpu::detect(&threads), &mut memory).unwrap();
     images.0.iter().map(|f| scorer.score(&ImageView::grey_u8(SIDE, SIDE, f).unwrap()).unwrap()).collect()

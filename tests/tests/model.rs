@@ -15,7 +15,7 @@ use adflow_tests::models::{
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const CHECKSUM: usize = std::mem::offset_of!(FileHeader, checksum);
-const OPTIONS: ScorerOptions = ScorerOptions { max_width: 64, map: true, regions: true };
+const OPTIONS: ScorerOptions = ScorerOptions::new().with_max_width(64).with_regions(true);
 
 /// Bytes at an address that is a multiple of 8.
 fn aligned(bytes: &[u8]) -> Vec<u64> {

@@ -12,7 +12,7 @@ use adflow_tests::compare::bits_differ;
 use adflow_tests::made_weights;
 use adflow_tests::models::{flow_model, flow_model_within, map_model, map_model_within, region};
 
-const OPTIONS: ScorerOptions = ScorerOptions { max_width: 64, map: true, regions: true };
+const OPTIONS: ScorerOptions = ScorerOptions::new().with_max_width(64).with_regions(true);
 
 /// Score and map of an image, in `within` if given.
 fn score(
@@ -156,7 +156,7 @@ fn regions_that_make_no_sense_are_refused() {
     thin.iter_mut().skip(20).step_by(48).for_each(|m| *m = 255);
     assert!(refused(&ImageView::grey_u8(48, 40, &thin).unwrap()).contains("nothing is inside"));
     assert!(refused(&ImageView::grey_u8(40, 48, &[255; 48 * 40]).unwrap()).contains("size of the image"));
-    let options = ScorerOptions { regions: false, ..OPTIONS };
+    let options = OPTIONS.with_regions(false);
     let mut memory = vec![0.0; Scorer::memory_len(&model.model(), &options, 1).unwrap()];
     let threads = Threads::serial();
     let mut scorer = Scorer::new(model.model(), &options, Cpu::detect(&threads), &mut memory).unwrap();
@@ -223,7 +223,7 @@ fn pixels_outside_change_no_byte_of_a_model() {
         assert!(model.model().about_value("roi").is_some());
         let scored = [&a, &b].map(|images| {
             let image = ImageView::rgb_f32(images.1, images.2, &images.0[3]).unwrap();
-            let options = ScorerOptions { regions: false, max_width: 70, map: true };
+            let options = ScorerOptions::new().with_max_width(70);
             let mut memory = vec![0.0; Scorer::memory_len(&model.model(), &options, 1).unwrap()];
             let serial = Threads::serial();
             let mut scorer = Scorer::new(model.model(), &options, Cpu::detect(&serial), &mut memory).unwrap();

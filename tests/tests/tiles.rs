@@ -11,7 +11,7 @@ use adflow::threads::Threads;
 use adflow_tests::compare::bits_differ;
 use adflow_tests::models::{CUT, Cut, tiled_builtin, tiled_model, tiled_region};
 
-const OPTIONS: ScorerOptions = ScorerOptions { max_width: 1024, map: true, regions: true };
+const OPTIONS: ScorerOptions = ScorerOptions::new().with_max_width(1024).with_regions(true);
 
 /// Score and map of an image, in `within` if given.
 fn score(

@@ -111,7 +111,7 @@ impl Observer for Losses {
 }
 
 fn scores(model: &OwnedModel, images: &Frames, executor: &mut dyn Executor) -> Vec<f32> {
-    let (model, options) = (model.model(), ScorerOptions { map: false, max_width: SIDE, ..ScorerOptions::default() });
+    let (model, options) = (model.model(), ScorerOptions::new().with_max_width(SIDE).with_map(false));
     let mut memory = vec![0.0; Scorer::memory_len_on_device(&model, &options).unwrap()];
     let mut scorer = Scorer::on_device(model, &options, executor, &mut memory).expect("a scorer");
     images.0.iter().map(|f| scorer.score(&ImageView::grey_u8(SIDE, SIDE, f).unwrap()).expect("a score")).collect()
@@ -241,7 +241,7 @@ fn picture(seed: u64) -> Vec<u8> {
 
 /// Score and map of a small model.
 fn score(model: &OwnedModel, executor: &mut dyn Executor, seed: u64) -> (f32, Vec<f32>) {
-    let (model, options) = (model.model(), ScorerOptions { map: true, max_width: 64, ..ScorerOptions::default() });
+    let (model, options) = (model.model(), ScorerOptions::new().with_max_width(64));
     let mut memory = vec![0.0; Scorer::memory_len_on_device(&model, &options).unwrap()];
     let (width, height) = model.map_size();
     let mut map = vec![0.0; (width * height) as usize];
@@ -423,7 +423,7 @@ fn a_session_takes_the_memory_that_was_announced() {
     for map in [false, true] {
         let options = TrainOptions { views: Some(4), map, ..options(Method::GAUSS) };
         let trained = OwnedModel::from_bytes(&fit(&good, &options, &Cpu::detect(&threads)).model).unwrap();
-        let (model, scorer) = (trained.model(), ScorerOptions { map, max_width: SIDE, ..ScorerOptions::default() });
+        let (model, scorer) = (trained.model(), ScorerOptions::new().with_max_width(SIDE).with_map(map));
         let mut executor = device.open_executor(model.params(), 0, 0).unwrap();
         let announced = 4 * Scorer::device_len(&model, &scorer, executor.preferred_batch()).unwrap();
         let mut memory = vec![0.0; Scorer::memory_len_on_device(&model, &scorer).unwrap()];

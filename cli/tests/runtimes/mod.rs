@@ -83,7 +83,7 @@ pub fn run(folder: &Path, jobs: &[&Job]) -> bool {
 pub fn score(model: &Path, image: &ImageView<'_>, map: bool) -> (f32, Option<Vec<f32>>) {
     let owned = OwnedModel::open(model).unwrap();
     let model = owned.model();
-    let options = ScorerOptions { max_width: image.width(), map, regions: false };
+    let options = ScorerOptions::new().with_max_width(image.width()).with_map(map);
     let mut memory = vec![0.0; Scorer::memory_len(&model, &options, 1).unwrap()];
     let threads = Threads::serial();
     let mut scorer = Scorer::new(model, &options, Cpu::detect(&threads), &mut memory).unwrap();

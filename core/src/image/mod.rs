@@ -8,6 +8,8 @@
 
 mod blur;
 mod enlarge;
+#[cfg(feature = "alloc")]
+mod owned;
 mod preprocess;
 mod resize;
 mod roi;
@@ -19,6 +21,8 @@ mod view;
 pub(crate) use blur::gaussian_blur_until;
 pub use blur::{gaussian_blur, gaussian_blur_scratch_len};
 pub use enlarge::{GridPlace, enlarge};
+#[cfg(feature = "alloc")]
+pub use owned::{Image, Sample};
 pub use preprocess::{Preprocess, resample_weights};
 pub use resize::{Plane, PlaneMut, resize_bilinear, resize_row};
 #[cfg(feature = "alloc")]

@@ -211,7 +211,7 @@ impl<'a> ImageView<'a> {
         Ok(whole)
     }
 
-    fn dense(
+    pub(super) fn dense(
         samples: Samples<'a>,
         width: u32,
         height: u32,

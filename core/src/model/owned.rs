@@ -2,15 +2,16 @@
 
 use super::{Gate, Model, ModelError, write};
 use crate::threshold::Threshold;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Validated bytes of a model file.
+/// Validated bytes of a model file. Clones share them, so that each of several inspectors can have its own.
 #[derive(Clone)]
 pub struct OwnedModel {
     // u64 words keep the bytes aligned.
-    words: Vec<u64>,
+    words: Arc<Vec<u64>>,
     len: usize,
 }
 
@@ -55,7 +56,7 @@ impl OwnedModel {
     pub fn from_bytes(bytes: &[u8]) -> Result<OwnedModel, ModelError> {
         let mut words = vec![0u64; bytes.len().div_ceil(8)];
         bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
-        let owned = OwnedModel { words, len: bytes.len() };
+        let owned = OwnedModel { words: Arc::new(words), len: bytes.len() };
         Model::parse(owned.bytes())?;
         Ok(owned)
     }
@@ -70,7 +71,7 @@ impl OwnedModel {
 
     /// The file.
     pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.len]
+        &bytemuck::cast_slice(self.words.as_slice())[..self.len]
     }
 
     /// The model; cheap, nothing is checked again.
