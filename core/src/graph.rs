@@ -26,12 +26,21 @@ pub enum Source {
     Op,
     /// Written by an op: the gradient of a trainable parameter.
     Grad(usize),
-    /// All trainable parameters as one vector.
-    AllParams,
-    /// All gradients as one vector.
-    AllGrads,
-    /// The optimiser's moments.
-    State,
+    /// Neighbouring trainable parameters as one vector.
+    Params {
+        /// Their first block.
+        first: u64,
+    },
+    /// Their gradients as one vector.
+    Grads {
+        /// Their first block.
+        first: u64,
+    },
+    /// The optimiser's moments for them.
+    State {
+        /// Their first block.
+        first: u64,
+    },
 }
 
 /// A named tensor.
@@ -77,6 +86,8 @@ pub enum GraphError {
     },
     /// A loss must be one number: the output of `batch_mean`.
     NotALoss(String),
+    /// What an optimiser shall train, parameters with this prefix, is nothing, or has others in between.
+    Part(String),
 }
 
 impl fmt::Display for GraphError {
@@ -86,6 +97,9 @@ impl fmt::Display for GraphError {
             GraphError::UnknownParam(name) => write!(f, "there is no parameter \"{name}\""),
             GraphError::NotDifferentiable { op, what } => write!(f, "{op}: no gradient exists for {what}"),
             GraphError::NotALoss(name) => write!(f, "\"{name}\" is not a loss: it is not the mean over the batch"),
+            GraphError::Part(prefix) => {
+                write!(f, "parameters \"{prefix}…\" are none that train, or others lie between them")
+            }
         }
     }
 }
@@ -184,14 +198,31 @@ impl Graph {
     /// Appends a training step: gradients of all trainable parameters the loss depends on, and one step of Adam over
     /// the whole trainable range. The caller binds `control` = (learning rate, step from 1) before each run.
     pub fn train(&mut self, loss: TensorId, params: &Params, adam: crate::op::Adam) -> Result<(), GraphError> {
+        self.train_part(loss, params, "", adam)
+    }
+
+    /// Appends a training step like [`Graph::train`] over the trainable parameters whose names begin with `prefix`, with moments of
+    /// its own: programs that train different parts of a model take turns without disturbing each other.
+    ///
+    /// # Errors
+    /// [`GraphError::Part`] if there are none, or others lie between them: they must have been added one after the other.
+    pub fn train_part(
+        &mut self,
+        loss: TensorId,
+        params: &Params,
+        prefix: &str,
+        adam: crate::op::Adam,
+    ) -> Result<(), GraphError> {
         let mut wrt = Vec::new();
         for (index, p) in params.iter().enumerate() {
             if p.trainable
+                && p.name.starts_with(prefix)
                 && let Some(at) = self.tensors.iter().position(|t| t.source == Source::Param(index))
             {
                 wrt.push((TensorId(at as u32), index));
             }
         }
+        let part = params.trainable_part(prefix).ok_or_else(|| GraphError::Part(prefix.to_string()))?;
         let ids: Vec<TensorId> = wrt.iter().map(|w| w.0).collect();
         let grads = self.backward(loss, &ids)?;
         for (grad, (_, index)) in grads.into_iter().zip(&wrt) {
@@ -199,9 +230,10 @@ impl Graph {
                 self.tensors[grad.0 as usize].source = Source::Grad(*index);
             }
         }
-        let len = (params.layout().trainable * crate::plan::BLOCK as u64) as u32;
-        let all_grads = self.tensor("grads", Type::single(Shape::vector(len)), Source::AllGrads);
-        let state = self.tensor("state", Type::single(Shape::vector(2 * len)), Source::State);
+        let len = ((part.end - part.start) * crate::plan::BLOCK as u64) as u32;
+        let first = part.start;
+        let all_grads = self.tensor("grads", Type::single(Shape::vector(len)), Source::Grads { first });
+        let state = self.tensor("state", Type::single(Shape::vector(2 * len)), Source::State { first: 2 * first });
         let control = self.control("control", Shape::vector(2));
         let mut inputs = [None; MAX_INPUTS];
         inputs[..3].copy_from_slice(&[Some(all_grads), Some(state), Some(control)]);
@@ -209,7 +241,7 @@ impl Graph {
             inputs[3] = Some(self.emit("squares", crate::op::SquareParts {}, &[all_grads])?);
         }
         let updated = self.emit_slots("params", adam.into(), inputs)?;
-        self.tensors[updated.0 as usize].source = Source::AllParams;
+        self.tensors[updated.0 as usize].source = Source::Params { first };
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 /// One named tensor of values.
 #[derive(Clone, Debug)]
@@ -105,6 +106,23 @@ impl Params {
     /// Trainable values in all (without padding).
     pub fn trainable_count(&self) -> usize {
         self.entries.iter().filter(|p| p.trainable).map(|p| p.data.len()).sum()
+    }
+
+    /// Blocks of the trainable parameters whose names begin with `prefix`; `None` if there are none, or if others lie between
+    /// them.
+    pub fn trainable_part(&self, prefix: &str) -> Option<Range<u64>> {
+        let layout = self.layout();
+        let mut part: Option<Range<u64>> = None;
+        for (first, p) in layout.offsets.iter().zip(&self.entries).filter(|(_, p)| p.trainable) {
+            let end = first + blocks_of(p.data.len());
+            match &mut part {
+                _ if !p.name.starts_with(prefix) => {}
+                None => part = Some(*first..end),
+                Some(part) if part.end == *first => part.end = end,
+                Some(_) => return None,
+            }
+        }
+        part
     }
 
     /// Where each parameter lies.

@@ -114,7 +114,7 @@ pub fn place(name: &str, graph: &Graph, params: &Layout, reuse: Reuse) -> Result
     let mut live_ops = vec![false; graph.nodes.len()];
     for (at, node) in graph.nodes.iter().enumerate().rev() {
         let out = node.output.0 as usize;
-        let effect = matches!(graph.tensors[out].source, Source::Grad(_) | Source::AllParams);
+        let effect = matches!(graph.tensors[out].source, Source::Grad(_) | Source::Params { .. });
         if used[out] || effect {
             used[out] = true;
             live_ops[at] = true;
@@ -142,9 +142,9 @@ pub fn place(name: &str, graph: &Graph, params: &Layout, reuse: Reuse) -> Result
         let (region, offset) = match t.source {
             Source::Param(p) => (Region::Params, Some(params.offsets[p])),
             Source::Grad(p) => (Region::Grads, Some(params.offsets[p])),
-            Source::AllParams => (Region::Params, Some(0)),
-            Source::AllGrads => (Region::Grads, Some(0)),
-            Source::State => (Region::State, Some(0)),
+            Source::Params { first } => (Region::Params, Some(first)),
+            Source::Grads { first } => (Region::Grads, Some(first)),
+            Source::State { first } => (Region::State, Some(first)),
             Source::Input | Source::Op if !t.ty.batched => (Region::Fixed, None),
             Source::Op if !is_output => {
                 lives.push(Life { tensor: i, blocks: size, from: first[i], to: last[i] });

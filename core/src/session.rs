@@ -327,7 +327,7 @@ impl<'m> Session<'m> {
                 if t.region != Region::State as u32 {
                     *input = parts[t.region as usize].get(range.start, range.len());
                 } else {
-                    state = core::mem::take(&mut state).split_at_mut(range.len()).0;
+                    state = &mut core::mem::take(&mut state)[range];
                 }
             }
         }

@@ -225,15 +225,19 @@ impl<'a> Program<'a> {
     /// Only the optimiser writes parameters and state, and it does so from gradients.
     fn check_regions(&self, op: &Op, record: &OpRecord) -> Result<(), &'static str> {
         let region = |t: u32| Region::from_word(self.tensors[t as usize].region);
-        let at_zero = |t: u32| self.tensors[t as usize].offset == 0;
+        let first = |t: u32| self.tensors[t as usize].offset;
         if let Op::Adam(_) = op {
             let [grads, state, control, ..] = record.inputs;
             let places = region(record.output) == Some(Region::Params)
                 && region(grads) == Some(Region::Grads)
                 && region(state) == Some(Region::State)
                 && region(control) == Some(Region::Fixed);
-            if !places || !at_zero(record.output) || !at_zero(grads) || !at_zero(state) {
+            if !places {
                 return Err("the optimiser reads grads, state and control and writes params");
+            }
+            // Two moments a parameter, so that no part shares them with another.
+            if first(record.output) != first(grads) || first(grads).checked_mul(2) != Some(first(state)) {
+                return Err("the optimiser's grads, state and params are those of one part");
             }
             return Ok(());
         }

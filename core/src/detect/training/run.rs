@@ -207,3 +207,139 @@ impl Epochs<'_, '_, '_> {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::super::objective::{Loss, Memory};
+    use super::*;
+    use crate::cpu::Cpu;
+    use crate::graph::{Graph, TensorId};
+    use crate::op::{Adam, Add, BatchMean, Linear, Scale, SquareSum};
+    use crate::params::Params;
+    use crate::place::{Reuse, place};
+    use crate::shape::Shape;
+    use crate::threads::Threads;
+    use std::string::{String, ToString};
+
+    const EPOCHS: usize = 150;
+    const BATCHES: usize = 10;
+
+    /// Two players: a follows `1 + b/2`, b follows a. They meet at 2. Each has an optimiser of its own; the rate of a falls as a
+    /// cosine.
+    struct Players<'p> {
+        programs: [&'p OwnedProgram; 2],
+    }
+
+    fn player(params: &Params, own: &str, factor: f32) -> OwnedProgram {
+        let mut g = Graph::new();
+        let (one, shift) = (g.input("one", Shape::vector(1)), g.input("shift", Shape::vector(1)));
+        let value = |g: &mut Graph, name: &str| -> TensorId {
+            let (w, b) = (g.param(params, &format!("{name}.w")).unwrap(), g.param(params, "zero").unwrap());
+            g.emit(&format!("{name}.value"), Linear::dense(crate::kernels::Activation::None), &[one, w, b]).unwrap()
+        };
+        let (a, b) = (value(&mut g, own), value(&mut g, if own == "a" { "b" } else { "a" }));
+        let b = g.emit("other", Scale { factor: -factor }, &[b]).unwrap();
+        let difference = g.emit("difference", Add {}, &[a, b]).unwrap();
+        let off = g.emit("off", Add {}, &[difference, shift]).unwrap();
+        let square = SquareSum { scale: 1.0, per_position: false, root: false };
+        let square = g.emit("square", square, &[off]).unwrap();
+        let loss = g.emit("loss", BatchMean {}, &[square]).unwrap();
+        g.output("loss", loss);
+        let adam = Adam { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, clip: 0.0 };
+        g.train_part(loss, params, &format!("{own}."), adam).unwrap();
+        place(own, &g, &params.layout(), Reuse::Share).unwrap()
+    }
+
+    impl Objective for Players<'_> {
+        fn start(&self) -> Memory {
+            [0.0; 8]
+        }
+
+        fn batches(&self) -> usize {
+            BATCHES
+        }
+
+        fn begin(&mut self, _: u64) {}
+
+        fn step(&mut self, now: Now, memory: &mut Memory, executor: &mut dyn Executor) -> Result<Loss, TrainError> {
+            let falling = 0.5 + 0.5 * libm::cosf(core::f32::consts::PI * now.step as f32 / now.steps as f32);
+            let mut mean = 0.0;
+            for (program, (rate, shift)) in self.programs.iter().zip([(0.05 * falling, -1.0), (0.05, 0.0)]) {
+                let step = executor.prepare(program.program(), 1)?;
+                executor.input(step, "one").fill(1.0);
+                executor.input(step, "shift").fill(shift);
+                executor.input(step, "control").copy_from_slice(&[rate, (now.step + 1) as f32]);
+                executor.run(step)?;
+                mean += f64::from(executor.output(step, "loss")[0]);
+            }
+            memory[0] += 1.0;
+            Ok(Loss { mean, weight: 1 })
+        }
+
+        fn end(&mut self, now: Now, memory: &mut Memory, _: &mut dyn Executor) -> Result<Verdict, TrainError> {
+            assert_eq!(memory[0] as u64, now.step, "what is remembered survives an interruption");
+            Ok(Verdict::default())
+        }
+
+        fn reason(&self) -> String {
+            "they have met".to_string()
+        }
+    }
+
+    /// Cancels at a step and keeps the checkpoint.
+    struct Stopping(usize, Vec<u8>);
+
+    impl Observer for Stopping {
+        fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
+            if progress.done == self.0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+
+        fn checkpoint(&mut self, bytes: &[u8]) {
+            self.1 = bytes.to_vec();
+        }
+    }
+
+    #[test]
+    fn an_objective_may_have_several_optimisers_and_a_schedule() {
+        let mut params = Params::new();
+        params.add("a.w", Shape([1, 1, 1, 1]), true, vec![5.0]).unwrap();
+        params.add("zero", Shape::vector(1), false, vec![0.0]).unwrap();
+        params.add("b.w", Shape([1, 1, 1, 1]), true, vec![-3.0]).unwrap();
+        let (a, b) = (player(&params, "a", 0.5), player(&params, "b", 1.0));
+        let threads = Threads::serial();
+        let cpu = Cpu::detect(&threads);
+        let train = |observer: &mut dyn Observer, resume: Option<&[u8]>| {
+            let mut trainee = Trainee::new(&cpu, &params.pack(), &a).unwrap();
+            let run = Run { phase: Phase::Train, epochs: EPOCHS, may_stop: false, digest: 7, observer };
+            run.train(&mut Players { programs: [&a, &b] }, &mut trainee, resume)
+        };
+        let whole = train(&mut (), None).unwrap();
+        let mut met = params.clone();
+        let mut packed = params.pack();
+        packed[..whole.params.len()].copy_from_slice(&whole.params);
+        met.unpack(&packed);
+        for name in ["a.w", "b.w"] {
+            let value = met.get(name).unwrap().data[0];
+            assert!((value - 2.0).abs() < 0.02, "{name} is {value}");
+        }
+        for at in [0, 3, BATCHES, 4 * BATCHES + 7] {
+            let mut stopping = Stopping(at, Vec::new());
+            assert_eq!(train(&mut stopping, None).err(), Some(TrainError::Cancelled));
+            let resumed = train(&mut (), Some(&stopping.1)).unwrap();
+            assert!(resumed.checkpoint == whole.checkpoint, "interrupted at step {at}");
+        }
+    }
+
+    #[test]
+    fn an_optimiser_trains_its_part_alone() {
+        let mut params = Params::new();
+        for (name, trainable) in [("a.1", true), ("frozen", false), ("a.2", true), ("b.1", true), ("a.3", true)] {
+            params.add(name, Shape::vector(20), trainable, vec![0.0; 20]).unwrap();
+        }
+        // Two blocks each; a frozen one lies behind them all.
+        assert_eq!(params.trainable_part("b."), Some(4..6));
+        assert_eq!(params.trainable_part("a."), None, "b.1 lies between");
+        assert_eq!(params.trainable_part(""), Some(0..8));
+        assert_eq!(params.trainable_part("frozen"), None);
+    }
+}
