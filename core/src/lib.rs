@@ -9,6 +9,7 @@ pub mod autodiff;
 #[cfg(feature = "alloc")]
 pub mod backbones;
 pub mod checksum;
+pub mod choice;
 pub mod cpu;
 pub mod deadline;
 #[cfg(feature = "alloc")]

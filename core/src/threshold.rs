@@ -12,34 +12,17 @@
 //! The promise holds for parts drawn independently. Photographs of one part under several exposures are not; hold out
 //! whole groups of them.
 
-use core::fmt;
+use crate::choice;
 
-/// What to do with a part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// Score at or below the threshold.
-    Good,
-    /// Score in the grey zone, if there is one: a person should look.
-    Unsure,
-    /// Score above the threshold, or not a number.
-    Defective,
-}
-
-impl Verdict {
-    /// "good", "unsure" or "defective".
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Unsure => "unsure",
-            Self::Defective => "defective",
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+choice! {
+    /// What to do with a part.
+    pub enum Verdict: "verdict" {
+        /// The score is not above the threshold, nor in the grey zone.
+        Good("good") = 1,
+        /// The score lies in the grey zone: a person should look.
+        Unsure("unsure") = 2,
+        /// The score is above the threshold, or not a number.
+        Defective("defective") = 3,
     }
 }
 

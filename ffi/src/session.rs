@@ -17,20 +17,6 @@ use core::mem::offset_of;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-/// What to do with a part.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_verdict {
-    /// There is no threshold, so there is no verdict.
-    None = 0,
-    /// The score is not above the threshold.
-    Good = 1,
-    /// The score lies in the grey zone: a person should look.
-    Unsure = 2,
-    /// The score is above the threshold.
-    Defective = 3,
-}
-
 /// How a session is made. Zero in a field means the default.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -127,15 +113,6 @@ fn open(c: &Caller, model: OwnedModel, options: &adflow_session_options) -> Resu
     let inspector = builder.build_in(model, memory)?;
     log(adflow_log_level::Info, format_args!("session: {inspector:?}, {} bytes", floats as u64 * 4));
     Ok(inspector)
-}
-
-fn verdict(verdict: Option<Verdict>) -> adflow_verdict {
-    match verdict {
-        None => adflow_verdict::None,
-        Some(Verdict::Good) => adflow_verdict::Good,
-        Some(Verdict::Unsure) => adflow_verdict::Unsure,
-        Some(Verdict::Defective) => adflow_verdict::Defective,
-    }
 }
 
 /// The object behind a handle, or `Busy`. An object that saw a panic holds only scratch and goes on.
@@ -280,7 +257,8 @@ fn score(
         }
     };
     let reject = inspector.threshold().map_or(f32::NAN, |t| t.reject);
-    let (verdict, score) = (verdict(inspection.verdict) as u32, inspection.score);
+    // No verdict is ADFLOW_VERDICT_NONE.
+    let (verdict, score) = (inspection.verdict.map_or(0, Verdict::number), inspection.score);
     out.write(adflow_result { verdict, score, reject, ..adflow_result::new() });
     Ok(())
 }

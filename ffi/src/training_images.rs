@@ -1,16 +1,15 @@
 //! Copies of the caller's images, which training reads several times.
 
-use crate::image::adflow_samples;
 use crate::status::{Failure, fail};
-use adflow_core::image::{Image, ImageView, Sample};
+use adflow_core::image::{Image, ImageView, Sample, SampleType};
 
 /// Copies an image under its name. Floats must be finite, so that no error is left for later.
-pub(crate) fn copy(name: String, samples: adflow_samples, view: &ImageView<'_>) -> Result<(String, Image), Failure> {
+pub(crate) fn copy(name: String, samples: SampleType, view: &ImageView<'_>) -> Result<(String, Image), Failure> {
     let image = match samples {
         // Integers are exact in f32.
-        adflow_samples::U8 => store(view, collect(view, |s| s as u8)?),
-        adflow_samples::U16 => store(view, collect(view, |s| s as u16)?),
-        adflow_samples::F32 => {
+        SampleType::U8 => store(view, collect(view, |s| s as u8)?),
+        SampleType::U16 => store(view, collect(view, |s| s as u16)?),
+        SampleType::F32 => {
             let values = collect(view, |s| s)?;
             if let Some(at) = values.iter().position(|v| !v.is_finite()) {
                 let (at, width) = (at / view.order().channels(), view.width() as usize);

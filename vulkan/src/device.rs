@@ -5,6 +5,7 @@ use crate::error::{Doing, OpenError};
 use crate::executor::VulkanExecutor;
 use crate::gpu::Gpu;
 use crate::instance::Instance;
+use adflow::choice;
 use adflow::executor::{Device, DeviceError, Executor};
 use ash::vk;
 use std::fmt;
@@ -12,31 +13,19 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What kind of device it is, the best first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum DeviceKind {
-    /// A graphics card with memory of its own.
-    Discrete,
-    /// A GPU that shares the processor's memory.
-    Integrated,
-    /// A GPU handed to a virtual machine.
-    Virtual,
-    /// Software on the CPU, such as lavapipe: for tests.
-    Software,
-    /// Anything else.
-    Other,
-}
-
-impl DeviceKind {
-    /// Name in listings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DeviceKind::Discrete => "discrete",
-            DeviceKind::Integrated => "integrated",
-            DeviceKind::Virtual => "virtual",
-            DeviceKind::Software => "software",
-            DeviceKind::Other => "other",
-        }
+choice! {
+    /// What kind of device it is, the best first.
+    pub enum DeviceKind: "device kind" {
+        /// A graphics card with memory of its own.
+        Discrete("discrete") = 0,
+        /// A GPU that shares the processor's memory.
+        Integrated("integrated") = 1,
+        /// A GPU handed to a virtual machine.
+        Virtual("virtual") = 2,
+        /// Software on the CPU, such as lavapipe: for tests.
+        Software("software") = 3,
+        /// Anything else.
+        Other("other") = 4,
     }
 }
 
@@ -158,15 +147,16 @@ impl Compute {
     }
 }
 
-/// How exactly programs that score compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// Everything in 32 bits: scores as on the CPU, to about 1e-5.
-    #[default]
-    Full,
-    /// Intermediate values in 16 bits, sums in 32, cooperative matrices where there are any: half the traffic, scores to a few
-    /// hundredths. A device without 16-bit storage computes in full.
-    Half,
+choice! {
+    /// How exactly programs that score compute.
+    pub enum Precision: "precision", default Full {
+        /// 32 bits throughout: scores as on the CPU, to about 1e-5.
+        Full("full") = 0,
+        /// Intermediate values in 16 bits, sums in 32: faster, scores differ by a few hundredths.
+        ///
+        /// Cooperative matrices are used where there are any. A device without 16-bit storage computes in full.
+        Half("half") = 1,
+    }
 }
 
 /// How to open a device.

@@ -1,38 +1,20 @@
 //! What users choose among.
 
-use super::error::TrainError;
-use alloc::format;
-use core::fmt;
-use core::str::FromStr;
+pub use crate::backbones::Pooling;
 
-/// A set of defaults.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Preset {
-    /// A fixed list of exact views, features computed once: minutes on two cores.
-    Fast,
-    /// The papers' literal settings: 448 pixels, fresh random rotations each epoch, 48 or 64 views when scoring.
-    Paper,
-}
+use crate::choice;
+use crate::choice::List;
 
-impl Preset {
-    /// Name in files and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Preset::Fast => "fast",
-            Preset::Paper => "paper",
-        }
-    }
-}
+/// Choices of training options, as C has them too.
+pub const CHOICES: &[List] = &[List::of::<Preset>(), List::of::<MapLevels>(), List::of::<Pooling>()];
 
-impl FromStr for Preset {
-    type Err = TrainError;
-
-    fn from_str(text: &str) -> Result<Preset, TrainError> {
-        match text {
-            "fast" => Ok(Preset::Fast),
-            "paper" => Ok(Preset::Paper),
-            _ => Err(TrainError::Options(format!("unknown preset \"{text}\": fast or paper"))),
-        }
+choice! {
+    /// A set of defaults for training.
+    pub enum Preset: "preset", default Fast {
+        /// A fixed list of exact views, features computed once: minutes on two cores.
+        Fast("fast") = 1,
+        /// The papers' literal settings: large images, fresh random rotations in every epoch, many views when scoring.
+        Paper("paper") = 2,
     }
 }
 
@@ -45,15 +27,16 @@ pub enum Canvas {
     Pixels(u32, u32),
 }
 
-/// How the energies of several grids become one map, on the finest of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MapLevels {
-    /// Their product: high where every scale is (anomalib's for CS-Flow).
-    Product,
-    /// Their sum.
-    Sum,
-    /// The finest alone (CS-Flow's own code).
-    Finest,
+choice! {
+    /// How the energies of several grids become one map, on the finest of them.
+    pub enum MapLevels: "map levels" {
+        /// High where every grid is: the product of their energies, as in anomalib's CS-Flow.
+        Product("product") = 1,
+        /// High where any grid is: the sum of their energies.
+        Sum("sum") = 2,
+        /// The finest grid alone, as in CS-Flow's published code.
+        Finest("finest") = 3,
+    }
 }
 
 /// How a backbone is adapted to parts before a flow is trained on it: CDNF's contrastive phase.
@@ -69,11 +52,5 @@ impl Default for Contrastive {
     fn default() -> Contrastive {
         // `benches/RESULTS.md`.
         Contrastive { epochs: 12, learning_rate: 1e-4 }
-    }
-}
-
-impl fmt::Display for Preset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

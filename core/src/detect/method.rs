@@ -76,12 +76,6 @@ impl fmt::Debug for Method {
     }
 }
 
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.name)
-    }
-}
-
 /// What a method is.
 pub(super) struct Definition {
     /// Name in files, on the command line and in C.

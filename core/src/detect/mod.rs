@@ -28,8 +28,7 @@ mod spoil;
 mod trained;
 mod training;
 
-pub use crate::backbones::Pooling;
-pub use choices::{Canvas, Contrastive, MapLevels, Preset};
+pub use choices::*;
 pub use error::TrainError;
 pub use images::{AnomalySources, Images};
 pub use method::Method;

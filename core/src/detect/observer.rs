@@ -1,19 +1,21 @@
 //! Watching a training: progress, checkpoints, notes.
 
 use super::error::{Result, TrainError};
+use crate::choice;
 use core::ops::ControlFlow;
 
-/// What training is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Phase {
-    /// Reading images and computing features.
-    Features,
-    /// Fitting the model.
-    Train,
-    /// Scoring the parts that were set aside.
-    Calibrate,
-    /// Adapting the backbone, before features are computed.
-    Adapt,
+choice! {
+    /// What training is doing.
+    pub enum Phase: "phase" {
+        /// Reading images and computing features.
+        Features("features") = 0,
+        /// Fitting the model.
+        Train("train") = 1,
+        /// Scoring the parts that were set aside.
+        Calibrate("calibrate") = 2,
+        /// Adapting the backbone, before features are computed.
+        Adapt("adapt") = 3,
+    }
 }
 
 /// How far training is.

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 /// What can be chosen; `None` leaves it to the preset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
-    /// Which method. The default is the one that is best on parts it has not seen (`benches/RESULTS.md`).
+    /// Which method.
     pub method: Method,
     /// Which defaults.
     pub preset: Preset,
@@ -59,8 +59,8 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> TrainOptions {
         TrainOptions {
-            method: Method::PADIM,
-            preset: Preset::Fast,
+            method: Method::default(),
+            preset: Preset::default(),
             size: None,
             canvas: None,
             margin: None,
@@ -73,7 +73,7 @@ impl Default for TrainOptions {
             learning_rate: None,
             map: true,
             map_levels: None,
-            pooling: Pooling::Mean,
+            pooling: Pooling::default(),
             contrastive: None,
             roi: None,
         }

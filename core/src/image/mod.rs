@@ -32,7 +32,7 @@ pub(crate) use roi::{Rows, keep_scratch_len, keep_window};
 pub use rotate::{d4_inverse, rotate_nearest, view_d4};
 pub use spline::rotate_cubic;
 pub use tiling::{CanvasWindow, Tiling};
-pub use view::{ChannelOrder, ImageError, ImageView, Samples};
+pub use view::{ChannelOrder, ImageError, ImageView, SampleType, Samples};
 
 /// (cos, sin) of an angle in degrees, exact at multiples of 90.
 fn cos_sin(degrees: f64) -> (f64, f64) {

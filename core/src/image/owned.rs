@@ -1,6 +1,6 @@
 //! An image that owns its samples, for programs that keep images in memory.
 
-use super::{ChannelOrder, ImageError, ImageView, Samples};
+use super::{ChannelOrder, ImageError, ImageView, SampleType, Samples};
 use alloc::vec::Vec;
 
 /// An image in memory of its own: grey or colour, 8 bits, 16 bits or floats, rows without padding, channels side by side.
@@ -53,7 +53,7 @@ impl Stored {
 }
 
 mod sealed {
-    use super::{Stored, Vec};
+    use super::{SampleType, Stored, Vec};
 
     pub trait Stores: Sized {
         const WHITE: f32;
@@ -61,21 +61,21 @@ mod sealed {
     }
 
     impl Stores for u8 {
-        const WHITE: f32 = 255.0;
+        const WHITE: f32 = SampleType::U8.white();
         fn store(samples: Vec<u8>) -> Stored {
             Stored::U8(samples)
         }
     }
 
     impl Stores for u16 {
-        const WHITE: f32 = 65535.0;
+        const WHITE: f32 = SampleType::U16.white();
         fn store(samples: Vec<u16>) -> Stored {
             Stored::U16(samples)
         }
     }
 
     impl Stores for f32 {
-        const WHITE: f32 = 1.0;
+        const WHITE: f32 = SampleType::F32.white();
         fn store(samples: Vec<f32>) -> Stored {
             Stored::F32(samples)
         }

@@ -5,6 +5,7 @@
 //! mirrored (negative strides). [`ImageView::new`] proves that all of them lie inside the slice; nothing fails after it.
 //! Planes that were allocated apart have a slice each: [`ImageView::planes`].
 
+use crate::choice;
 use crate::cpu::Isa;
 use crate::simd::{Op, Simd};
 use core::fmt;
@@ -31,15 +32,50 @@ impl Samples<'_> {
     }
 }
 
-/// What the channels mean, in the order of increasing `plane_stride`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChannelOrder {
-    /// One channel.
-    Grey,
-    /// Red, green, blue.
-    Rgb,
-    /// Blue, green, red.
-    Bgr,
+choice! {
+    /// Type of an image's samples.
+    pub enum SampleType: "samples", default U8 {
+        /// 8 bits.
+        U8("u8") = 0,
+        /// Up to 16 bits, in the byte order of the machine.
+        U16("u16") = 1,
+        /// 32-bit floats.
+        F32("f32") = 2,
+    }
+}
+
+impl SampleType {
+    /// The sample that means white unless an image says otherwise: 255, 65535 or 1.
+    #[must_use]
+    pub const fn white(self) -> f32 {
+        match self {
+            Self::U8 => 255.0,
+            Self::U16 => 65535.0,
+            Self::F32 => 1.0,
+        }
+    }
+
+    /// Bytes of a sample: 1, 2 or 4.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::U16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+choice! {
+    /// What the channels of an image mean, in the order in which they are stored.
+    pub enum ChannelOrder: "channels" {
+        /// One channel.
+        Grey("grey") = 0,
+        /// Red, green, blue.
+        Rgb("rgb") = 1,
+        /// Blue, green, red, as OpenCV keeps them.
+        Bgr("bgr") = 2,
+    }
 }
 
 impl ChannelOrder {

@@ -9,11 +9,10 @@ mod padim;
 mod posflow;
 mod ssnf;
 
-use super::error::{Result, TrainError};
 use super::method::Method;
-use alloc::format;
+use crate::choice::join;
+use crate::is_choice;
 use alloc::string::String;
-use core::str::FromStr;
 
 impl Method {
     /// All methods, in the order in which help texts list them.
@@ -30,43 +29,25 @@ impl Method {
 
     /// Names of the methods that `can` do something, as "a, b or c".
     pub(super) fn names(can: fn(Method) -> bool, last: &str) -> String {
-        let mut names = Method::ALL.iter().filter(|m| can(**m)).map(|m| m.as_str()).peekable();
-        let mut text = String::new();
-        while let Some(name) = names.next() {
-            let before = match (text.is_empty(), names.peek()) {
-                (true, _) => "",
-                (false, Some(_)) => ", ",
-                (false, None) => &format!(" {last} "),
-            };
-            text += before;
-            text += name;
-        }
-        text
+        join(Method::ALL.iter().copied().filter(|method| can(*method)), last)
     }
 }
 
-impl FromStr for Method {
-    type Err = TrainError;
-
-    fn from_str(text: &str) -> Result<Method> {
-        let unknown = || TrainError::Options(format!("unknown method \"{text}\": {}", Method::names(|_| true, "or")));
-        Method::ALL.iter().copied().find(|m| m.as_str() == text).ok_or_else(unknown)
+impl Default for Method {
+    /// The one that is best on parts it has not seen (`benches/RESULTS.md`).
+    fn default() -> Method {
+        Method::PADIM
     }
 }
+
+is_choice!(Method: "method", "A detection method", Some(Method::PADIM));
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_are_unique() {
-        for (i, a) in Method::ALL.iter().enumerate() {
-            assert!(a.number() > 0 && !a.summary().ends_with('.'));
-            assert_eq!(a.as_str().parse::<Method>().unwrap(), *a);
-            for b in &Method::ALL[..i] {
-                assert!(a.number() != b.number() && a.as_str() != b.as_str(), "{a} {b}");
-            }
-        }
+    fn names_say_what_methods_can() {
         assert_eq!(Method::names(Method::pools, "and"), "cdnf, differnet and gauss");
     }
 }
