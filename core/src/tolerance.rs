@@ -75,6 +75,8 @@ pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
         Op::LinearDx(a) => sum(dim(1, 1) * a.share as usize),
         Op::PositionLinearDx(_) => sum(dim(1, 1)),
         Op::LinearDw(_) => sum(batch),
+        Op::Nearest(_) => sum(dim(1, 1)),
+        Op::NearestDx(_) => Scaled(3e-6),
         Op::ScaleShiftDscale(_) | Op::ChannelSum(_) => sum(positions(0)),
         Op::GainDgamma(_) => sum(batch * shape(0).len()),
         Op::BatchStats(_) | Op::BatchNormDstats(_) | Op::BatchNormDgamma(_) => sum(positions(0)),

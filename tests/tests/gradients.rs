@@ -33,7 +33,7 @@ fn slots(op: &Op) -> &'static [usize] {
         Op::Conv2d(a) if a.act == Activation::None => &[0, 1, 2, 3],
         Op::ScaleShift(a) if a.inverse => &[],
         Op::Conv2d(_) | Op::Linear(_) | Op::ScaleShift(_) => &[0, 1, 2],
-        Op::PositionLinear(_) | Op::Permute(_) => &[0],
+        Op::PositionLinear(_) | Op::Permute(_) | Op::Nearest(_) => &[0],
         Op::Coupling(a) => {
             if a.inverse {
                 &[]
@@ -101,6 +101,7 @@ fn slots(op: &Op) -> &'static [usize] {
         | Op::BatchMeanDx(_)
         | Op::TopMeanDx(_)
         | Op::PositionLinearDx(_)
+        | Op::NearestDx(_)
         | Op::MagnitudeDx(_)
         | Op::RootDx(_)
         | Op::Repeat(_)
@@ -287,10 +288,13 @@ fn what_has_no_gradient_is_refused() {
             continue;
         }
         let refused = matches!(built.graph.backward(built.loss, &wrt), Err(GraphError::NotDifferentiable { .. }));
-        // One map per position is fitted in closed form, weights of cells are given: they have no gradient.
+        // One map per position is fitted in closed form, a bank is chosen, weights of cells are given: they have no gradient.
         let expected = slots(&case.op).is_empty()
             || is_refused(&case)
-            || matches!(case.op, Op::PositionLinear(_) | Op::CellHinge(_) | Op::Triplet(_) | Op::BatchMix(_));
+            || matches!(
+                case.op,
+                Op::PositionLinear(_) | Op::Nearest(_) | Op::CellHinge(_) | Op::Triplet(_) | Op::BatchMix(_)
+            );
         assert_eq!(refused, expected, "{case}");
     }
 }

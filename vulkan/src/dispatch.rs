@@ -223,6 +223,16 @@ pub(crate) fn dispatch(
         let words = [n, shape(0).c(), positions(0)];
         Ok(new(shader).words(&words).floats(&[eps]).groups(shape(0).c(), u64::from(input(0)?)))
     };
+    // One position a workgroup; x is in slot `first`.
+    let search = |shader, first: usize, radius: u32, root: bool| -> Result<Dispatch, DeviceError> {
+        let (s, count) = (shape(first), shape(first + 1).0[0]);
+        let groups = word(batch * s.positions())?;
+        let words = [n, s.c(), s.h(), s.w(), count, radius, u32::from(root)];
+        let side = |of: u32| u64::from(radius).saturating_mul(2).saturating_add(1).min(u64::from(of));
+        let share = side(s.h()) * side(s.w());
+        let compared = (u64::from(count) * share / s.positions() as u64).max(1);
+        Ok(new(shader).words(&words).groups(groups, u64::from(groups) * compared * u64::from(s.c())))
+    };
     Ok(match *op {
         Op::Conv2d(a) => {
             let [_, _, kh, kw] = shape(1).0;
@@ -297,6 +307,8 @@ pub(crate) fn dispatch(
             let [positions, cout, cin, _] = shape(1).0;
             new(Shader::PositionLinearDx).words(&[n, positions, cin, cout]).products(tuning, positions, cin, n, cout)?
         }
+        Op::Nearest(a) => search(Shader::Nearest, 0, a.radius, a.root)?,
+        Op::NearestDx(a) => search(Shader::NearestDx, 1, a.radius, a.root)?,
         Op::Activate(a) => new(Shader::Activate).words(&[out, a.act as u32]).elements(out),
         Op::ActivateDx(a) => new(Shader::ActivateDx).words(&[out, a.act as u32]).elements(out),
         Op::Add(_) => new(Shader::Add).words(&[out]).elements(out),

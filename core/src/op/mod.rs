@@ -35,6 +35,7 @@ mod log_scale;
 mod magnitude;
 mod max_pool;
 mod multiply;
+mod nearest;
 mod permute;
 mod position_linear;
 mod repeat;
@@ -71,6 +72,7 @@ pub use log_scale::{LogScale, LogScaleDscale};
 pub use magnitude::{Magnitude, MagnitudeDx};
 pub use max_pool::{MaxPool, MaxPoolDx};
 pub use multiply::Multiply;
+pub use nearest::{EVERYWHERE, Nearest, NearestDx};
 pub use permute::Permute;
 pub use position_linear::{PositionLinear, PositionLinearDx};
 pub use record::{Attr, Record};
@@ -349,6 +351,10 @@ ops! {
     BatchMix = 78,
     /// Its gradient.
     BatchMixDx = 79,
+    /// Distance to the nearest vector of a bank.
+    Nearest = 80,
+    /// Its gradient.
+    NearestDx = 81,
 }
 
 impl Op {
