@@ -57,7 +57,14 @@ impl fmt::Display for DeviceError {
     }
 }
 
-impl core::error::Error for DeviceError {}
+impl core::error::Error for DeviceError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match &self.fault {
+            DeviceFault::Session(error) => Some(error),
+            DeviceFault::Lost | DeviceFault::OutOfMemory | DeviceFault::Unsupported | DeviceFault::Failed => None,
+        }
+    }
+}
 
 impl From<SessionError> for DeviceError {
     fn from(error: SessionError) -> DeviceError {

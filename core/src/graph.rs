@@ -90,7 +90,14 @@ impl fmt::Display for GraphError {
     }
 }
 
-impl core::error::Error for GraphError {}
+impl core::error::Error for GraphError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            GraphError::Shape { error, .. } => Some(error),
+            GraphError::UnknownParam(_) | GraphError::NotDifferentiable { .. } | GraphError::NotALoss(_) => None,
+        }
+    }
+}
 
 /// Named tensors and the ops between them.
 #[derive(Clone, Debug, Default)]

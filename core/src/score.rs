@@ -80,7 +80,21 @@ impl fmt::Display for ScoreError {
     }
 }
 
-impl core::error::Error for ScoreError {}
+impl core::error::Error for ScoreError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            ScoreError::Image(error) => Some(error),
+            ScoreError::Device(error) => Some(error),
+            ScoreError::Memory { .. }
+            | ScoreError::TooWide { .. }
+            | ScoreError::MapLength { .. }
+            | ScoreError::Region(_)
+            | ScoreError::NoMap
+            | ScoreError::TooLarge
+            | ScoreError::TimedOut => None,
+        }
+    }
+}
 
 impl From<ImageError> for ScoreError {
     fn from(error: ImageError) -> ScoreError {

@@ -97,7 +97,21 @@ impl fmt::Display for PlanError {
     }
 }
 
-impl core::error::Error for PlanError {}
+impl core::error::Error for PlanError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            PlanError::Shape { error, .. } => Some(error),
+            PlanError::Length { .. }
+            | PlanError::Alignment
+            | PlanError::TooMany { .. }
+            | PlanError::Name { .. }
+            | PlanError::Tensor { .. }
+            | PlanError::Region { .. }
+            | PlanError::Op { .. }
+            | PlanError::Binding { .. } => None,
+        }
+    }
+}
 
 /// Takes `count` records off the front.
 fn take<'a, T: bytemuck::Pod>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [T]> {

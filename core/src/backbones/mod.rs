@@ -169,7 +169,20 @@ impl fmt::Display for BuildError {
     }
 }
 
-impl core::error::Error for BuildError {}
+impl core::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            BuildError::Graph(error) => Some(error),
+            BuildError::Param(error) => Some(error),
+            BuildError::Weights(error) => Some(error),
+            BuildError::Tap { .. }
+            | BuildError::Image { .. }
+            | BuildError::Position { .. }
+            | BuildError::Adaptation { .. }
+            | BuildError::Step { .. } => None,
+        }
+    }
+}
 
 impl From<GraphError> for BuildError {
     fn from(error: GraphError) -> BuildError {

@@ -48,7 +48,15 @@ impl fmt::Display for FlowError {
     }
 }
 
-impl core::error::Error for FlowError {}
+impl core::error::Error for FlowError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            FlowError::Graph(error) => Some(error),
+            FlowError::Param(error) => Some(error),
+            FlowError::Config(_) => None,
+        }
+    }
+}
 
 impl From<GraphError> for FlowError {
     fn from(error: GraphError) -> FlowError {

@@ -113,7 +113,23 @@ impl fmt::Display for ModelError {
     }
 }
 
-impl core::error::Error for ModelError {}
+impl core::error::Error for ModelError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            ModelError::Program { error, .. } => Some(error),
+            ModelError::Magic
+            | ModelError::Version { .. }
+            | ModelError::Length { .. }
+            | ModelError::Checksum { .. }
+            | ModelError::Alignment
+            | ModelError::Endianness
+            | ModelError::Section(_)
+            | ModelError::Detector(_)
+            | ModelError::Param { .. }
+            | ModelError::Interface { .. } => None,
+        }
+    }
+}
 
 /// A validated model; borrows the file's bytes and copies nothing.
 #[derive(Clone, Copy)]

@@ -49,7 +49,15 @@ impl fmt::Display for OpenError {
     }
 }
 
-impl core::error::Error for OpenError {}
+impl core::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            #[cfg(feature = "std")]
+            OpenError::Io { error, .. } => Some(error),
+            OpenError::Model { error, .. } => Some(error),
+        }
+    }
+}
 
 impl OwnedModel {
     /// Copies and validates the bytes of a model file.
