@@ -85,6 +85,10 @@ pub use square_sum::{SquareSum, SquareSumDx};
 pub use top_mean::{TopMean, TopMeanDx};
 pub use triplet::{Triplet, TripletDcos};
 
+pub use crate::kernels::activation::Activation;
+pub use crate::kernels::coupling::SoftClamp;
+pub use crate::kernels::smooth::Curve;
+
 /// Most inputs an op can have.
 pub const MAX_INPUTS: usize = 6;
 /// Words of attributes in an op record.
