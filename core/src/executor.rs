@@ -98,7 +98,7 @@ pub struct Prepared(pub usize);
 /// use adflow::threads::Threads;
 ///
 /// let (mut graph, mut params) = (Graph::new(), Params::new());
-/// params.add("gamma", Shape::vector(2), false, vec![2.0, 3.0])?;
+/// params.add("gamma", Shape::SCALAR, false, vec![2.0])?;
 /// let (x, gamma) = (graph.input("x", Shape::vector(2)), graph.param(&params, "gamma")?);
 /// let y = graph.emit("y", Gain {}, &[x, gamma])?;
 /// graph.output("y", y);
@@ -108,9 +108,9 @@ pub struct Prepared(pub usize);
 /// let cpu = Cpu::detect(&threads);
 /// let mut executor = cpu.executor(&params.pack(), 0, 0)?;
 /// let prepared = executor.prepare(program.program(), 1)?;
-/// executor.input(prepared, "x").copy_from_slice(&[5.0, 5.0]);
+/// executor.input(prepared, "x").copy_from_slice(&[5.0, 7.0]);
 /// executor.run(prepared)?;
-/// assert_eq!(executor.output(prepared, "y"), [10.0, 15.0]);
+/// assert_eq!(executor.output(prepared, "y"), [10.0, 14.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Executor {

@@ -20,7 +20,7 @@ pub enum OpenError {
     },
     /// Validation was asked for, but its layers are not installed.
     NoValidation,
-    /// The device does not open.
+    /// The device is there but does not open.
     Device(DeviceError),
 }
 
