@@ -280,10 +280,10 @@ fn scores_and_maps_agree_whatever_the_device_asks_for() {
     let plain = VulkanOptions::default();
     for options in [
         plain.clone(),
-        VulkanOptions { generic: true, ..plain.clone() },
-        VulkanOptions { staging: true, ..plain.clone() },
-        VulkanOptions { alignment: 256, ..plain.clone() },
-        VulkanOptions { submission: 50, staging: true, ..plain },
+        plain.clone().with_generic(true),
+        plain.clone().with_staging(true),
+        plain.clone().with_alignment(256),
+        plain.with_submission(50).with_staging(true),
     ] {
         let Some(device) = vulkan::device(options) else { return };
         for model in small_models() {
@@ -299,7 +299,7 @@ fn scores_and_maps_agree_whatever_the_device_asks_for() {
 #[test]
 fn half_precision_scores_within_a_twentieth_and_takes_less_memory() {
     let [full, half] = [Precision::Full, Precision::Half]
-        .map(|precision| vulkan::device(VulkanOptions { precision, ..VulkanOptions::default() }));
+        .map(|precision| vulkan::device(VulkanOptions::default().with_precision(precision)));
     let (Some(full), Some(half)) = (full, half) else { return };
     if !half.info().fast {
         println!("skipped: 16-bit storage (this device has none)");

@@ -43,7 +43,7 @@ fn on_device(device: &VulkanDevice, case: &Case, batch: usize) -> (Vec<f32>, Vec
 /// Every case of a family, with what every device can do and with what this one can do besides.
 fn family(name: &str) {
     for generic in [true, false] {
-        let Some(device) = vulkan::device(VulkanOptions { generic, ..VulkanOptions::default() }) else { return };
+        let Some(device) = vulkan::device(VulkanOptions::default().with_generic(generic)) else { return };
         if generic || device.info().fast {
             family_on(name, &device);
         }

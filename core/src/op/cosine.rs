@@ -21,12 +21,12 @@ record! {
 }
 
 record! {
-    /// Its gradient towards x.
+    /// Gradient of [`Cosine`] towards x.
     CosineDx {}
 }
 
 record! {
-    /// Its gradient towards w.
+    /// Gradient of [`Cosine`] towards w.
     CosineDw {}
 }
 
