@@ -48,7 +48,6 @@ pub mod simd;
 pub mod synth;
 pub mod threads;
 pub mod threshold;
-#[cfg(feature = "alloc")]
 pub mod tolerance;
 pub mod validate;
 

@@ -5,6 +5,7 @@
 use super::{Attr, Check, Operation, Run, Types};
 use crate::kernels::activation::{self, Activation};
 use crate::shape::{ShapeError, Type};
+use crate::tolerance::Tolerance;
 use core::fmt;
 
 impl Attr for Activation {
@@ -56,6 +57,10 @@ impl Operation for Activate {
         inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "x is missing", expected: None, found: None })
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         activation::activation(run.cpu, self.act, run.inputs[0], run.output);
     }
@@ -75,6 +80,10 @@ impl Operation for ActivateDx {
         let check = Check(Self::NAME);
         check.that(inputs[0] == inputs[1], "gy and y must have the same type")?;
         inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "gy is missing", expected: None, found: None })
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
     }
 
     fn run(&self, run: &mut Run<'_>) {

@@ -8,6 +8,7 @@
 use super::{Check, Operation, Run, SquareParts, Types};
 use crate::kernels::adam::{self, AdamParams};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `θ ← θ − lr·m̂/(√v̂ + ε)`.
@@ -49,6 +50,10 @@ impl Operation for Adam {
             )?;
         }
         Ok(Type::single(grads))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Scaled(1e-6)
     }
 
     fn run(&self, run: &mut Run<'_>) {

@@ -9,6 +9,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::attention::{self, AttentionShape};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// The output of an attention from qkv.
@@ -64,6 +65,11 @@ impl Operation for Attention {
         Ok(Type::batched(with(qkv, check(Self::NAME, qkv, self.heads)?)))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // Sums over channels inside exponentials, then over positions.
+        Tolerance::Scaled(3e-6)
+    }
+
     fn scratch(&self, inputs: &Types, _output: Type, batch: usize, workers: usize) -> usize {
         inputs[0].map_or(0, |t| attention::attention_scratch(&kernel_shape(batch, t.shape, self.heads), workers))
     }
@@ -90,6 +96,11 @@ impl Operation for AttentionLse {
         let qkv = Check(Self::NAME).batched(inputs, 0)?;
         check(Self::NAME, qkv, self.heads)?;
         Ok(Type::batched(with(qkv, self.heads)))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // Sums over channels inside exponentials, then over positions.
+        Tolerance::Scaled(3e-6)
     }
 
     fn scratch(&self, inputs: &Types, _output: Type, batch: usize, workers: usize) -> usize {
@@ -119,6 +130,11 @@ impl Operation for AttentionDx {
         c.same("y has the shape of the forward output", y, c.batched(inputs, 2)?)?;
         c.same("lse has one number per head and position", with(qkv, self.heads), c.batched(inputs, 3)?)?;
         Ok(Type::batched(qkv))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // Sums over channels inside exponentials, then over positions.
+        Tolerance::Scaled(3e-6)
     }
 
     fn scratch(&self, inputs: &Types, _output: Type, batch: usize, workers: usize) -> usize {

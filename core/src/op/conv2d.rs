@@ -7,11 +7,12 @@
 
 #[cfg(feature = "alloc")]
 use super::{ActivateDx, ChannelSum};
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::Pass;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv2d::{self, Conv2dShape};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = act(w ⋆ x + b) + r`; x: C×H×W, w: O×(C/groups)×K×K.
@@ -195,6 +196,16 @@ impl Operation for Conv2d {
         Ok(Type::batched(y))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        let [_, channels, kh, kw] = shape(inputs, 1).0;
+        Tolerance::sum((channels * kh * kw) as usize)
+    }
+
+    fn of_sizes(&self) -> Option<Conv2d> {
+        // An activation would hide how large the terms are.
+        Some(self.act(Activation::None))
+    }
+
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
             (Some(x), Some(w)) => conv2d::conv2d_scratch(
@@ -272,6 +283,15 @@ impl Operation for Conv2dDx {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        let [channels, _, kh, kw] = shape(inputs, 1).0;
+        Tolerance::sum((channels / self.groups * kh * kw) as usize)
+    }
+
+    fn of_sizes(&self) -> Option<Conv2dDx> {
+        Some(*self)
+    }
+
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
             (Some(gy), Some(w)) => conv2d::conv2d_scratch(
@@ -313,6 +333,14 @@ impl Operation for Conv2dDw {
         check.that(w.checked_len().is_some(), "the weight is empty or too large")?;
         check.same("gy has the shape of the forward output", self.forward().infer(Self::NAME, x, w)?, gy)?;
         Ok(Type::single(w))
+    }
+
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch * shape(inputs, 1).positions())
+    }
+
+    fn of_sizes(&self) -> Option<Conv2dDw> {
+        Some(*self)
     }
 
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {

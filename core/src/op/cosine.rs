@@ -5,9 +5,10 @@
 //! Gradients: `gx[n] = (G − (G·x̂)x̂)/‖x‖` with `G = Σ_m g[n, m]·ŵ[m]`, and `gw[m]` the same with `G = Σ_n g[n, m]·x̂[n]`.
 //! Where x and w are one tensor, both parts add up.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::cosine;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 /// Most samples of a batch.
 pub(super) const MOST: u32 = 1 << 10;
@@ -61,6 +62,10 @@ impl Operation for Cosine {
         Ok(Type::batched(samples(Self::NAME, self.samples)?))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 0).len())
+    }
+
     fn scratch(&self, _: &Types, _: Type, batch: usize, _: usize) -> usize {
         2 * batch
     }
@@ -93,6 +98,11 @@ impl Operation for CosineDx {
         Ok(Type::batched(check_gradient(Self::NAME, inputs)?))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // Lengths, a product of two vectors, a difference of two sums.
+        Tolerance::Scaled(3e-6)
+    }
+
     fn scratch(&self, _: &Types, _: Type, batch: usize, _: usize) -> usize {
         2 * batch
     }
@@ -114,6 +124,11 @@ impl Operation for CosineDw {
 
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         Ok(Type::batched(check_gradient(Self::NAME, inputs)?))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // Lengths, a product of two vectors, a difference of two sums.
+        Tolerance::Scaled(3e-6)
     }
 
     fn scratch(&self, _: &Types, _: Type, batch: usize, _: usize) -> usize {

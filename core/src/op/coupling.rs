@@ -8,6 +8,7 @@
 use super::{Attr, Check, Operation, Run, Types};
 use crate::kernels::coupling::{self, CouplingShape, SoftClamp};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 use core::fmt;
 
 impl Attr for SoftClamp {
@@ -136,6 +137,11 @@ impl Operation for Coupling {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The exponential and the arc tangent are the engine's own.
+        Tolerance::Scaled(1e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), self.dx());
         if self.inverse {
@@ -176,6 +182,11 @@ impl Operation for CouplingDx {
         Ok(Type::batched(gy))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The exponential and the arc tangent are the engine's own.
+        Tolerance::Scaled(1e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), *self);
         coupling::coupling_dx(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
@@ -198,6 +209,11 @@ impl Operation for CouplingDst {
         let st = check(Self::NAME, gy, self.groups, self.offset, self.active, self.clamp)?;
         c.same("st holds s and t of every active channel", st, c.batched(inputs, 2)?)?;
         Ok(Type::batched(st))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The exponential and the arc tangent are the engine's own.
+        Tolerance::Scaled(1e-6)
     }
 
     fn run(&self, run: &mut Run<'_>) {

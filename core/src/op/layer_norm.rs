@@ -7,6 +7,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::layer_norm;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = (x − μ)/√(v + ε)`.
@@ -42,6 +43,11 @@ impl Operation for LayerNorm {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A difference of values of one size, divided by another.
+        Tolerance::Scaled(3e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let x = run.shape(0);
         if self.per_position {
@@ -69,6 +75,11 @@ impl Operation for LayerNormDx {
         check(Self::NAME, x, self.eps)?;
         c.same("gy and x have one shape", x, c.batched(inputs, 0)?)?;
         Ok(Type::batched(x))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A difference of values of one size, divided by another.
+        Tolerance::Scaled(3e-6)
     }
 
     fn run(&self, run: &mut Run<'_>) {

@@ -5,6 +5,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::magnitude;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y[c] = |x[c] + i·x[C + c]|`; x: 2C×H×W.
@@ -30,6 +31,10 @@ impl Operation for Magnitude {
         Ok(Type::batched(half(Self::NAME, Check(Self::NAME).batched(inputs, 0)?)?))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(3)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let y = run.output_type.shape;
         magnitude::magnitude(run.cpu, run.batch, y.len(), run.inputs[0], run.output);
@@ -53,6 +58,10 @@ impl Operation for MagnitudeDx {
         check.same("gy has the shape of the forward output", y, check.batched(inputs, 0)?)?;
         check.same("y has the shape of the forward output", y, check.batched(inputs, 2)?)?;
         Ok(Type::batched(x))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(3)
     }
 
     fn run(&self, run: &mut Run<'_>) {

@@ -5,6 +5,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::pool;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = max` over k×k windows.
@@ -74,6 +75,10 @@ impl Operation for MaxPool {
         Ok(Type::batched(self.infer(Self::NAME, x)?))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = self.kernel_shape(run.batch, run.shape(0), run.output_type.shape);
         pool::max_pool(run.cpu, &s, run.inputs[0], run.output);
@@ -97,6 +102,10 @@ impl Operation for MaxPoolDx {
         let forward = MaxPool { k: self.k, stride: self.stride, pad: self.pad };
         check.same("gy has the shape of the forward output", forward.infer(Self::NAME, x)?, gy)?;
         Ok(Type::batched(x))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Scaled(6e-7)
     }
 
     fn run(&self, run: &mut Run<'_>) {

@@ -7,6 +7,7 @@
 use super::{Attr, Check, Operation, Run, Types};
 use crate::kernels::smooth::{self, Curve};
 use crate::shape::{ShapeError, Type};
+use crate::tolerance::Tolerance;
 use core::fmt;
 
 impl Attr for Curve {
@@ -61,6 +62,11 @@ impl Operation for Smooth {
         inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "x is missing", expected: None, found: None })
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The exponential is the engine's own.
+        Tolerance::Scaled(1e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         smooth::smooth(run.cpu, self.curve, run.inputs[0], run.output);
     }
@@ -79,6 +85,11 @@ impl Operation for SmoothDx {
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         Check(Self::NAME).that(inputs[0] == inputs[1], "gy and x must have the same type")?;
         inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "gy is missing", expected: None, found: None })
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The exponential is the engine's own.
+        Tolerance::Scaled(1e-6)
     }
 
     fn run(&self, run: &mut Run<'_>) {

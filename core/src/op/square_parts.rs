@@ -3,9 +3,10 @@
 //! Of all gradients it is what [`Adam`](super::Adam) clips by their common norm with. Parts rather than one sum, so that a
 //! device has something to share out; their number is fixed, so that the order of the sum is.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::reduce;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y[k] = Σ x²` over part k of 64; x: a vector, not batched.
@@ -27,6 +28,10 @@ impl Operation for SquareParts {
         check.same("x is a vector", Shape::vector(x.c()), x)?;
         check.that(x.c() <= 1 << 30, "too many elements")?;
         Ok(Type::single(Shape::vector(Self::PARTS)))
+    }
+
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 0).len())
     }
 
     fn run(&self, run: &mut Run<'_>) {

@@ -4,9 +4,10 @@
 //! the root, it is the Mahalanobis distance of whitened features at each position. Gradients: `gx = 2a·g·x`, and with
 //! the root `gx = a·g·x/y`, zero where y is.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::reduce;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = scale · Σ x²`, or its root.
@@ -45,6 +46,10 @@ impl Operation for SquareSum {
         let x = check.batched(inputs, 0)?;
         check.that(x.0[3] == 1 && self.scale > 0.0, "x must be C×H×W and the scale positive")?;
         Ok(Type::batched(summed(x, self.per_position)))
+    }
+
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 0).len())
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -97,6 +102,10 @@ impl Operation for SquareSumDx {
         }
         check.same("g has the shape of the forward output", summed(x, self.per_position), check.batched(inputs, 0)?)?;
         Ok(Type::batched(x))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(3)
     }
 
     fn scratch(&self, inputs: &Types, _output: Type, batch: usize, _workers: usize) -> usize {

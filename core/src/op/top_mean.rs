@@ -5,6 +5,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::reduce;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = (1/k) Σ` of the k largest.
@@ -35,6 +36,10 @@ impl Operation for TopMean {
         Ok(Type::batched(Shape::SCALAR))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(1)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let len = run.shape(0).len();
         reduce::top_mean(run.cpu, run.batch, len, self.k as usize, run.inputs[0], run.output);
@@ -57,6 +62,10 @@ impl Operation for TopMeanDx {
         let x = c.batched(inputs, 1)?;
         check(Self::NAME, x, self.k)?;
         Ok(Type::batched(x))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(1)
     }
 
     fn run(&self, run: &mut Run<'_>) {

@@ -16,6 +16,7 @@ use super::cosine;
 use super::{Check, Operation, Run, Types};
 use crate::kernels::triplet::{self, Rows};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// The loss of each sample, from p, q and role.
@@ -65,6 +66,11 @@ impl Operation for Triplet {
         Ok(Type::batched(Shape::SCALAR))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A root and an exponential inside.
+        Tolerance::Scaled(2e-6)
+    }
+
     fn scratch(&self, inputs: &Types, _: Type, _: usize, _: usize) -> usize {
         inputs[0].map_or(0, |p| 2 * p.shape.len())
     }
@@ -99,6 +105,11 @@ impl Operation for TripletDcos {
         let check = Check(Self::NAME);
         check.same("g is one number per sample", Shape::SCALAR, check.batched(inputs, 0)?)?;
         Ok(Type::batched(p))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A root and an exponential inside.
+        Tolerance::Scaled(2e-6)
     }
 
     fn scratch(&self, inputs: &Types, _: Type, _: usize, _: usize) -> usize {
