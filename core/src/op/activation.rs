@@ -89,9 +89,4 @@ impl Operation for ActivateDx {
     fn run(&self, run: &mut Run<'_>) {
         activation::activation_dx(run.cpu, self.act, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

@@ -74,9 +74,4 @@ impl Operation for Adam {
         let (m, v) = run.state.split_at_mut(run.state.len() / 2);
         adam::adam(run.cpu, &p, step, grad_scale, run.output, run.inputs[0], m, v);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

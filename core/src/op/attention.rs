@@ -111,11 +111,6 @@ impl Operation for AttentionLse {
         let s = kernel_shape(run.batch, run.shape(0), self.heads);
         attention::attention_lse(run.cpu, run.scratch, &s, run.inputs[0], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
 
 impl Operation for AttentionDx {
@@ -145,10 +140,5 @@ impl Operation for AttentionDx {
         let s = kernel_shape(run.batch, run.shape(1), self.heads);
         let [gy, qkv, y, lse, ..] = run.inputs;
         attention::attention_dx(run.cpu, run.scratch, &s, [gy, qkv, y, lse], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

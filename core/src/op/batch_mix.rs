@@ -66,9 +66,4 @@ impl Operation for BatchMixDx {
     fn run(&self, run: &mut Run<'_>) {
         batch_mix::batch_mix_dx(run.cpu, run.batch, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

@@ -130,11 +130,6 @@ impl Operation for BatchStatsDx {
         let [g, x, stats, ..] = run.inputs;
         batch_norm::stats_dx(run.cpu, extent(run, 1), g, x, stats, run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
 
 impl Operation for BatchNorm {
@@ -205,11 +200,6 @@ impl Operation for BatchNormDx {
         let [gy, stats, gamma, ..] = run.inputs;
         batch_norm::norm_dx(run.cpu, extent(run, 0), self.eps, gy, stats, gamma, run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
 
 impl Operation for BatchNormDstats {
@@ -233,11 +223,6 @@ impl Operation for BatchNormDstats {
         let [gy, x, stats, gamma, ..] = run.inputs;
         batch_norm::norm_dstats(run.cpu, extent(run, 0), self.eps, gy, x, stats, gamma, run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
 
 impl Operation for BatchNormDgamma {
@@ -259,10 +244,5 @@ impl Operation for BatchNormDgamma {
     fn run(&self, run: &mut Run<'_>) {
         let [gy, x, stats, ..] = run.inputs;
         batch_norm::norm_dgamma(run.cpu, extent(run, 0), self.eps, gy, x, stats, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

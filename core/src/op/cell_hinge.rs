@@ -85,9 +85,4 @@ impl Operation for CellHingeDn {
         let [g, n, w, b, ..] = run.inputs;
         cell_hinge::cell_hinge_dn(b[0] + self.margin, g, n, w, run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

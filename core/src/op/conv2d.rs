@@ -307,11 +307,6 @@ impl Operation for Conv2dDx {
         let s = self.forward().kernel_shape(run.batch, run.output_type.shape, run.shape(1), run.shape(0));
         conv2d::conv2d_dx(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
 
 impl Conv2dDw {
@@ -357,10 +352,5 @@ impl Operation for Conv2dDw {
     fn run(&self, run: &mut Run<'_>) {
         let s = self.forward().kernel_shape(run.batch, run.shape(0), run.output_type.shape, run.shape(1));
         conv2d::conv2d_dw(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

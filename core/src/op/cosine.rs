@@ -111,11 +111,6 @@ impl Operation for CosineDx {
         let ([g, x, w, ..], samples) = (run.inputs, run.shape(0).len());
         cosine::cosine_dx(run.cpu, run.shape(1).len(), samples, g, x, w, run.scratch, run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
 
 impl Operation for CosineDw {
@@ -138,10 +133,5 @@ impl Operation for CosineDw {
     fn run(&self, run: &mut Run<'_>) {
         let ([g, x, w, ..], samples) = (run.inputs, run.shape(0).len());
         cosine::cosine_dw(run.cpu, run.shape(1).len(), samples, g, x, w, run.scratch, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

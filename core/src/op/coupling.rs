@@ -191,11 +191,6 @@ impl Operation for CouplingDx {
         let s = kernel_shape(run.batch, run.shape(0), *self);
         coupling::coupling_dx(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
 
 impl Operation for CouplingDst {
@@ -219,10 +214,5 @@ impl Operation for CouplingDst {
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), self.dx());
         coupling::coupling_dst(run.cpu, &s, run.inputs[0], run.inputs[1], run.inputs[2], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

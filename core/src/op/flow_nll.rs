@@ -76,11 +76,6 @@ impl Operation for FlowNllDz {
         let d = run.shape(1).len();
         reduce::flow_nll_dz(run.cpu, run.batch, d, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
 
 impl Operation for FlowNllDj {
@@ -100,10 +95,5 @@ impl Operation for FlowNllDj {
 
     fn run(&self, run: &mut Run<'_>) {
         reduce::flow_nll_dj(self.dims as usize, run.inputs[0], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -74,9 +74,4 @@ impl Operation for GainDgamma {
         let len = run.shape(0).len();
         channel::scale_shift_dscale(run.cpu, run.batch, 1, len, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

@@ -71,9 +71,4 @@ impl Operation for GlobalMeanDx {
         let x = run.output_type.shape;
         pool::global_mean_dx(run.cpu, run.batch, x.c() as usize, x.positions(), run.inputs[0], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

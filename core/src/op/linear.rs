@@ -201,11 +201,6 @@ impl Operation for LinearDx {
         let s = self.windows().kernel_shape(run.batch, run.output_type.shape, run.shape(1));
         linear::linear_dx(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
 
 impl LinearDw {
@@ -245,10 +240,5 @@ impl Operation for LinearDw {
     fn run(&self, run: &mut Run<'_>) {
         let s = self.windows().kernel_shape(run.batch, run.shape(0), run.output_type.shape);
         linear::linear_dw(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -137,9 +137,4 @@ impl Operation for LogDetDst {
             log_det::log_det_dst(run.cpu, &s, g, st, run.output);
         }
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

@@ -78,9 +78,4 @@ impl Operation for LogScaleDscale {
     fn run(&self, run: &mut Run<'_>) {
         log_scale::log_scale_dscale(run.cpu, self.factor, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

@@ -69,9 +69,4 @@ impl Operation for MagnitudeDx {
         let [gy, x, y_values, ..] = run.inputs;
         magnitude::magnitude_dx(run.cpu, run.batch, y.len(), gy, x, y_values, run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

@@ -113,9 +113,4 @@ impl Operation for MaxPoolDx {
         let s = forward.kernel_shape(run.batch, run.shape(0), run.shape(1));
         pool::max_pool_dx(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

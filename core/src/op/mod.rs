@@ -132,9 +132,12 @@ pub trait Operation: Record {
     /// The CPU kernel: writes the whole output.
     fn run(&self, run: &mut Run<'_>);
 
-    /// The gradient rule: appends ops to the graph and returns, for each input slot that needs it, the gradient.
+    /// The gradient rule: appends ops to the graph and hands over the gradient of each input that needs one. Ops without a
+    /// rule, such as those that are gradients themselves, have no gradient.
     #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError>;
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.unsupported("this op")
+    }
 }
 
 /// Everything a CPU kernel sees of one op: typed inputs, the output to write, scratch.

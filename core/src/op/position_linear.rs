@@ -94,9 +94,4 @@ impl Operation for PositionLinearDx {
         let s = kernel_shape(run.batch, run.output_type.shape, run.shape(1));
         position_linear::position_linear_dx(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

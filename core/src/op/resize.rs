@@ -136,9 +136,4 @@ impl Operation for ResizeDx {
             Interpolation::Bilinear => resize::bilinear_dx(run.cpu, &s, run.inputs[0], run.output),
         }
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

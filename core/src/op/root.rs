@@ -59,9 +59,4 @@ impl Operation for RootDx {
         let [gy, x, y, ..] = run.inputs;
         root::root_dx(run.cpu, gy, x, y, run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

@@ -118,11 +118,6 @@ impl Operation for ScaleShiftDx {
             run.output,
         );
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
 
 impl Operation for ScaleShiftDscale {
@@ -157,11 +152,6 @@ impl Operation for ScaleShiftDscale {
             run.output,
         );
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
 
 impl Operation for ChannelSum {
@@ -186,10 +176,5 @@ impl Operation for ChannelSum {
     fn run(&self, run: &mut Run<'_>) {
         let x = run.shape(0);
         channel::channel_sum(run.cpu, run.batch, x.c() as usize, x.positions(), run.inputs[0], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

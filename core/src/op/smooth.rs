@@ -95,9 +95,4 @@ impl Operation for SmoothDx {
     fn run(&self, run: &mut Run<'_>) {
         smooth::smooth_dx(run.cpu, self.curve, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

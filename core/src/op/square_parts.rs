@@ -37,9 +37,4 @@ impl Operation for SquareParts {
     fn run(&self, run: &mut Run<'_>) {
         reduce::square_parts(run.cpu, run.inputs[0], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.unsupported("sums of squares of gradients")
-    }
 }

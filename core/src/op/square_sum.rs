@@ -129,9 +129,4 @@ impl Operation for SquareSumDx {
             reduce::square_sum_dx(run.cpu, n, x.len(), self.scale, g, values, run.output);
         }
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

@@ -72,9 +72,4 @@ impl Operation for TopMeanDx {
         let len = run.shape(1).len();
         reduce::top_mean_dx(run.cpu, run.batch, len, self.k as usize, run.inputs[0], run.inputs[1], run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }

@@ -120,9 +120,4 @@ impl Operation for TripletDcos {
         let rows = rows(run, 1, self.sigma, self.margin);
         triplet::triplet_dcos(&rows, self.mixed, run.inputs[0], run.scratch, run.output);
     }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
-    }
 }
