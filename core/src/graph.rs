@@ -109,7 +109,10 @@ impl core::error::Error for GraphError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             GraphError::Shape { error, .. } => Some(error),
-            GraphError::UnknownParam(_) | GraphError::NotDifferentiable { .. } | GraphError::NotALoss(_) => None,
+            GraphError::UnknownParam(_)
+            | GraphError::NotDifferentiable { .. }
+            | GraphError::NotALoss(_)
+            | GraphError::Part(_) => None,
         }
     }
 }

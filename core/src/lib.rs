@@ -197,7 +197,6 @@ pub mod simd;
 pub mod synth;
 pub mod threads;
 pub mod threshold;
-#[cfg(feature = "alloc")]
 #[doc(hidden)]
 pub mod tolerance;
 #[cfg(feature = "std")]

@@ -7,7 +7,7 @@ use adflow::cpu::{Cpu, Isa};
 use adflow::op::MAX_INPUTS;
 use adflow::threads::Threads;
 use adflow_tests::cases::{Case, FAMILIES};
-use adflow_tests::compare::{bits_differ, difference, tolerance};
+use adflow_tests::compare::{bits_differ, difference};
 use adflow_tests::owned::run_op;
 use adflow_tests::reference::of_case;
 
@@ -33,7 +33,7 @@ fn check(case: &Case, pools: [&Threads; 2], faults: &mut Vec<String>) {
     let output_type = case.op.output(&case.types()).expect("cases keep the shape rule");
     for &batch in case.batches {
         let (want, want_state) = of_case(case, batch);
-        let allowed = tolerance(&case.op, &case.types(), batch);
+        let allowed = case.op.tolerance(&case.types(), batch);
         for isa in instruction_sets() {
             let cpu = pools.map(|threads| Cpu::with_isa(isa, threads));
             let mut fault = |what: &str, text: Option<String>| {

@@ -3,7 +3,7 @@
 use adflow::executor::Executor;
 use adflow::plan::Region;
 use adflow_tests::cases::{Case, FAMILIES};
-use adflow_tests::compare::{bits_differ, device_tolerance, difference};
+use adflow_tests::compare::{bits_differ, difference};
 use adflow_tests::reference::of_case;
 use adflow_tests::single_op;
 use adflow_tests::vulkan;
@@ -58,7 +58,7 @@ fn family_on(name: &str, device: &VulkanDevice) {
         for &batch in case.batches {
             let (want, want_state) = of_case(case, batch);
             let (got, state) = on_device(device, case, batch);
-            let allowed = device_tolerance(&case.op, &case.types(), batch);
+            let allowed = case.op.device_tolerance(&case.types(), batch);
             let differs = difference(&got, &want, allowed).or_else(|| difference(&state, &want_state, allowed));
             faults.extend(differs.map(|text| format!("{case}\n    batch {batch}: {text}")));
             if batch == case.batches[0] {

@@ -7,11 +7,12 @@
 
 #[cfg(feature = "alloc")]
 use super::{ActivateDx, ChannelSum};
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::Pass;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv2d::{self, Conv2dShape};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = act(w ⋆ x + b) + r`; x: C×H×W, w: O×(C/groups)×K×K.
@@ -195,6 +196,16 @@ impl Operation for Conv2d {
         Ok(Type::batched(y))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        let [_, channels, kh, kw] = shape(inputs, 1).0;
+        Tolerance::sum((channels * kh * kw) as usize)
+    }
+
+    fn of_sizes(&self) -> Option<Conv2d> {
+        // An activation would hide how large the terms are.
+        Some(self.act(Activation::None))
+    }
+
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
             (Some(x), Some(w)) => conv2d::conv2d_scratch(
@@ -272,6 +283,15 @@ impl Operation for Conv2dDx {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        let [channels, _, kh, kw] = shape(inputs, 1).0;
+        Tolerance::sum((channels / self.groups * kh * kw) as usize)
+    }
+
+    fn of_sizes(&self) -> Option<Conv2dDx> {
+        Some(*self)
+    }
+
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
             (Some(gy), Some(w)) => conv2d::conv2d_scratch(
@@ -286,11 +306,6 @@ impl Operation for Conv2dDx {
     fn run(&self, run: &mut Run<'_>) {
         let s = self.forward().kernel_shape(run.batch, run.output_type.shape, run.shape(1), run.shape(0));
         conv2d::conv2d_dx(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -315,6 +330,14 @@ impl Operation for Conv2dDw {
         Ok(Type::single(w))
     }
 
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch * shape(inputs, 1).positions())
+    }
+
+    fn of_sizes(&self) -> Option<Conv2dDw> {
+        Some(*self)
+    }
+
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
             (Some(x), Some(gy)) => conv2d::conv2d_scratch(
@@ -329,10 +352,5 @@ impl Operation for Conv2dDw {
     fn run(&self, run: &mut Run<'_>) {
         let s = self.forward().kernel_shape(run.batch, run.shape(0), run.output_type.shape, run.shape(1));
         conv2d::conv2d_dw(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

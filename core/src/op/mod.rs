@@ -9,6 +9,7 @@
 
 use crate::cpu::Cpu;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 use core::fmt;
 
 #[macro_use]
@@ -101,6 +102,11 @@ pub const ATTRS: usize = 16;
 /// The inputs of an op: a slot that is `None` was left out (for example a convolution without bias).
 pub type Types = [Option<Type>; MAX_INPUTS];
 
+/// Shape of an input; that of a single number where the slot is left out.
+fn shape(inputs: &Types, slot: usize) -> Shape {
+    inputs[slot].map_or(Shape::SCALAR, |t| t.shape)
+}
+
 /// What every op defines. The wire form comes from [`Record`].
 pub trait Operation: Record {
     /// Name in dumps, shaders and benches.
@@ -111,6 +117,20 @@ pub trait Operation: Record {
     /// The shape rule: the output's type from the inputs' types, or which rule is broken.
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError>;
 
+    /// How far the CPU kernel may be from the formula in f64, for a batch of inputs that keep the shape rule. Tighten, don't
+    /// loosen.
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance;
+
+    /// How far a GPU may be from the formula in f64.
+    fn device_tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        self.tolerance(inputs, batch).on_gpu()
+    }
+
+    /// For sums whose terms may cancel: the op that gives, for the sizes of the operands, the sum of the sizes of the terms.
+    fn of_sizes(&self) -> Option<Self> {
+        None
+    }
+
     /// Floats of scratch that [`Operation::run`] needs.
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         let _ = (inputs, output, batch, workers);
@@ -120,9 +140,12 @@ pub trait Operation: Record {
     /// The CPU kernel: writes the whole output.
     fn run(&self, run: &mut Run<'_>);
 
-    /// The gradient rule: appends ops to the graph and returns, for each input slot that needs it, the gradient.
+    /// The gradient rule: appends ops to the graph and hands over the gradient of each input that needs one. Ops without a
+    /// rule, such as those that are gradients themselves, have no gradient.
     #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError>;
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.unsupported("this op")
+    }
 }
 
 /// Everything a CPU kernel sees of one op: typed inputs, the output to write, scratch.
@@ -146,13 +169,8 @@ pub struct Run<'r> {
 }
 
 impl Run<'_> {
-    /// Type of a slot that the shape rule has required.
-    fn type_of(&self, slot: usize) -> Type {
-        self.types[slot].unwrap_or(Type::single(Shape::SCALAR))
-    }
-
     fn shape(&self, slot: usize) -> Shape {
-        self.type_of(slot).shape
+        shape(&self.types, slot)
     }
 
     fn optional(&self, slot: usize) -> Option<&[f32]> {
@@ -178,6 +196,19 @@ macro_rules! ops {
             /// Reads attribute words; `None` for an unknown kind or an attribute outside its range.
             pub fn decode(kind: u32, attrs: &[u32; ATTRS]) -> Option<Op> {
                 match kind { $($kind => record::decode(attrs).map(Op::$variant),)* _ => None }
+            }
+            /// How far the CPU kernel may be from the formula in f64, for inputs that keep the shape rule.
+            pub fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+                match self { $(Op::$variant(op) => op.tolerance(inputs, batch)),* }
+            }
+            /// How far a GPU may be from the formula in f64.
+            pub fn device_tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+                match self { $(Op::$variant(op) => op.device_tolerance(inputs, batch)),* }
+            }
+            /// For sums whose terms may cancel: the op that gives, for the sizes of the operands, the sum of the sizes of
+            /// the terms.
+            pub fn of_sizes(&self) -> Option<Op> {
+                match self { $(Op::$variant(op) => op.of_sizes().map(Op::$variant)),* }
             }
             /// Scratch floats of the CPU kernel.
             pub fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {

@@ -5,9 +5,10 @@
 //! ascending. A position near which there is none is compared with all. Gradient, towards x only:
 //! `gx[:, p] = 2g·(x[:, p] − m*)`, with the root `g·(x[:, p] − m*)/y`, m* being the nearest vector, zero where y is.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::nearest::{self, NearestShape};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 /// A radius without limit: the largest that a file can hold.
 pub const EVERYWHERE: u32 = 1 << 28;
@@ -64,9 +65,12 @@ impl Operation for Nearest {
         Ok(Type::batched(Shape::chw(1, x.h(), x.w())))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 0).c() as usize)
+    }
+
     fn scratch(&self, inputs: &Types, _output: Type, batch: usize, workers: usize) -> usize {
-        let shape = |slot: usize| inputs[slot].map_or(Shape::SCALAR, |t| t.shape);
-        nearest::nearest_scratch(&kernel_shape(batch, shape(0), shape(1), self.radius), workers)
+        nearest::nearest_scratch(&kernel_shape(batch, shape(inputs, 0), shape(inputs, 1), self.radius), workers)
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -99,19 +103,18 @@ impl Operation for NearestDx {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A difference, with the root divided by a sum.
+        Tolerance::Scaled(3e-6)
+    }
+
     fn scratch(&self, inputs: &Types, _output: Type, batch: usize, workers: usize) -> usize {
-        let shape = |slot: usize| inputs[slot].map_or(Shape::SCALAR, |t| t.shape);
-        nearest::nearest_scratch(&kernel_shape(batch, shape(1), shape(2), self.radius), workers)
+        nearest::nearest_scratch(&kernel_shape(batch, shape(inputs, 1), shape(inputs, 2), self.radius), workers)
     }
 
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(1), run.shape(2), self.radius);
         let [g, x, bank, cells, ..] = run.inputs;
         nearest::nearest_dx(run.cpu, run.scratch, &s, self.root, g, x, bank, cells, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
