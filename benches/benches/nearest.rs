@@ -28,7 +28,7 @@ fn search(c: &mut Criterion) {
     for (d, m) in SIZES {
         let s = NearestShape { n: 1, d, h: 28, w: 28, m, radius: None };
         let mut rng = Rng::new(1, 0, 0);
-        let mut normal = |len: usize| (0..len).map(|_| rng.normal()).collect::<Vec<f32>>();
+        let mut normal = |len: usize| (0..len).map(|_| rng.normal() as f32).collect::<Vec<f32>>();
         let (x, bank) = (normal(784 * d), normal(m * d));
         let cells: Vec<f32> = (0..m).map(|i| f32::from_bits((i * 784 / m) as u32)).collect();
         let mut y = vec![0.0; 784];
