@@ -1,11 +1,9 @@
 //! `adflow synth`: what it writes, that it repeats, and what it refuses.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{adflow, arg, good_parts};
+use crate::common::{Fixture, Run, adflow, arg, good_parts};
 use tempfile::TempDir;
 
 fn parts() -> TempDir {
@@ -14,7 +12,7 @@ fn parts() -> TempDir {
     dir
 }
 
-fn synth(dir: &Path, out: &str, more: &[&str]) -> common::Run {
+fn synth(dir: &Path, out: &str, more: &[&str]) -> Run {
     let (good, out) = (dir.join("good"), dir.join(out));
     let args = ["synth", arg(&good), "--out", arg(&out), "--size", "64"];
     adflow([&args, more].concat())
@@ -40,7 +38,7 @@ fn images_masks_and_sheet() {
     let sheet = image::open(out.join("sheet.png")).unwrap();
     assert_eq!((sheet.width(), sheet.height()), (9 * 68 + 4, 4 * 68 + 4));
     // The folder is a data set.
-    let f = common::Fixture::get();
+    let f = Fixture::get();
     let figures = adflow(["eval", arg(f.model()), arg(&out), "--json", "-"]).ok();
     let figures: serde_json::Value = serde_json::from_str(&figures.stdout).unwrap();
     assert_eq!(figures["images"]["defective"].as_u64().or(figures["images"].as_u64()), Some(16), "{figures}");

@@ -1,12 +1,10 @@
 //! `adflow compare`: the same figures as `train` and `eval`, one row a method, whatever happens to the others.
 
-mod common;
-
 use std::fs;
 
 #[cfg(unix)]
-use common::interrupted;
-use common::{Fixture, adflow, arg, data_set, good_parts};
+use crate::common::interrupted;
+use crate::common::{Fixture, adflow, arg, data_set, good_parts};
 use serde_json::Value;
 
 const QUICK: [&str; 4] = ["--size", "64", "--epochs", "2"];

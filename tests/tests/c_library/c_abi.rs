@@ -281,7 +281,7 @@ fn header_is_current() {
     let committed = fs::read(&path).unwrap_or_default();
     assert!(
         committed == generated,
-        "include/adflow.h is not what ffi/src says; ADFLOW_REWRITE=1 cargo test -p adflow-tests --test c_abi header"
+        "include/adflow.h is not what ffi/src says; ADFLOW_REWRITE=1 cargo test -p adflow-tests --test c_library header"
     );
 }
 

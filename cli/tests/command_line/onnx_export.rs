@@ -3,20 +3,17 @@
 //! Needs Python with `onnx`, `onnxruntime` and `openvino`: `ADFLOW_PYTHON` names the interpreter, else `python3` is tried.
 //! Where they are missing the tests say so and pass, unless `ADFLOW_REQUIRE_TOOLS` is set.
 
-mod common;
-mod runtimes;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::{Fixture, adflow, arg, coloured, data_set, photograph};
+use crate::runtimes::{self, Job, Kind};
 use adflow::cpu::Cpu;
 use adflow::detect::{Method, Pooling, TrainOptions, train};
 use adflow::image::ImageView;
 use adflow::threads::Threads;
 use adflow_tests::made_weights;
 use adflow_tests::parts::shapes;
-use common::{adflow, arg, coloured, data_set, photograph};
-use runtimes::{Job, Kind};
 use tempfile::TempDir;
 
 /// Models whose map is a gradient.
@@ -220,7 +217,7 @@ fn networks_from_files_are_in_the_graph() {
 fn what_cannot_be_exported_is_an_error_that_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("model.onnx");
-    let model = common::Fixture::get().model();
+    let model = Fixture::get().model();
     adflow(["export", arg(model), "-o", arg(&folder.path().join("absent/x.onnx"))]).fails_with(1, &["absent"]);
     adflow(["export", arg(&folder.path().join("none.adflow")), "-o", arg(&out)]).fails_with(1, &["none.adflow"]);
     adflow(["export", arg(model), "-o", arg(&out), "--image", "0x5"]).fails_with(2, &["1 to 16384"]);

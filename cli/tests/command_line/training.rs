@@ -1,13 +1,11 @@
 //! Training gives the same bytes whatever the threads, whether or not it was interrupted.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
 #[cfg(unix)]
-use common::interrupted;
-use common::{Fixture, Run, adflow, arg};
+use crate::common::interrupted;
+use crate::common::{Fixture, QUICK, Run, adflow, arg};
 
 /// A flow that trains for a few seconds, so that there is time to interrupt it.
 const FLOW: [&str; 8] = ["--method", "cdnf", "--size", "64", "--held-out", "0.25", "--epochs", "40"];
@@ -98,7 +96,7 @@ fn resume_without_a_checkpoint_starts_anew_and_a_damaged_one_is_refused() {
 fn the_summary_is_machine_readable() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("m.adflow");
-    let run = train(&model, &[&common::QUICK[..], &["--json", "-"]].concat()).ok();
+    let run = train(&model, &[&QUICK[..], &["--json", "-"]].concat()).ok();
     let summary: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(summary["method"], "gauss");
     assert_eq!(summary["images"], 24);

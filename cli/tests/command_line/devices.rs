@@ -1,10 +1,8 @@
 //! GPUs from the command line: listing, choosing, comparing; what is said where there is none.
 
-mod common;
-
 use std::fs;
 
-use common::{Fixture, QUICK, adflow, arg};
+use crate::common::{Fixture, QUICK, adflow, arg, command, finished};
 use serde_json::Value;
 
 /// Number of devices; where there are none the tests that need one say so.
@@ -43,10 +41,9 @@ fn a_loader_that_is_missing_is_no_error_unless_asked_for() {
     let (data, model) = (fixture.data(), dir.path().join("m.adflow"));
     // The loader finds no driver.
     let run = |device: &str| {
-        let mut command =
-            common::command([&["train", arg(data), "-o", arg(&model), "--device", device][..], &QUICK].concat());
+        let mut command = command([&["train", arg(data), "-o", arg(&model), "--device", device][..], &QUICK].concat());
         command.env("VK_DRIVER_FILES", "/nonexistent.json").env("VK_ICD_FILENAMES", "/nonexistent.json");
-        common::finished(command.output().unwrap())
+        finished(command.output().unwrap())
     };
     run("vulkan").fails_with(1, &["no Vulkan"]);
     run("auto").ok();

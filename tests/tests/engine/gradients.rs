@@ -2,7 +2,7 @@
 //!
 //! For each case of a differentiable op: `loss = mean over the batch of ½·Σ (y + r)²` with a random r, so that the
 //! upstream gradient is random; the engine differentiates and runs in f32, the differences are taken in f64 at up to
-//! [`SAMPLES`] places of every input. Cases with ties or values on kinks have no derivative and are left to `ops.rs`.
+//! [`SAMPLES`] places of every input. Cases with ties or values on kinks have no derivative and are left to `cpu_ops.rs`.
 
 use adflow::cpu::{Cpu, Isa};
 use adflow::graph::{Graph, GraphError, TensorId};

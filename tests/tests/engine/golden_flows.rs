@@ -117,7 +117,7 @@ fn check(flow: Flow, section: &str) {
 
 #[test]
 fn flows_agree_with_torch_and_freia() {
-    let golden = include_str!("../golden/flows.txt");
+    let golden = include_str!("../../golden/flows.txt");
     let (dense, rest) = golden.split_once("flow differnet").expect("three flows");
     let (differnet, fastflow) = rest.split_once("flow fastflow").expect("three flows");
     check(Flow::Dense(DenseFlow { dims: 24, blocks: 2, width: 16, clamp: 2.0, zero_last: true }), dense);

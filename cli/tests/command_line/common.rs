@@ -1,5 +1,4 @@
 //! What the tests of the command share: the built binary, small photographs, one trained model.
-#![allow(dead_code)] // Each test file uses its part.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -128,7 +127,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// Made once for all tests of a file.
+    /// Made once for all tests.
     pub fn get() -> &'static Self {
         static FIXTURE: OnceLock<Fixture> = OnceLock::new();
         FIXTURE.get_or_init(|| {

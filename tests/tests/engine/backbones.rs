@@ -44,7 +44,7 @@ fn golden() -> Vec<Golden> {
             numbers: numbers.split(' ').map(|n| n.parse().unwrap()).collect(),
         }
     };
-    include_str!("../golden/backbones.txt").lines().map(line).collect()
+    include_str!("../../golden/backbones.txt").lines().map(line).collect()
 }
 
 /// Compares one tensor with its line, within `tolerance` of the largest number.

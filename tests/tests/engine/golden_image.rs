@@ -30,7 +30,7 @@ fn resized(width: usize, height: usize, size: u32, channels: u32, view: &ImageVi
 
 #[test]
 fn image_operations_agree_with_their_peers() {
-    let golden = include_str!("../golden/image.txt");
+    let golden = include_str!("../../golden/image.txt");
     let mut cases = 0;
     for line in golden.lines() {
         let (case, numbers) = line.split_once(" | ").unwrap();

@@ -74,7 +74,7 @@ fn matrices_score_as_the_c_abi_does() {
 
 #[test]
 fn one_picture_has_one_score_on_the_command_line_in_c_and_in_opencv() {
-    let folder = scratch("one-score");
+    let folder = scratch("opencv-score");
     let Some(line) = inspect_line(&folder) else { return };
     let Some(c) = compile("examples/c/inspect.c", Link::Shared, &folder) else { return };
     let e = expected();

@@ -1,19 +1,16 @@
 //! Backbones from ONNX files: their taps give what ONNX Runtime gives, and nothing that a file holds makes the command fall.
 
-mod common;
-mod runtimes;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::{Fixture, Run, adflow, arg};
+use crate::runtimes::{self, Job, Kind};
 use adflow::cpu::Cpu;
 use adflow::model::OwnedModel;
 use adflow::rng::Rng;
 use adflow::session::{Memory, Session, Sizes};
 use adflow::threads::Threads;
-use common::{Fixture, Run, adflow, arg};
-use runtimes::{Job, Kind};
 
 fn train(backbone: &Path, model: &Path, options: &[&str]) -> Run {
     let data = Fixture::get().data();

@@ -125,7 +125,7 @@ fn libabigail_finds_no_break() {
         let name = p.split('(').next().unwrap().rsplit([' ', '*']).next().unwrap();
         !fs::read_to_string(&baseline).unwrap().contains(&format!("'{name}'"))
     });
-    assert_eq!(missing, None, "ADFLOW_REWRITE=1 cargo test -p adflow-tests --test abi");
+    assert_eq!(missing, None, "ADFLOW_REWRITE=1 cargo test -p adflow-tests --test c_library libabigail");
 }
 
 /// Offset and size of every field, and every enumerator, one a line, as the compiler has them.

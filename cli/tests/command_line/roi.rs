@@ -1,12 +1,10 @@
 //! `--roi`: what lies outside the region of interest changes nothing that the command writes.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::{QUICK, adflow, arg, data_set, photograph};
 use adflow::rng::Rng;
-use common::{QUICK, adflow, arg, data_set, photograph};
 use image::{GrayImage, Luma};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -1,13 +1,11 @@
 //! What goes wrong on real computers: each case ends in a message that names the file, or in the right behaviour.
 
-mod common;
-
 use std::fs;
 use std::io::BufWriter;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Fixture, QUICK, Run, adflow, arg, coloured, command, deep, finished, good_parts, photograph};
+use crate::common::{Fixture, QUICK, Run, adflow, arg, coloured, command, deep, finished, good_parts, photograph};
 use image::{GrayImage, Luma};
 
 fn train(data: &Path, model: &Path) -> Run {

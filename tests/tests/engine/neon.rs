@@ -1,4 +1,4 @@
-//! The kernels for NEON, on a processor that has none: the cases of `ops.rs` are built for aarch64 and run in QEMU.
+//! The kernels for NEON, on a processor that has none: the cases of `cpu_ops.rs` are built for aarch64 and run in QEMU.
 //!
 //! Needs `qemu-user`, a C compiler that links for aarch64 (`gcc-aarch64-linux-gnu`), and a Rust compiler for it: the
 //! toolchain's own after `rustup target add aarch64-unknown-linux-gnu`, or Debian's `rustc-web` with `rust-web-src`.
@@ -13,7 +13,7 @@ const LINKER: &str = "aarch64-linux-gnu-gcc";
 #[test]
 fn kernels_agree_with_the_reference_in_an_emulator() {
     if cfg!(target_arch = "aarch64") {
-        return; // ops.rs has run them.
+        return; // cpu_ops.rs has run them.
     }
     let what = "NEON kernels";
     if !available("qemu-aarch64", what) || !available(LINKER, what) {
@@ -26,9 +26,9 @@ fn kernels_agree_with_the_reference_in_an_emulator() {
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER);
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu");
     cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
-    cargo.args(["test", "--quiet", "--locked", "--target", TARGET, "-p", "adflow-tests", "--test", "ops"]);
+    cargo.args(["test", "--quiet", "--locked", "--target", TARGET, "-p", "adflow-tests", "--test", "engine"]);
     // The portable kernels are the same code here as there.
-    let said = run_command(cargo.args(["--", "--nocapture"]).env("ADFLOW_ISA", "neon"));
+    let said = run_command(cargo.args(["--", "--nocapture", "cpu_ops::"]).env("ADFLOW_ISA", "neon"));
     assert!(said.contains("instruction sets: neon"), "{said}");
     assert!(said.contains("0 failed"), "{said}");
 }

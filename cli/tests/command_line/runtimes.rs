@@ -1,5 +1,4 @@
 //! Runs ONNX graphs in ONNX Runtime and OpenVINO through `onnx_run.py`, and scores with the library.
-#![allow(dead_code)] // Each test file uses its part.
 
 use std::env;
 use std::fs;
@@ -42,7 +41,7 @@ impl Job {
 
 /// The script beside the tests.
 pub fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx_run.py")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/command_line/onnx_run.py")
 }
 
 /// A Python with the runtimes; says why there is none.

@@ -41,7 +41,7 @@ fn compare(case: &str, got: PixelMetrics, want: &[f64]) {
 #[test]
 fn metrics_agree_with_their_peers() {
     let mut cases = 0;
-    for line in include_str!("../golden/metrics.txt").lines() {
+    for line in include_str!("../../golden/metrics.txt").lines() {
         let parts: Vec<&str> = line.split('|').collect();
         let want = numbers(parts[parts.len() - 1]);
         let (kind, arguments) = parts[0].split_once(' ').unwrap();

@@ -1,10 +1,8 @@
 //! What the commands print and write: lines, JSON, pictures, the report.
 
-mod common;
-
 use std::fs;
 
-use common::{Fixture, adflow, arg};
+use crate::common::{Fixture, adflow, arg};
 use serde_json::Value;
 
 fn inspect(args: &[&str]) -> Vec<Value> {

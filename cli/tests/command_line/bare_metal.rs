@@ -4,13 +4,12 @@
 //! Needs `qemu-system-arm` and a compiler for `thumbv7em-none-eabihf`: the toolchain's own after `rustup target add`, or Debian's
 //! `rustc-web` with `rust-web-src`. `docs/bare-metal.md` explains the steps.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::common::{Fixture, adflow, arg};
 use adflow::checksum::crc32;
 use adflow::cpu::Cpu;
 use adflow::image::ImageView;
@@ -19,7 +18,6 @@ use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
 use adflow_tests::cross;
 use adflow_tests::programs::{available, skip};
-use common::{Fixture, adflow, arg};
 use serde_json::Value;
 
 const TARGET: &str = "thumbv7em-none-eabihf";
