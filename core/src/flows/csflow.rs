@@ -9,7 +9,7 @@
 //! y₁ is x₁ still transformed when N₁ needs it.
 
 use super::step::{add_conv, conv};
-use super::{FlowError, Init};
+use super::{FlowError, Init, add_log_det};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::SoftClamp;
@@ -191,11 +191,7 @@ impl CsFlow {
                 (hs, st) = self.couple(g, params, &name, half, hs, false)?;
                 for (scale, st) in st.into_iter().enumerate() {
                     let op = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
-                    let log_det = format!("{name}.log_det{half}.{scale}");
-                    j = Some(match j {
-                        None => g.emit(&log_det, op, &[st])?,
-                        Some(j) => g.emit(&log_det, op, &[st, j])?,
-                    });
+                    j = Some(add_log_det(g, &format!("{name}.log_det{half}.{scale}"), op, st, j)?);
                 }
             }
         }

@@ -8,7 +8,7 @@
 //! children. Subnets have two hidden layers of width max(⌊H/2^level⌋, 8); their
 //! last layer starts at zero, so a fresh flow only permutes.
 
-use super::{FlowError, Init, add_linear};
+use super::{FlowError, Init, add_linear, add_log_det};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::SoftClamp;
@@ -255,10 +255,8 @@ impl DenseFlow {
                 Coupling { groups: run.nodes, offset, active, clamp: self.clamp, inverse, form: SoftClamp::Atan };
             pieces.push(g.emit(&format!("{name}.out"), coupling, &[piece, st])?);
             if !inverse {
-                let log_det =
-                    LogDet { groups: run.nodes, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
-                let inputs: Vec<TensorId> = [Some(st), j].into_iter().flatten().collect();
-                j = Some(g.emit(&format!("{name}.log_det"), log_det, &inputs)?);
+                let op = LogDet { groups: run.nodes, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
+                j = Some(add_log_det(g, &format!("{name}.log_det"), op, st, j)?);
             }
         }
         // At most two sizes and the channels without a node.

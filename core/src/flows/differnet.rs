@@ -5,7 +5,7 @@
 //! Subnets: three hidden layers with relu. Permutations are those of NumPy's legacy generator seeded with the block's
 //! number, because published weights rely on them and do not contain them.
 
-use super::{FlowError, Init, add_linear};
+use super::{FlowError, Init, add_linear, add_log_det};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::SoftClamp;
@@ -14,7 +14,6 @@ use crate::params::Params;
 use crate::rng::{Rng, numpy_permutation};
 use alloc::format;
 use alloc::vec;
-use alloc::vec::Vec;
 
 /// Configuration of DifferNet's flow.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,9 +108,8 @@ impl DifferNetFlow {
             for subnet in [2, 1] {
                 let (y, st) = self.coupling(g, params, (block, subnet), h, false)?;
                 h = y;
-                let inputs: Vec<TensorId> = [Some(st), j].into_iter().flatten().collect();
-                let log_det = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
-                j = Some(g.emit(&format!("block{block}.log_det{subnet}"), log_det, &inputs)?);
+                let op = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
+                j = Some(add_log_det(g, &format!("block{block}.log_det{subnet}"), op, st, j)?);
             }
         }
         j.map(|j| (h, j)).ok_or(FlowError::Config("the flow needs at least one block"))

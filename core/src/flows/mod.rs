@@ -28,7 +28,8 @@ pub use fastflow::{FastFlow, Kernels};
 pub use position::PositionFlow;
 pub use ssnf::Ssnf;
 
-use crate::graph::GraphError;
+use crate::graph::{Graph, GraphError, TensorId};
+use crate::op::LogDet;
 use crate::params::{ParamError, Params};
 use crate::rng::Rng;
 use crate::shape::Shape;
@@ -76,6 +77,20 @@ impl From<GraphError> for FlowError {
 impl From<ParamError> for FlowError {
     fn from(error: ParamError) -> FlowError {
         FlowError::Param(error)
+    }
+}
+
+/// Emits the log-determinant of a coupling with scale and translation `st`, added to that of the couplings before it.
+fn add_log_det(
+    g: &mut Graph,
+    name: &str,
+    op: LogDet,
+    st: TensorId,
+    before: Option<TensorId>,
+) -> Result<TensorId, GraphError> {
+    match before {
+        Some(j) => g.emit(name, op, &[st, j]),
+        None => g.emit(name, op, &[st]),
     }
 }
 

@@ -8,7 +8,7 @@
 //! its row and column, in three octaves: smooth, so that a position learns from its neighbours.
 
 use super::step::{add_conv, conv};
-use super::{FlowError, Init};
+use super::{FlowError, Init, add_log_det};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::SoftClamp;
@@ -165,9 +165,8 @@ impl PositionFlow {
                 let subnet = subnet(name, block, n);
                 let st;
                 (h, st) = self.coupling(g, params, &subnet, node, [h, code], false)?;
-                let inputs: Vec<TensorId> = [Some(st), j].into_iter().flatten().collect();
-                let log_det = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
-                j = Some(g.emit(&format!("{subnet}.log_det"), log_det, &inputs)?);
+                let op = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
+                j = Some(add_log_det(g, &format!("{subnet}.log_det"), op, st, j)?);
             }
         }
         j.map(|j| (h, j)).ok_or(FlowError::Config("a position flow needs at least one coupling"))
