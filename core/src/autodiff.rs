@@ -77,11 +77,6 @@ impl Rule<'_> {
         Ok(())
     }
 
-    /// For ops that are themselves gradients: second derivatives are not offered.
-    pub fn first_order_only(&self) -> Result<(), GraphError> {
-        self.unsupported("its own gradient (second order)")
-    }
-
     /// For what has no gradient.
     pub fn unsupported(&self, what: &'static str) -> Result<(), GraphError> {
         Err(GraphError::NotDifferentiable { op: self.node.op.name(), what })

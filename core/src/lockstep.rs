@@ -5,11 +5,10 @@
 
 use crate::cpu::Cpu;
 use crate::executor::{DeviceError, Executor};
-use crate::kernels::activation::Activation;
-use crate::op::{Linear, Op, Run};
+use crate::op::Run;
 use crate::plan::{Program, Region};
 use crate::threads::Threads;
-use crate::tolerance::{Tolerance, device_tolerance, difference};
+use crate::tolerance::{Tolerance, difference};
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -20,7 +19,7 @@ use core::fmt;
 pub struct Mismatch {
     /// Position in the program.
     pub at: usize,
-    /// Name of its output.
+    /// Name of the tensor that the op writes.
     pub tensor: String,
     /// The op with its attributes.
     pub op: String,
@@ -37,8 +36,11 @@ impl fmt::Display for Mismatch {
 /// Runs `program` for `batch` samples on both sides and compares every output; `fill` writes an input by name, `params` are
 /// those that both sides were given.
 ///
-/// Each side may be off by the op's tolerance ([`device_tolerance`]), so twice that much is allowed. Where terms cancel, as in a
+/// Each side may be off by the op's tolerance ([`Op::device_tolerance`](crate::op::Op::device_tolerance)), so twice that much is allowed. Where terms cancel, as in a
 /// whitening, rounding is as large as the terms and not as their sum: then a millionth of the sum of their sizes is allowed.
+///
+/// # Errors
+/// Whatever either device says when it cannot run the program.
 pub fn lockstep(
     program: Program<'_>,
     batch: usize,
@@ -72,7 +74,7 @@ pub fn lockstep(
         let (planned, want) = (program.op(at), &values[output(at)]);
         if mismatch.is_none() {
             let wide: Vec<f64> = want.iter().map(|w| f64::from(*w)).collect();
-            let allowed = match device_tolerance(&planned.op, &planned.types, batch).doubled() {
+            let allowed = match planned.op.device_tolerance(&planned.types, batch).doubled() {
                 Tolerance::Scaled(eps) => {
                     let largest = want.iter().fold(f32::MIN_POSITIVE, |m, w| m.max(w.abs()));
                     let terms = term_sizes(&program, at, batch, &values).unwrap_or(0.0);
@@ -99,27 +101,7 @@ const CANCELLED: f32 = 1e-6;
 /// operands.
 fn term_sizes(program: &Program<'_>, at: usize, batch: usize, values: &[Vec<f32>]) -> Option<f32> {
     let planned = program.op(at);
-    let op = match planned.op {
-        // Clipping would hide how large the terms are.
-        Op::Conv2d(a) => Op::Conv2d(a.act(Activation::None)),
-        Op::Linear(a) => Op::Linear(Linear { act: Activation::None, ..a }),
-        Op::Conv2dDx(_)
-        | Op::Conv2dDw(_)
-        | Op::LinearDx(_)
-        | Op::LinearDw(_)
-        | Op::PositionLinear(_)
-        | Op::PositionLinearDx(_)
-        | Op::ScaleShift(_)
-        | Op::ScaleShiftDscale(_)
-        | Op::GainDgamma(_)
-        | Op::ChannelSum(_)
-        | Op::ChannelDot(_)
-        | Op::GlobalMean(_)
-        | Op::LogDet(_)
-        | Op::LogScaleDscale(_)
-        | Op::ResizeDx(_) => planned.op,
-        _ => return None,
-    };
+    let op = planned.op.of_sizes()?;
     let sizes: Vec<Vec<f32>> = planned
         .record
         .inputs

@@ -22,7 +22,7 @@ pub enum Reuse {
     KeepAll,
 }
 
-/// A program with its own storage.
+/// A program that owns its records; read as a [`Program`].
 #[derive(Clone)]
 pub struct OwnedProgram {
     name: String,
@@ -56,7 +56,7 @@ impl OwnedProgram {
         Program::split(&self.name, self.bytes()).expect("`place` has validated these bytes")
     }
 
-    /// Name.
+    /// Name that it was placed under.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -99,7 +99,29 @@ fn share(lives: &mut [Life], offsets: &mut [u64], reuse: Reuse) -> u64 {
     end
 }
 
-/// Places a graph over parameters of a layout.
+/// Makes a program of a graph: every tensor that an output needs gets a region and an offset.
+///
+/// ```
+/// use adflow::graph::Graph;
+/// use adflow::op::{Activate, Activation, Scale};
+/// use adflow::params::Params;
+/// use adflow::place::{Reuse, place};
+/// use adflow::shape::Shape;
+///
+/// let (mut graph, params) = (Graph::new(), Params::new());
+/// let x = graph.input("x", Shape::chw(8, 32, 32));
+/// let twice = graph.emit("twice", Scale { factor: 2.0 }, &[x])?;
+/// let positive = graph.emit("positive", Activate { act: Activation::Relu }, &[twice])?;
+/// let again = graph.emit("again", Scale { factor: 2.0 }, &[positive])?;
+/// graph.output("y", again);
+/// let program = place("example", &graph, &params.layout(), Reuse::Share)?;
+/// println!("{:?}", program.program()); // one op a line: at 0 twice: N×8×32×32 …
+/// assert_eq!(program.program().len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`PlanError::TooMany`] and [`PlanError::Region`] for a graph beyond the limits of a program.
 pub fn place(name: &str, graph: &Graph, params: &Layout, reuse: Reuse) -> Result<OwnedProgram, PlanError> {
     let count = graph.tensors.len();
     let mut regions = vec![Region::Fixed; count];

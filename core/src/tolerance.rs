@@ -1,9 +1,9 @@
-//! How closely executors must agree, op by op: with the f64 reference of the tests, and with each other.
+//! How closely two results must agree: an executor's with the f64 reference of the tests, or two executors' with each other.
+//!
+//! How much is allowed for an op, the op says itself ([`crate::op::Operation::tolerance`]).
 
-use crate::op::{Interpolation, Op, Types};
-use crate::shape::Shape;
-use alloc::format;
-use alloc::string::String;
+#[cfg(feature = "alloc")]
+use alloc::{format, string::String};
 
 /// Allowed difference from the f64 reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +18,20 @@ pub enum Tolerance {
 }
 
 impl Tolerance {
+    /// For a sum of that many terms: rounding errors add up like a random walk, so they grow with the root.
+    pub fn sum(terms: usize) -> Tolerance {
+        Tolerance::Scaled((6e-8 * libm::sqrt(terms as f64)).max(1e-6))
+    }
+
+    /// What becomes of a CPU's tolerance on a GPU, whose divisions and roots may be off by some steps (Vulkan, "precision and
+    /// operation of SPIR-V instructions": 2.5 ULP a division, 3 a root).
+    pub fn on_gpu(self) -> Tolerance {
+        match self {
+            Tolerance::Ulp(n) => Tolerance::Ulp(n + 4),
+            Tolerance::Exact | Tolerance::Scaled(_) => self,
+        }
+    }
+
     /// Twice as much: for two results each of which may be off.
     pub fn doubled(self) -> Tolerance {
         match self {
@@ -28,93 +42,8 @@ impl Tolerance {
     }
 }
 
-/// Tolerance of a sum of that many terms: rounding errors add up like a random walk, so they grow with the root.
-fn sum(terms: usize) -> Tolerance {
-    Tolerance::Scaled((6e-8 * libm::sqrt(terms as f64)).max(1e-6))
-}
-
-/// The tolerance of each op for inputs of these types. Tighten, don't loosen.
-pub fn tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
-    use Tolerance::{Exact, Scaled, Ulp};
-    let shape = |slot: usize| types[slot].map_or(Shape::SCALAR, |t| t.shape);
-    let dim = |slot: usize, at: usize| shape(slot).0[at] as usize;
-    let positions = |slot: usize| batch * shape(slot).positions();
-    match op {
-        // They move values, choose among them, or round once.
-        Op::Activate(_)
-        | Op::ActivateDx(_)
-        | Op::Add(_)
-        | Op::Scale(_)
-        | Op::Gain(_)
-        | Op::Multiply(_)
-        | Op::ScaleShiftDx(_)
-        | Op::ChannelScale(_)
-        | Op::MaxPool(_)
-        | Op::Concat(_)
-        | Op::Slice(_)
-        | Op::Embed(_)
-        | Op::Permute(_)
-        | Op::Repeat(_)
-        | Op::BatchMeanDx(_) => Exact,
-        Op::Resize(a) => match a.mode {
-            Interpolation::Nearest => Exact,
-            Interpolation::Bilinear => Scaled(4e-7),
-        },
-        // Two or three roundings.
-        Op::GlobalMeanDx(_) | Op::FlowNllDj(_) | Op::TopMeanDx(_) | Op::BatchMean(_) | Op::TopMean(_) => Ulp(1),
-        Op::FlowNllDz(_) | Op::SquareSumDx(_) => Ulp(3),
-        Op::Magnitude(_) | Op::MagnitudeDx(_) | Op::Root(_) | Op::RootDx(_) => Ulp(3),
-        Op::ScaleShift(_) => Scaled(2e-7),
-        // Few terms.
-        Op::MaxPoolDx(_) | Op::ResizeDx(_) => Scaled(6e-7),
-        // Sums.
-        Op::Conv2d(_) => sum(dim(1, 1) * dim(1, 2) * dim(1, 3)),
-        Op::Conv2dDx(a) => sum(dim(1, 0) / a.groups as usize * dim(1, 2) * dim(1, 3)),
-        Op::Conv2dDw(_) => sum(positions(1)),
-        Op::Linear(_) | Op::PositionLinear(_) => sum(dim(1, 2)),
-        Op::LinearDx(a) => sum(dim(1, 1) * a.share as usize),
-        Op::PositionLinearDx(_) => sum(dim(1, 1)),
-        Op::LinearDw(_) => sum(batch),
-        Op::ScaleShiftDscale(_) | Op::ChannelSum(_) => sum(positions(0)),
-        Op::GainDgamma(_) => sum(batch * shape(0).len()),
-        Op::BatchStats(_) | Op::BatchNormDstats(_) | Op::BatchNormDgamma(_) => sum(positions(0)),
-        Op::ChannelDot(_) => sum(shape(0).positions()),
-        Op::GlobalMean(_) => sum(shape(0).positions()),
-        Op::FlowNll(_) | Op::SquareSum(_) | Op::SquareParts(_) => sum(shape(0).len()),
-        // Exponential and arc tangent of the engine's own.
-        Op::Coupling(_) | Op::CouplingDx(_) | Op::CouplingDst(_) | Op::LogDet(_) | Op::LogDetDst(_) => Scaled(1e-6),
-        Op::Smooth(_) | Op::SmoothDx(_) => Scaled(1e-6),
-        // A difference, a root, two or three products.
-        Op::BatchStatsDx(_) | Op::BatchNorm(_) | Op::BatchNormDx(_) => Scaled(1e-6),
-        // Sums over channels inside exponentials, then over positions.
-        Op::Attention(_) | Op::AttentionLse(_) | Op::AttentionDx(_) => Scaled(3e-6),
-        Op::CellHinge(_) => sum(shape(0).len()),
-        Op::CellHingeDn(_) => Ulp(1),
-        Op::LogScale(_) | Op::LogScaleDscale(_) => sum(positions(0)),
-        // A difference of values of one size, divided by another.
-        Op::LayerNorm(_) | Op::LayerNormDx(_) => Scaled(3e-6),
-        // Lengths and a product of two vectors; in the gradients besides a difference of two sums.
-        Op::Cosine(_) => sum(shape(0).len()),
-        Op::CosineDx(_) | Op::CosineDw(_) => Scaled(3e-6),
-        // A root and an exponential inside.
-        Op::Triplet(_) | Op::TripletDcos(_) => Scaled(2e-6),
-        Op::BatchMix(_) => Scaled(2e-7),
-        Op::BatchMixDx(_) => Scaled(6e-7),
-        Op::Adam(_) => Scaled(1e-6),
-    }
-}
-
-/// The tolerance on a GPU, whose divisions and roots may be off by some steps (Vulkan, "precision and operation of SPIR-V
-/// instructions": 2.5 ULP a division, 3 a root).
-pub fn device_tolerance(op: &Op, types: &Types, batch: usize) -> Tolerance {
-    match (op, tolerance(op, types, batch)) {
-        (Op::BatchMeanDx(_), _) => Tolerance::Ulp(3),
-        (_, Tolerance::Ulp(n)) => Tolerance::Ulp(n + 4),
-        (_, other) => other,
-    }
-}
-
 /// Distance in f32 steps; `u32::MAX` where one is not a number.
+#[cfg(feature = "alloc")]
 fn steps(a: f32, b: f32) -> u32 {
     if a.is_nan() || b.is_nan() {
         return if a.is_nan() && b.is_nan() { 0 } else { u32::MAX };
@@ -128,6 +57,7 @@ fn steps(a: f32, b: f32) -> u32 {
 }
 
 /// Describes the first element that is off by more than the tolerance, or `None`.
+#[cfg(feature = "alloc")]
 pub fn difference(got: &[f32], want: &[f64], tolerance: Tolerance) -> Option<String> {
     if got.len() != want.len() {
         return Some(format!("{} values, expected {}", got.len(), want.len()));
@@ -149,7 +79,7 @@ pub fn difference(got: &[f32], want: &[f64], tolerance: Tolerance) -> Option<Str
     ))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "alloc"))]
 mod tests {
     use super::*;
 

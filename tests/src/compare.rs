@@ -1,6 +1,6 @@
-//! Comparing results: tolerances are those of the engine ([`adflow::tolerance`]).
+//! Comparing results: tolerances are those of the engine ([`adflow::op::Operation::tolerance`]).
 
-pub use adflow::tolerance::{Tolerance, device_tolerance, difference, tolerance};
+pub use adflow::tolerance::{Tolerance, difference};
 
 /// Describes the first element whose bits differ, or `None`.
 pub fn bits_differ(a: &[f32], b: &[f32]) -> Option<String> {

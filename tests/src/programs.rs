@@ -3,7 +3,7 @@
 //!
 //! The idea: what a C program prints is held against what Rust computes for the same pixels, so both must be made from one
 //! description. Where a tool is missing, the test says `skipped:` and passes; where `ADFLOW_REQUIRE_TOOLS` is set, as
-//! `./check` does, it fails instead. Next: `tests/c_abi.rs`.
+//! `./check` does, it fails instead. Next: `tests/c_library`.
 
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
@@ -75,7 +75,7 @@ pub fn so_folder() -> &'static Path {
 pub fn scratch(name: &str) -> PathBuf {
     let target = built_into();
     let test = std::env::current_exe().expect("a test knows its file");
-    // "c_abi-0123456789abcdef": other tests have folders of their own.
+    // "c_library-0123456789abcdef": other tests have folders of their own.
     let test = test.file_stem().and_then(OsStr::to_str).and_then(|n| n.split('-').next()).unwrap_or("test").to_string();
     let folder = target.parent().expect("a target folder").join("tmp").join("programs").join(test).join(name);
     fs::create_dir_all(&folder).expect("the target folder can be written to");

@@ -5,12 +5,7 @@
 
 use crate::shader::{Shader, Variant};
 use adflow::executor::{DeviceError, DeviceFault};
-use adflow::kernels::coupling::SoftClamp;
-use adflow::kernels::smooth::Curve;
-use adflow::op::{
-    Attention, AttentionDx, AttentionLse, Conv2dDw, Conv2dDx, Interpolation, LayerNorm, LayerNormDx, Op, Triplet,
-    TripletDcos, Types,
-};
+use adflow::op::{Attr, Conv2dDw, Conv2dDx, Op, Types};
 use adflow::shape::{Shape, Type};
 
 /// Workgroups in a row of a dispatch (`ROW` in `shaders/common.glsl`).
@@ -223,6 +218,41 @@ pub(crate) fn dispatch(
         let words = [n, shape(0).c(), positions(0)];
         Ok(new(shader).words(&words).floats(&[eps]).groups(shape(0).c(), u64::from(input(0)?)))
     };
+    // One position a workgroup; x is in slot `first`.
+    let search = |shader, first: usize, radius: u32, root: bool| -> Result<Dispatch, DeviceError> {
+        let (s, count) = (shape(first), shape(first + 1).0[0]);
+        let groups = word(batch * s.positions())?;
+        let words = [n, s.c(), s.h(), s.w(), count, radius, u32::from(root)];
+        let side = |of: u32| u64::from(radius).saturating_mul(2).saturating_add(1).min(u64::from(of));
+        let share = side(s.h()) * side(s.w());
+        let compared = (u64::from(count) * share / s.positions() as u64).max(1);
+        Ok(new(shader).words(&words).groups(groups, u64::from(groups) * compared * u64::from(s.c())))
+    };
+    // `passes`: how often each pair of positions is looked at.
+    let attention = |shader, heads: u32, slot: usize, passes: u64| {
+        let (depth, tokens) = (shape(slot).c() / 3 / heads, positions(slot));
+        let groups = n * heads * tokens;
+        let work = passes * u64::from(groups) * u64::from(tokens) * u64::from(depth);
+        let scale = 1.0 / (depth as f32).sqrt();
+        new(shader).words(&[n, heads, depth, tokens]).floats(&[scale]).groups(groups, work)
+    };
+    let layer_norm = |shader, per_position: bool, eps: f32| {
+        let words = [n, output.shape.c(), positions(0)];
+        let b = new(shader).words(&words).floats(&[eps]).words(&[per_position.to_word()]);
+        if per_position { b.elements(n * positions(0)) } else { b.groups(n, u64::from(out)) }
+    };
+    let cosine_gradient = |towards_w: bool| -> Result<Dispatch, DeviceError> {
+        if n > 1024 {
+            return Err(DeviceError::new(DeviceFault::Unsupported, "cosines between more than 1024 samples"));
+        }
+        let words = [n, shape(0).c(), shape(1).c(), towards_w.to_word()];
+        Ok(new(Shader::CosineDx).words(&words).groups(n, 2 * u64::from(out) * u64::from(n)))
+    };
+    let triplet = |shader, slot: usize, floats: [f32; 2], mixed: bool| {
+        let samples = shape(slot).c();
+        let work = u64::from(n) * u64::from(samples) * u64::from(samples);
+        new(shader).words(&[n, samples]).floats(&floats).words(&[mixed.to_word()]).groups(n, work)
+    };
     Ok(match *op {
         Op::Conv2d(a) => {
             let [_, _, kh, kw] = shape(1).0;
@@ -235,7 +265,7 @@ pub(crate) fn dispatch(
                 pad: [a.top, a.left],
             };
             let [cin, cout] = w.channels();
-            let b = w.builder(Shader::Conv2d, Shader::Conv2dDirect, tuning).words(&[a.act as u32, has(2), has(3)]);
+            let b = w.builder(Shader::Conv2d, Shader::Conv2dDirect, tuning).words(&[a.act.to_word(), has(2), has(3)]);
             if w.is_direct() {
                 b.elements(out)
             } else {
@@ -272,7 +302,7 @@ pub(crate) fn dispatch(
             let [groups, outputs, features, _] = shape(1).0;
             new(Shader::Linear)
                 .words(&[n, groups, outputs, features, shape(0).c(), a.share, a.offset, a.stride])
-                .words(&[a.act as u32, has(2)])
+                .words(&[a.act.to_word(), has(2)])
                 .products(tuning, groups, n, outputs, features)?
         }
         Op::LinearDx(a) => {
@@ -297,11 +327,13 @@ pub(crate) fn dispatch(
             let [positions, cout, cin, _] = shape(1).0;
             new(Shader::PositionLinearDx).words(&[n, positions, cin, cout]).products(tuning, positions, cin, n, cout)?
         }
-        Op::Activate(a) => new(Shader::Activate).words(&[out, a.act as u32]).elements(out),
-        Op::ActivateDx(a) => new(Shader::ActivateDx).words(&[out, a.act as u32]).elements(out),
+        Op::Nearest(a) => search(Shader::Nearest, 0, a.radius, a.root)?,
+        Op::NearestDx(a) => search(Shader::NearestDx, 1, a.radius, a.root)?,
+        Op::Activate(a) => new(Shader::Activate).words(&[out, a.act.to_word()]).elements(out),
+        Op::ActivateDx(a) => new(Shader::ActivateDx).words(&[out, a.act.to_word()]).elements(out),
         Op::Add(_) => new(Shader::Add).words(&[out]).elements(out),
-        Op::Smooth(a) => new(Shader::Smooth).words(&[out, curve(a.curve)]).elements(out),
-        Op::SmoothDx(a) => new(Shader::SmoothDx).words(&[out, curve(a.curve)]).elements(out),
+        Op::Smooth(a) => new(Shader::Smooth).words(&[out, a.curve.to_word()]).elements(out),
+        Op::SmoothDx(a) => new(Shader::SmoothDx).words(&[out, a.curve.to_word()]).elements(out),
         // One sample of N·C channels, which do not meet.
         Op::ChannelScale(_) => {
             new(Shader::ScaleShiftDx).words(&[out, word(batch * shape(0).c() as usize)?, positions(0)]).elements(out)
@@ -327,7 +359,7 @@ pub(crate) fn dispatch(
         Op::Scale(a) => new(Shader::Scale).words(&[out]).floats(&[a.factor]).elements(out),
         Op::ScaleShift(a) => {
             let plane = (shape(0).len() / shape(0).c() as usize) as u32;
-            new(Shader::ScaleShift).words(&[out, shape(0).c(), plane, u32::from(a.inverse)]).elements(out)
+            new(Shader::ScaleShift).words(&[out, shape(0).c(), plane, a.inverse.to_word()]).elements(out)
         }
         Op::ScaleShiftDx(_) => per_channel(Shader::ScaleShiftDx, 0),
         Op::ScaleShiftDscale(_) => summed(Shader::ScaleShiftDscale, 0)?,
@@ -345,12 +377,12 @@ pub(crate) fn dispatch(
         Op::Resize(a) => {
             sides(shape(0), output.shape)?;
             let (x, y) = (shape(0), output.shape);
-            new(Shader::Resize).words(&[out, x.h(), x.w(), y.h(), y.w(), mode(a.mode)]).elements(out)
+            new(Shader::Resize).words(&[out, x.h(), x.w(), y.h(), y.w(), a.mode.to_word()]).elements(out)
         }
         Op::ResizeDx(a) => {
             sides(output.shape, shape(0))?;
             let (x, y) = (output.shape, shape(0));
-            new(Shader::ResizeDx).words(&[out, x.h(), x.w(), y.h(), y.w(), mode(a.mode)]).elements(out)
+            new(Shader::ResizeDx).words(&[out, x.h(), x.w(), y.h(), y.w(), a.mode.to_word()]).elements(out)
         }
         Op::Concat(_) => {
             let mut words = [out, output.shape.len() as u32, 0, 0, 0, 0, 0, 0];
@@ -369,7 +401,7 @@ pub(crate) fn dispatch(
         }
         Op::Permute(a) => {
             let (s, plane) = (shape(0), (shape(0).len() / shape(0).c() as usize) as u32);
-            new(Shader::Permute).words(&[out, s.c(), plane, u32::from(a.inverse)]).elements(out)
+            new(Shader::Permute).words(&[out, s.c(), plane, a.inverse.to_word()]).elements(out)
         }
         Op::Repeat(_) => new(Shader::Repeat).words(&[out, shape(0).len() as u32]).elements(out),
         Op::SquareParts(_) => {
@@ -380,7 +412,7 @@ pub(crate) fn dispatch(
             new(Shader::Coupling)
                 .words(&[out, a.groups, x.c() / a.groups, a.offset, a.active, positions(0)])
                 .floats(&[a.clamp])
-                .words(&[tanh(a.form), u32::from(a.inverse)])
+                .words(&[a.form.to_word(), a.inverse.to_word()])
                 .elements(out)
         }
         Op::CouplingDx(a) => {
@@ -388,7 +420,7 @@ pub(crate) fn dispatch(
             new(Shader::CouplingDx)
                 .words(&[out, a.groups, gy.c() / a.groups, a.offset, a.active, positions(0)])
                 .floats(&[a.clamp])
-                .words(&[tanh(a.form)])
+                .words(&[a.form.to_word()])
                 .elements(out)
         }
         Op::CouplingDst(a) => {
@@ -396,15 +428,15 @@ pub(crate) fn dispatch(
             new(Shader::CouplingDst)
                 .words(&[out, a.groups, gy.c() / a.groups, a.offset, a.active, positions(0)])
                 .floats(&[a.clamp])
-                .words(&[tanh(a.form)])
+                .words(&[a.form.to_word()])
                 .elements(out)
         }
         Op::LogDet(a) => {
             let active = shape(0).c() / a.groups / 2;
             let b = new(Shader::LogDet).words(&[n, a.groups, active, positions(0)]).floats(&[a.clamp]).words(&[
-                tanh(a.form),
+                a.form.to_word(),
                 has(1),
-                u32::from(a.per_position),
+                a.per_position.to_word(),
             ]);
             if a.per_position { b.elements(out) } else { b.groups(n, u64::from(input(0)?)) }
         }
@@ -413,23 +445,12 @@ pub(crate) fn dispatch(
             new(Shader::LogDetDst)
                 .words(&[out, a.groups, active, positions(1)])
                 .floats(&[a.clamp])
-                .words(&[tanh(a.form), u32::from(a.per_position)])
+                .words(&[a.form.to_word(), a.per_position.to_word()])
                 .elements(out)
         }
-        Op::Attention(Attention { heads })
-        | Op::AttentionLse(AttentionLse { heads })
-        | Op::AttentionDx(AttentionDx { heads }) => {
-            let (shader, slot, passes) = match op {
-                Op::Attention(_) => (Shader::Attention, 0, 2),
-                Op::AttentionLse(_) => (Shader::AttentionLse, 0, 1),
-                _ => (Shader::AttentionDx, 1, 8),
-            };
-            let (depth, tokens) = (shape(slot).c() / 3 / heads, positions(slot));
-            let groups = n * heads * tokens;
-            let work = passes * u64::from(groups) * u64::from(tokens) * u64::from(depth);
-            let scale = 1.0 / (depth as f32).sqrt();
-            new(shader).words(&[n, heads, depth, tokens]).floats(&[scale]).groups(groups, work)
-        }
+        Op::Attention(a) => attention(Shader::Attention, a.heads, 0, 2),
+        Op::AttentionLse(a) => attention(Shader::AttentionLse, a.heads, 0, 1),
+        Op::AttentionDx(a) => attention(Shader::AttentionDx, a.heads, 1, 8),
         Op::CellHinge(a) => new(Shader::CellHinge)
             .words(&[n, shape(0).len() as u32])
             .floats(&[a.margin])
@@ -443,14 +464,8 @@ pub(crate) fn dispatch(
             let work = u64::from(out) * u64::from(terms);
             new(Shader::LogScaleDscale).words(&[out, terms]).floats(&[a.factor]).groups(out, work)
         }
-        Op::LayerNorm(LayerNorm { per_position, eps }) | Op::LayerNormDx(LayerNormDx { per_position, eps }) => {
-            let shader = if types[1].is_some() { Shader::LayerNormDx } else { Shader::LayerNorm };
-            let b = new(shader)
-                .words(&[n, output.shape.c(), positions(0)])
-                .floats(&[eps])
-                .words(&[u32::from(per_position)]);
-            if per_position { b.elements(n * positions(0)) } else { b.groups(n, u64::from(out)) }
-        }
+        Op::LayerNorm(a) => layer_norm(Shader::LayerNorm, a.per_position, a.eps),
+        Op::LayerNormDx(a) => layer_norm(Shader::LayerNormDx, a.per_position, a.eps),
         Op::FlowNll(_) => new(Shader::FlowNll).words(&[n, shape(0).len() as u32]).groups(n, u64::from(input(0)?)),
         Op::FlowNllDz(_) => new(Shader::FlowNllDz).words(&[out, shape(1).len() as u32]).elements(out),
         Op::FlowNllDj(a) => new(Shader::FlowNllDj).words(&[out, a.dims]).elements(out),
@@ -458,13 +473,13 @@ pub(crate) fn dispatch(
             let b = new(Shader::SquareSum)
                 .words(&[n, shape(0).c(), positions(0)])
                 .floats(&[a.scale])
-                .words(&[u32::from(a.per_position), u32::from(a.root)]);
+                .words(&[a.per_position.to_word(), a.root.to_word()]);
             if a.per_position { b.elements(out) } else { b.groups(n, u64::from(input(0)?)) }
         }
         Op::SquareSumDx(a) => new(Shader::SquareSumDx)
             .words(&[out, shape(1).c(), positions(1)])
             .floats(&[a.scale])
-            .words(&[u32::from(a.per_position), u32::from(a.root)])
+            .words(&[a.per_position.to_word(), a.root.to_word()])
             .elements(out),
         Op::BatchMean(_) => new(Shader::BatchMean).words(&[n]).groups(1, u64::from(n)),
         Op::BatchMeanDx(_) => new(Shader::BatchMeanDx).words(&[n, has(0)]).elements(n),
@@ -483,24 +498,10 @@ pub(crate) fn dispatch(
             let d = new(Shader::Cosine).words(&[out, n, a.samples, width]).elements(out);
             Dispatch { work, ..d }
         }
-        Op::CosineDx(_) | Op::CosineDw(_) => {
-            if n > 1024 {
-                return Err(DeviceError::new(DeviceFault::Unsupported, "cosines between more than 1024 samples"));
-            }
-            let towards_w = u32::from(matches!(op, Op::CosineDw(_)));
-            let work = 2 * u64::from(out) * u64::from(n);
-            new(Shader::CosineDx).words(&[n, shape(0).c(), shape(1).c(), towards_w]).groups(n, work)
-        }
-        Op::Triplet(Triplet { sigma, margin }) | Op::TripletDcos(TripletDcos { sigma, margin, mixed: _ }) => {
-            let (shader, slot) = match op {
-                Op::Triplet(_) => (Shader::Triplet, 0),
-                _ => (Shader::TripletDcos, 1),
-            };
-            let mixed = u32::from(matches!(op, Op::TripletDcos(TripletDcos { mixed: true, .. })));
-            let samples = shape(slot).c();
-            let work = u64::from(n) * u64::from(samples) * u64::from(samples);
-            new(shader).words(&[n, samples]).floats(&[sigma, margin]).words(&[mixed]).groups(n, work)
-        }
+        Op::CosineDx(_) => cosine_gradient(false)?,
+        Op::CosineDw(_) => cosine_gradient(true)?,
+        Op::Triplet(a) => triplet(Shader::Triplet, 0, [a.sigma, a.margin], false),
+        Op::TripletDcos(a) => triplet(Shader::TripletDcos, 1, [a.sigma, a.margin], a.mixed),
         Op::BatchMix(_) => new(Shader::BatchMix).words(&[out, n, output.shape.len() as u32]).elements(out),
         Op::BatchMixDx(_) => {
             let d = new(Shader::BatchMixDx).words(&[out, n, output.shape.len() as u32]).elements(out);
@@ -515,26 +516,6 @@ pub(crate) fn dispatch(
                 .elements(out)
         }
     })
-}
-
-fn curve(curve: Curve) -> u32 {
-    match curve {
-        Curve::Silu => 0,
-        Curve::Sigmoid => 1,
-        Curve::Gelu => 2,
-        Curve::GlobalScale => 3,
-    }
-}
-
-fn tanh(form: SoftClamp) -> u32 {
-    u32::from(form == SoftClamp::Tanh)
-}
-
-fn mode(mode: Interpolation) -> u32 {
-    match mode {
-        Interpolation::Nearest => 0,
-        Interpolation::Bilinear => 1,
-    }
 }
 
 /// Positions are fractions of products of two sides, in 32 bits.

@@ -9,7 +9,7 @@
 //! y₁ is x₁ still transformed when N₁ needs it.
 
 use super::step::{add_conv, conv};
-use super::{FlowError, Init};
+use super::{FlowError, Init, add_log_det};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::SoftClamp;
@@ -39,7 +39,7 @@ pub struct CsFlow {
 }
 
 impl CsFlow {
-    /// The paper's: 4 blocks of width 1024, α = 3.
+    /// The setting of the paper: 4 blocks of width 1024, α = 3.
     pub fn paper(channels: u32) -> CsFlow {
         CsFlow { channels, blocks: 4, width: 1024, clamp: 3.0 }
     }
@@ -61,6 +61,9 @@ impl CsFlow {
     }
 
     /// Adds the flow's parameters, called `name` and so on, drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Param`] where a parameter of such a name is there.
     pub fn init(&self, params: &mut Params, name: &str, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         let (half, width) = (self.channels / 2, self.width);
@@ -159,6 +162,9 @@ impl CsFlow {
 
     /// Emits the forward direction: latents of the maps, finest first, each half as high and wide as the one before, and
     /// log_det of each sample over all of them.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn forward(
         &self,
         g: &mut Graph,
@@ -185,11 +191,7 @@ impl CsFlow {
                 (hs, st) = self.couple(g, params, &name, half, hs, false)?;
                 for (scale, st) in st.into_iter().enumerate() {
                     let op = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
-                    let log_det = format!("{name}.log_det{half}.{scale}");
-                    j = Some(match j {
-                        None => g.emit(&log_det, op, &[st])?,
-                        Some(j) => g.emit(&log_det, op, &[st, j])?,
-                    });
+                    j = Some(add_log_det(g, &format!("{name}.log_det{half}.{scale}"), op, st, j)?);
                 }
             }
         }
@@ -197,6 +199,9 @@ impl CsFlow {
     }
 
     /// Emits the inverse direction: maps of latents.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn inverse(
         &self,
         g: &mut Graph,

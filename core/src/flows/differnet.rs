@@ -5,7 +5,7 @@
 //! Subnets: three hidden layers with relu. Permutations are those of NumPy's legacy generator seeded with the block's
 //! number, because published weights rely on them and do not contain them.
 
-use super::{FlowError, Init, add_linear};
+use super::{FlowError, Init, add_linear, add_log_det};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::SoftClamp;
@@ -14,7 +14,6 @@ use crate::params::Params;
 use crate::rng::{Rng, numpy_permutation};
 use alloc::format;
 use alloc::vec;
-use alloc::vec::Vec;
 
 /// Configuration of DifferNet's flow.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +29,7 @@ pub struct DifferNetFlow {
 }
 
 impl DifferNetFlow {
-    /// The paper's: 8 blocks of width 2048, α = 3.
+    /// The setting of the paper: 8 blocks of width 2048, α = 3.
     pub fn paper(dims: u32) -> DifferNetFlow {
         DifferNetFlow { dims, blocks: 8, width: 2048, clamp: 3.0 }
     }
@@ -50,6 +49,9 @@ impl DifferNetFlow {
     }
 
     /// Adds the flow's parameters, drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Param`] where a parameter of such a name is there.
     pub fn init(&self, params: &mut Params, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         let (half, h) = (self.dims / 2, self.width);
@@ -94,6 +96,9 @@ impl DifferNetFlow {
     }
 
     /// Emits the forward direction: latent z and log_det (one number per sample) of features x.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), FlowError> {
         self.check()?;
         let (mut h, mut j) = (x, None);
@@ -103,15 +108,17 @@ impl DifferNetFlow {
             for subnet in [2, 1] {
                 let (y, st) = self.coupling(g, params, (block, subnet), h, false)?;
                 h = y;
-                let inputs: Vec<TensorId> = [Some(st), j].into_iter().flatten().collect();
-                let log_det = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
-                j = Some(g.emit(&format!("block{block}.log_det{subnet}"), log_det, &inputs)?);
+                let op = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
+                j = Some(add_log_det(g, &format!("block{block}.log_det{subnet}"), op, st, j)?);
             }
         }
         j.map(|j| (h, j)).ok_or(FlowError::Config("the flow needs at least one block"))
     }
 
     /// Emits the inverse direction: features of latent z.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn inverse(&self, g: &mut Graph, params: &Params, z: TensorId) -> Result<TensorId, FlowError> {
         self.check()?;
         let mut h = z;

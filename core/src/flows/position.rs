@@ -8,7 +8,7 @@
 //! its row and column, in three octaves: smooth, so that a position learns from its neighbours.
 
 use super::step::{add_conv, conv};
-use super::{FlowError, Init};
+use super::{FlowError, Init, add_log_det};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::SoftClamp;
@@ -99,6 +99,9 @@ impl PositionFlow {
     }
 
     /// Adds the flow's parameters, called `name` and so on, drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Param`] where a parameter of such a name is there.
     pub fn init(&self, params: &mut Params, name: &str, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         for block in 0..self.blocks {
@@ -142,6 +145,9 @@ impl PositionFlow {
 
     /// Emits the forward direction: latent z of whitened features x and log_det of each sample.
     /// `code` is batched, [`CODE`](Self::CODE)×H×W.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn forward(
         &self,
         g: &mut Graph,
@@ -159,15 +165,17 @@ impl PositionFlow {
                 let subnet = subnet(name, block, n);
                 let st;
                 (h, st) = self.coupling(g, params, &subnet, node, [h, code], false)?;
-                let inputs: Vec<TensorId> = [Some(st), j].into_iter().flatten().collect();
-                let log_det = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
-                j = Some(g.emit(&format!("{subnet}.log_det"), log_det, &inputs)?);
+                let op = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Atan, per_position: false };
+                j = Some(add_log_det(g, &format!("{subnet}.log_det"), op, st, j)?);
             }
         }
         j.map(|j| (h, j)).ok_or(FlowError::Config("a position flow needs at least one coupling"))
     }
 
     /// Emits the inverse direction: whitened features of latent z.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn inverse(
         &self,
         g: &mut Graph,

@@ -5,7 +5,7 @@
 //! `ψ(g) = 0.2·ln(1 + e^{g/2})`, trainable, 1 and 0 at first; then a fixed permutation of the channels. The log-determinant
 //! is `Σ σ(s) + H·W·Σ ln ψ(g)`; what a position adds to it is `Σ_c σ(s[c, p]) + Σ ln ψ(g)`.
 
-use super::{FlowError, Init};
+use super::{FlowError, Init, add_log_det};
 use crate::graph::{Graph, TensorId};
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::SoftClamp;
@@ -103,8 +103,7 @@ impl Step {
         let st = self.scale_translation(g, name, x, subnet)?;
         let y = g.emit(&format!("{name}.coupled"), self.coupling(false), &[x, st])?;
         let log_det = LogDet { groups: 1, clamp: self.clamp, form: SoftClamp::Tanh, per_position };
-        let inputs: Vec<TensorId> = [Some(st), j].into_iter().flatten().collect();
-        let j = g.emit(&format!("{name}.log_det"), log_det, &inputs)?;
+        let j = add_log_det(g, &format!("{name}.log_det"), log_det, st, j)?;
         let [scale, shift, index] = self.affine(g, params, name)?;
         let factor = if per_position { 1.0 } else { g.shape(x).positions() as f32 };
         let j = g.emit(&format!("{name}.log_scale"), LogScale { factor }, &[j, scale])?;

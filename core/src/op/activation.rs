@@ -5,6 +5,7 @@
 use super::{Attr, Check, Operation, Run, Types};
 use crate::kernels::activation::{self, Activation};
 use crate::shape::{ShapeError, Type};
+use crate::tolerance::Tolerance;
 use core::fmt;
 
 impl Attr for Activation {
@@ -56,6 +57,10 @@ impl Operation for Activate {
         inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "x is missing", expected: None, found: None })
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         activation::activation(run.cpu, self.act, run.inputs[0], run.output);
     }
@@ -77,12 +82,11 @@ impl Operation for ActivateDx {
         inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "gy is missing", expected: None, found: None })
     }
 
-    fn run(&self, run: &mut Run<'_>) {
-        activation::activation_dx(run.cpu, self.act, run.inputs[0], run.inputs[1], run.output);
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
+    fn run(&self, run: &mut Run<'_>) {
+        activation::activation_dx(run.cpu, self.act, run.inputs[0], run.inputs[1], run.output);
     }
 }

@@ -8,6 +8,7 @@
 use super::{Check, Operation, Run, SquareParts, Types};
 use crate::kernels::adam::{self, AdamParams};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `θ ← θ − lr·m̂/(√v̂ + ε)`.
@@ -51,6 +52,10 @@ impl Operation for Adam {
         Ok(Type::single(grads))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Scaled(1e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let control = run.inputs[2];
         let p = AdamParams {
@@ -68,10 +73,5 @@ impl Operation for Adam {
         let step = (control[1] as u64).max(1);
         let (m, v) = run.state.split_at_mut(run.state.len() / 2);
         adam::adam(run.cpu, &p, step, grad_scale, run.output, run.inputs[0], m, v);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -9,6 +9,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::attention::{self, AttentionShape};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// The output of an attention from qkv.
@@ -64,6 +65,11 @@ impl Operation for Attention {
         Ok(Type::batched(with(qkv, check(Self::NAME, qkv, self.heads)?)))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // Sums over channels inside exponentials, then over positions.
+        Tolerance::Scaled(3e-6)
+    }
+
     fn scratch(&self, inputs: &Types, _output: Type, batch: usize, workers: usize) -> usize {
         inputs[0].map_or(0, |t| attention::attention_scratch(&kernel_shape(batch, t.shape, self.heads), workers))
     }
@@ -92,6 +98,11 @@ impl Operation for AttentionLse {
         Ok(Type::batched(with(qkv, self.heads)))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // Sums over channels inside exponentials, then over positions.
+        Tolerance::Scaled(3e-6)
+    }
+
     fn scratch(&self, inputs: &Types, _output: Type, batch: usize, workers: usize) -> usize {
         inputs[0].map_or(0, |t| attention::attention_scratch(&kernel_shape(batch, t.shape, self.heads), workers))
     }
@@ -99,11 +110,6 @@ impl Operation for AttentionLse {
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), self.heads);
         attention::attention_lse(run.cpu, run.scratch, &s, run.inputs[0], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -121,6 +127,11 @@ impl Operation for AttentionDx {
         Ok(Type::batched(qkv))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // Sums over channels inside exponentials, then over positions.
+        Tolerance::Scaled(3e-6)
+    }
+
     fn scratch(&self, inputs: &Types, _output: Type, batch: usize, workers: usize) -> usize {
         inputs[1].map_or(0, |t| attention::attention_dx_scratch(&kernel_shape(batch, t.shape, self.heads), workers))
     }
@@ -129,10 +140,5 @@ impl Operation for AttentionDx {
         let s = kernel_shape(run.batch, run.shape(1), self.heads);
         let [gy, qkv, y, lse, ..] = run.inputs;
         attention::attention_dx(run.cpu, run.scratch, &s, [gy, qkv, y, lse], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

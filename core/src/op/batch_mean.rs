@@ -4,6 +4,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::reduce;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = (1/N) Σ x[n]`.
@@ -23,6 +24,10 @@ impl Operation for BatchMean {
         let check = Check(Self::NAME);
         check.same("x is one number per sample", Shape::SCALAR, check.batched(inputs, 0)?)?;
         Ok(Type::single(Shape::SCALAR))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(1)
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -49,13 +54,17 @@ impl Operation for BatchMeanDx {
         Ok(Type::batched(Shape::SCALAR))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
+    }
+
+    fn device_tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A division.
+        Tolerance::Ulp(3)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let g = run.optional(0).map_or(1.0, |g| g[0]);
         run.output.fill(g / run.batch as f32);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -6,6 +6,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::batch_mix;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y[n] = τ·x[n] + (1 − τ)·x[k]`.
@@ -13,7 +14,7 @@ record! {
 }
 
 record! {
-    /// Its gradient towards x.
+    /// Gradient of [`BatchMix`] towards x.
     BatchMixDx {}
 }
 
@@ -30,6 +31,10 @@ impl Operation for BatchMix {
 
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         check(Self::NAME, inputs)
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Scaled(2e-7)
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -54,12 +59,11 @@ impl Operation for BatchMixDx {
         check(Self::NAME, inputs)
     }
 
-    fn run(&self, run: &mut Run<'_>) {
-        batch_mix::batch_mix_dx(run.cpu, run.batch, run.inputs[0], run.inputs[1], run.output);
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Scaled(6e-7)
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
+    fn run(&self, run: &mut Run<'_>) {
+        batch_mix::batch_mix_dx(run.cpu, run.batch, run.inputs[0], run.inputs[1], run.output);
     }
 }

@@ -9,9 +9,10 @@
 
 #[cfg(feature = "alloc")]
 use super::ChannelSum;
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::batch_norm::{self, Extent};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// Mean and variance of each channel over batch and positions: C×2.
@@ -94,6 +95,10 @@ impl Operation for BatchStats {
         Ok(Type::single(pairs(image(Self::NAME, inputs, 0)?.c())))
     }
 
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch * shape(inputs, 0).positions())
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         batch_norm::stats(run.cpu, extent(run, 0), run.inputs[0], run.output);
     }
@@ -116,14 +121,14 @@ impl Operation for BatchStatsDx {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A difference, a root, two or three products.
+        Tolerance::Scaled(1e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let [g, x, stats, ..] = run.inputs;
         batch_norm::stats_dx(run.cpu, extent(run, 1), g, x, stats, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -138,6 +143,11 @@ impl Operation for BatchNorm {
         has_vector(Self::NAME, inputs, 2, x.c())?;
         has_vector(Self::NAME, inputs, 3, x.c())?;
         Ok(Type::batched(x))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A difference, a root, two or three products.
+        Tolerance::Scaled(1e-6)
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -181,14 +191,14 @@ impl Operation for BatchNormDx {
         Ok(Type::batched(gy))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A difference, a root, two or three products.
+        Tolerance::Scaled(1e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let [gy, stats, gamma, ..] = run.inputs;
         batch_norm::norm_dx(run.cpu, extent(run, 0), self.eps, gy, stats, gamma, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -205,14 +215,13 @@ impl Operation for BatchNormDstats {
         Ok(Type::single(pairs(x.c())))
     }
 
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch * shape(inputs, 0).positions())
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let [gy, x, stats, gamma, ..] = run.inputs;
         batch_norm::norm_dstats(run.cpu, extent(run, 0), self.eps, gy, x, stats, gamma, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -228,13 +237,12 @@ impl Operation for BatchNormDgamma {
         Ok(Type::single(Shape::vector(x.c())))
     }
 
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch * shape(inputs, 0).positions())
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let [gy, x, stats, ..] = run.inputs;
         batch_norm::norm_dgamma(run.cpu, extent(run, 0), self.eps, gy, x, stats, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -6,9 +6,10 @@
 //! cells plus λ times the mean hinge over anomalous ones. b is the running mean of normal cells, given from outside. Gradient:
 //! `gn_q = g·w_q`, but exactly 0 where w_q < 0 and n_q is not below b + m: extreme anomalies pull no more.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::cell_hinge;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// The sum over cells, from n, w and b.
@@ -45,6 +46,10 @@ impl Operation for CellHinge {
         Ok(Type::batched(Shape::SCALAR))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 0).len())
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let [n, w, b, ..] = run.inputs;
         cell_hinge::cell_hinge(b[0] + self.margin, n, w, run.output);
@@ -72,13 +77,12 @@ impl Operation for CellHingeDn {
         Ok(Type::batched(n))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(1)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let [g, n, w, b, ..] = run.inputs;
         cell_hinge::cell_hinge_dn(b[0] + self.margin, g, n, w, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

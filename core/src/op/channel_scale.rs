@@ -6,9 +6,10 @@
 //! channels do not meet those of another, so both run as [`ScaleShift`](super::ScaleShift)'s kernels on one sample of N·C
 //! channels.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::channel;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = x · s`; x: C×H×W, s: C.
@@ -30,6 +31,10 @@ impl Operation for ChannelScale {
         check.that(x.0[3] == 1, "x must be C×H×W")?;
         check.same("one number per channel", Shape::vector(x.c()), check.batched(inputs, 1)?)?;
         Ok(Type::batched(x))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -62,6 +67,14 @@ impl Operation for ChannelDot {
         check.that(a.0[3] == 1, "a must be C×H×W")?;
         check.same("a and b have one shape", a, check.batched(inputs, 1)?)?;
         Ok(Type::batched(Shape::vector(a.c())))
+    }
+
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 0).positions())
+    }
+
+    fn of_sizes(&self) -> Option<ChannelDot> {
+        Some(*self)
     }
 
     fn run(&self, run: &mut Run<'_>) {

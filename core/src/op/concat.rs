@@ -6,6 +6,7 @@
 use super::{Check, MAX_INPUTS, Operation, Run, Types};
 use crate::kernels::layout;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = [a ‖ b ‖ …]` along channels.
@@ -55,6 +56,10 @@ impl Operation for Concat {
         Ok(Type::batched(with_channels(first, channels as u32)))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         // Slots left out are empty slices and copy nothing.
         layout::concat(run.cpu, run.batch, &run.inputs, run.output);
@@ -90,6 +95,10 @@ impl Operation for Slice {
         Ok(Type::batched(with_channels(x, self.count)))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let (x, y) = (run.shape(0), run.output_type.shape);
         let at = self.first as usize * (x.len() / x.c() as usize);
@@ -115,6 +124,10 @@ impl Operation for Embed {
             "the range must lie inside the channels",
         )?;
         Ok(Type::batched(with_channels(x, self.count)))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
     }
 
     fn run(&self, run: &mut Run<'_>) {

@@ -7,11 +7,12 @@
 
 #[cfg(feature = "alloc")]
 use super::{ActivateDx, ChannelSum};
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::Pass;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv2d::{self, Conv2dShape};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = act(w ⋆ x + b) + r`; x: C×H×W, w: O×(C/groups)×K×K.
@@ -89,30 +90,30 @@ impl Conv2d {
         Conv2d { stride: 1, dilation: 1, groups: 1, top: 0, left: 0, bottom: 0, right: 0, act: Activation::None }
     }
 
-    /// The same with a stride.
+    /// Sets the stride, in both directions.
     pub fn stride(self, stride: u32) -> Conv2d {
         Conv2d { stride, ..self }
     }
 
-    /// The same with `p` zeros on each side.
+    /// Sets the padding: `p` zeros on each side.
     pub fn pad(self, p: u32) -> Conv2d {
         Conv2d { top: p, left: p, bottom: p, right: p, ..self }
     }
 
-    /// The same with TensorFlow's SAME padding for a k×k kernel on h×w: outputs are ⌈h/stride⌉×⌈w/stride⌉, and the odd
-    /// zero goes below and to the right.
+    /// Sets the padding to TensorFlow's SAME for a k×k kernel on h×w: outputs are ⌈h/stride⌉×⌈w/stride⌉, and the odd zero goes
+    /// below and to the right. The stride must have been set.
     pub fn same(self, k: u32, h: u32, w: u32) -> Conv2d {
         let total = |n: u32| ((n.div_ceil(self.stride) - 1) * self.stride + k).saturating_sub(n);
         let (v, u) = (total(h), total(w));
         Conv2d { top: v / 2, bottom: v - v / 2, left: u / 2, right: u - u / 2, ..self }
     }
 
-    /// The same with groups.
+    /// Sets the number of groups: each sees its part of the input channels.
     pub fn groups(self, groups: u32) -> Conv2d {
         Conv2d { groups, ..self }
     }
 
-    /// The same with an activation.
+    /// Sets the activation, applied after the bias.
     pub fn act(self, act: Activation) -> Conv2d {
         Conv2d { act, ..self }
     }
@@ -195,6 +196,16 @@ impl Operation for Conv2d {
         Ok(Type::batched(y))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        let [_, channels, kh, kw] = shape(inputs, 1).0;
+        Tolerance::sum((channels * kh * kw) as usize)
+    }
+
+    fn of_sizes(&self) -> Option<Conv2d> {
+        // An activation would hide how large the terms are.
+        Some(self.act(Activation::None))
+    }
+
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
             (Some(x), Some(w)) => conv2d::conv2d_scratch(
@@ -272,6 +283,15 @@ impl Operation for Conv2dDx {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        let [channels, _, kh, kw] = shape(inputs, 1).0;
+        Tolerance::sum((channels / self.groups * kh * kw) as usize)
+    }
+
+    fn of_sizes(&self) -> Option<Conv2dDx> {
+        Some(*self)
+    }
+
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
             (Some(gy), Some(w)) => conv2d::conv2d_scratch(
@@ -286,11 +306,6 @@ impl Operation for Conv2dDx {
     fn run(&self, run: &mut Run<'_>) {
         let s = self.forward().kernel_shape(run.batch, run.output_type.shape, run.shape(1), run.shape(0));
         conv2d::conv2d_dx(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -315,6 +330,14 @@ impl Operation for Conv2dDw {
         Ok(Type::single(w))
     }
 
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch * shape(inputs, 1).positions())
+    }
+
+    fn of_sizes(&self) -> Option<Conv2dDw> {
+        Some(*self)
+    }
+
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
             (Some(x), Some(gy)) => conv2d::conv2d_scratch(
@@ -329,10 +352,5 @@ impl Operation for Conv2dDw {
     fn run(&self, run: &mut Run<'_>) {
         let s = self.forward().kernel_shape(run.batch, run.shape(0), run.output_type.shape, run.shape(1));
         conv2d::conv2d_dw(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -5,9 +5,10 @@
 //! Gradients: `gx[n] = (G − (G·x̂)x̂)/‖x‖` with `G = Σ_m g[n, m]·ŵ[m]`, and `gw[m]` the same with `G = Σ_n g[n, m]·x̂[n]`.
 //! Where x and w are one tensor, both parts add up.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::cosine;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 /// Most samples of a batch.
 pub(super) const MOST: u32 = 1 << 10;
@@ -21,12 +22,12 @@ record! {
 }
 
 record! {
-    /// Its gradient towards x.
+    /// Gradient of [`Cosine`] towards x.
     CosineDx {}
 }
 
 record! {
-    /// Its gradient towards w.
+    /// Gradient of [`Cosine`] towards w.
     CosineDw {}
 }
 
@@ -61,6 +62,10 @@ impl Operation for Cosine {
         Ok(Type::batched(samples(Self::NAME, self.samples)?))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 0).len())
+    }
+
     fn scratch(&self, _: &Types, _: Type, batch: usize, _: usize) -> usize {
         2 * batch
     }
@@ -93,6 +98,11 @@ impl Operation for CosineDx {
         Ok(Type::batched(check_gradient(Self::NAME, inputs)?))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // Lengths, a product of two vectors, a difference of two sums.
+        Tolerance::Scaled(3e-6)
+    }
+
     fn scratch(&self, _: &Types, _: Type, batch: usize, _: usize) -> usize {
         2 * batch
     }
@@ -100,11 +110,6 @@ impl Operation for CosineDx {
     fn run(&self, run: &mut Run<'_>) {
         let ([g, x, w, ..], samples) = (run.inputs, run.shape(0).len());
         cosine::cosine_dx(run.cpu, run.shape(1).len(), samples, g, x, w, run.scratch, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -116,6 +121,11 @@ impl Operation for CosineDw {
         Ok(Type::batched(check_gradient(Self::NAME, inputs)?))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // Lengths, a product of two vectors, a difference of two sums.
+        Tolerance::Scaled(3e-6)
+    }
+
     fn scratch(&self, _: &Types, _: Type, batch: usize, _: usize) -> usize {
         2 * batch
     }
@@ -123,10 +133,5 @@ impl Operation for CosineDw {
     fn run(&self, run: &mut Run<'_>) {
         let ([g, x, w, ..], samples) = (run.inputs, run.shape(0).len());
         cosine::cosine_dw(run.cpu, run.shape(1).len(), samples, g, x, w, run.scratch, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -8,6 +8,7 @@
 use super::{Attr, Check, Operation, Run, Types};
 use crate::kernels::coupling::{self, CouplingShape, SoftClamp};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 use core::fmt;
 
 impl Attr for SoftClamp {
@@ -136,6 +137,11 @@ impl Operation for Coupling {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The exponential and the arc tangent are the engine's own.
+        Tolerance::Scaled(1e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), self.dx());
         if self.inverse {
@@ -176,14 +182,14 @@ impl Operation for CouplingDx {
         Ok(Type::batched(gy))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The exponential and the arc tangent are the engine's own.
+        Tolerance::Scaled(1e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), *self);
         coupling::coupling_dx(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -200,13 +206,13 @@ impl Operation for CouplingDst {
         Ok(Type::batched(st))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The exponential and the arc tangent are the engine's own.
+        Tolerance::Scaled(1e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), self.dx());
         coupling::coupling_dst(run.cpu, &s, run.inputs[0], run.inputs[1], run.inputs[2], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -1,9 +1,10 @@
 //! Negative log-likelihood of a flow per sample: `y = (½‖z‖² − j)/D` (cdnf eq 11; the 1/D is DifferNet's and matters,
 //! because Adam's ε of 1e-4 is compared with the gradient's size). Gradients: `gz = g·z/D`, `gj = −g/D`.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::reduce;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = (½‖z‖² − j)/D`.
@@ -32,6 +33,10 @@ impl Operation for FlowNll {
         check.batched(inputs, 0)?;
         check.same("j is one number per sample", Shape::SCALAR, check.batched(inputs, 1)?)?;
         Ok(Type::batched(Shape::SCALAR))
+    }
+
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 0).len())
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -63,14 +68,13 @@ impl Operation for FlowNllDz {
         Ok(Type::batched(check.batched(inputs, 1)?))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(3)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let d = run.shape(1).len();
         reduce::flow_nll_dz(run.cpu, run.batch, d, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -85,12 +89,11 @@ impl Operation for FlowNllDj {
         Ok(Type::batched(Shape::SCALAR))
     }
 
-    fn run(&self, run: &mut Run<'_>) {
-        reduce::flow_nll_dj(self.dims as usize, run.inputs[0], run.output);
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(1)
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
+    fn run(&self, run: &mut Run<'_>) {
+        reduce::flow_nll_dj(self.dims as usize, run.inputs[0], run.output);
     }
 }

@@ -3,9 +3,10 @@
 //! Gradients: towards x the same op, `gx = γ·gy`; towards γ `gγ = Σ gy·x` over the batch. Both run as
 //! [`ScaleShift`](super::ScaleShift)'s kernels on one channel.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::channel;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = γ·x`; gamma: one number, not batched.
@@ -26,6 +27,10 @@ impl Operation for Gain {
         let x = check.batched(inputs, 0)?;
         check.same("gamma is one number", Shape::SCALAR, check.single(inputs, 1)?)?;
         Ok(Type::batched(x))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -57,13 +62,16 @@ impl Operation for GainDgamma {
         Ok(Type::single(Shape::SCALAR))
     }
 
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch * shape(inputs, 0).len())
+    }
+
+    fn of_sizes(&self) -> Option<GainDgamma> {
+        Some(*self)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let len = run.shape(0).len();
         channel::scale_shift_dscale(run.cpu, run.batch, 1, len, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

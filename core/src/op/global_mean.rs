@@ -1,8 +1,9 @@
 //! Mean over positions: `y[c] = (1/HW) Σ x[c, ·]`; the gradient spreads `gy/HW`.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::pool;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y[c] = mean x[c]`.
@@ -30,6 +31,14 @@ impl Operation for GlobalMean {
         Ok(Type::batched(Shape::vector(x.c())))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 0).positions())
+    }
+
+    fn of_sizes(&self) -> Option<GlobalMean> {
+        Some(*self)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let x = run.shape(0);
         pool::global_mean(run.cpu, run.batch, x.c() as usize, x.positions(), run.inputs[0], run.output);
@@ -54,13 +63,12 @@ impl Operation for GlobalMeanDx {
         Ok(Type::batched(Shape::chw(gy.c(), self.h, self.w)))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(1)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let x = run.output_type.shape;
         pool::global_mean_dx(run.cpu, run.batch, x.c() as usize, x.positions(), run.inputs[0], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

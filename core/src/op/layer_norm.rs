@@ -7,6 +7,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::layer_norm;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = (x − μ)/√(v + ε)`.
@@ -42,6 +43,11 @@ impl Operation for LayerNorm {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A difference of values of one size, divided by another.
+        Tolerance::Scaled(3e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let x = run.shape(0);
         if self.per_position {
@@ -71,6 +77,11 @@ impl Operation for LayerNormDx {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A difference of values of one size, divided by another.
+        Tolerance::Scaled(3e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = run.shape(1);
         let [gy, x, ..] = run.inputs;
@@ -79,10 +90,5 @@ impl Operation for LayerNormDx {
         } else {
             layer_norm::layer_norm_dx(run.cpu, s.len(), self.eps, gy, x, run.output);
         }
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

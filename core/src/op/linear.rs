@@ -7,11 +7,12 @@
 
 #[cfg(feature = "alloc")]
 use super::{ActivateDx, ChannelSum};
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::Pass;
 use crate::kernels::activation::Activation;
 use crate::kernels::linear::{self, LinearShape};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = act(w·x + b)` in groups; x: a vector, w: groups×out×in, b: groups·out.
@@ -116,6 +117,15 @@ impl Operation for Linear {
         Ok(Type::batched(y))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 1).0[2] as usize)
+    }
+
+    fn of_sizes(&self) -> Option<Linear> {
+        // An activation would hide how large the terms are.
+        Some(Linear { act: Activation::None, ..*self })
+    }
+
     fn scratch(&self, inputs: &Types, _output: Type, batch: usize, workers: usize) -> usize {
         match (inputs[0], inputs[1]) {
             (Some(x), Some(w)) => {
@@ -173,6 +183,14 @@ impl Operation for LinearDx {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum((shape(inputs, 1).0[1] * self.share) as usize)
+    }
+
+    fn of_sizes(&self) -> Option<LinearDx> {
+        Some(*self)
+    }
+
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         inputs[1].map_or(0, |w| {
             linear::linear_scratch(&self.windows().kernel_shape(batch, output.shape, w.shape), Pass::Dx, workers)
@@ -182,11 +200,6 @@ impl Operation for LinearDx {
     fn run(&self, run: &mut Run<'_>) {
         let s = self.windows().kernel_shape(run.batch, run.output_type.shape, run.shape(1));
         linear::linear_dx(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -210,6 +223,14 @@ impl Operation for LinearDw {
         Ok(Type::single(w))
     }
 
+    fn tolerance(&self, _: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch)
+    }
+
+    fn of_sizes(&self) -> Option<LinearDw> {
+        Some(*self)
+    }
+
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         inputs[0].map_or(0, |x| {
             linear::linear_scratch(&self.windows().kernel_shape(batch, x.shape, output.shape), Pass::Dw, workers)
@@ -219,10 +240,5 @@ impl Operation for LinearDw {
     fn run(&self, run: &mut Run<'_>) {
         let s = self.windows().kernel_shape(run.batch, run.shape(0), run.output_type.shape);
         linear::linear_dw(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -9,6 +9,7 @@ use super::{Check, Operation, Run, Types};
 use crate::kernels::coupling::{CouplingShape, SoftClamp};
 use crate::kernels::log_det;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = j + Σ σ(s)`.
@@ -72,6 +73,15 @@ impl Operation for LogDet {
         Ok(Type::batched(y))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The arc tangent is the engine's own.
+        Tolerance::Scaled(1e-6)
+    }
+
+    fn of_sizes(&self) -> Option<LogDet> {
+        Some(*self)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), self.groups, self.clamp, self.form);
         if self.per_position {
@@ -113,6 +123,11 @@ impl Operation for LogDetDst {
         Ok(Type::batched(st))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The arc tangent is the engine's own.
+        Tolerance::Scaled(1e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(1), self.groups, self.clamp, self.form);
         let [g, st, ..] = run.inputs;
@@ -121,10 +136,5 @@ impl Operation for LogDetDst {
         } else {
             log_det::log_det_dst(run.cpu, &s, g, st, run.output);
         }
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

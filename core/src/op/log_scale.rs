@@ -3,9 +3,10 @@
 //! j is one number per sample, with a = H·W, or a map with one number per position, with a = 1. Gradients: `gj = g`,
 //! `gscale[c] = a·Σ g/scale[c]`, the sum over batch and positions.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::log_scale;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = j + factor · Σ ln scale`.
@@ -39,6 +40,10 @@ impl Operation for LogScale {
         Ok(Type::batched(check(Self::NAME, inputs)?.0))
     }
 
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch * shape(inputs, 0).positions())
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         log_scale::log_scale(self.factor, run.inputs[0], run.inputs[1], run.output);
     }
@@ -62,12 +67,15 @@ impl Operation for LogScaleDscale {
         Ok(Type::single(check(Self::NAME, inputs)?.1))
     }
 
-    fn run(&self, run: &mut Run<'_>) {
-        log_scale::log_scale_dscale(run.cpu, self.factor, run.inputs[0], run.inputs[1], run.output);
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch * shape(inputs, 0).positions())
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
+    fn of_sizes(&self) -> Option<LogScaleDscale> {
+        Some(*self)
+    }
+
+    fn run(&self, run: &mut Run<'_>) {
+        log_scale::log_scale_dscale(run.cpu, self.factor, run.inputs[0], run.inputs[1], run.output);
     }
 }

@@ -5,6 +5,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::magnitude;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y[c] = |x[c] + i·x[C + c]|`; x: 2C×H×W.
@@ -28,6 +29,10 @@ impl Operation for Magnitude {
 
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         Ok(Type::batched(half(Self::NAME, Check(Self::NAME).batched(inputs, 0)?)?))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(3)
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -55,14 +60,13 @@ impl Operation for MagnitudeDx {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(3)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let y = run.shape(0);
         let [gy, x, y_values, ..] = run.inputs;
         magnitude::magnitude_dx(run.cpu, run.batch, y.len(), gy, x, y_values, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -5,6 +5,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::pool;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = max` over k×k windows.
@@ -74,6 +75,10 @@ impl Operation for MaxPool {
         Ok(Type::batched(self.infer(Self::NAME, x)?))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = self.kernel_shape(run.batch, run.shape(0), run.output_type.shape);
         pool::max_pool(run.cpu, &s, run.inputs[0], run.output);
@@ -99,14 +104,13 @@ impl Operation for MaxPoolDx {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Scaled(6e-7)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let forward = MaxPool { k: self.k, stride: self.stride, pad: self.pad };
         let s = forward.kernel_shape(run.batch, run.shape(0), run.shape(1));
         pool::max_pool_dx(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

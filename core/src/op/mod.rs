@@ -1,12 +1,15 @@
 //! The closed set of ops: what a plan can say.
 //!
-//! One file per op kind family: the forward op and the ops of its gradient stand together with the formula, the shape
-//! rule, the gradient rule and the CPU kernel call. [`Op`] lists them all; whoever executes or describes ops matches
-//! over it without a wildcard, so an op that is missing somewhere does not compile. A new op: write its file with
-//! [`Operation`], add one line to the list below, add a case to the shared case list and an arm to the f64 reference.
+//! An op is a small struct of attributes. [`Graph::emit`](crate::graph::Graph::emit) takes any of them, checks the shape rule
+//! and names the result. [`Op`] lists them all; what executes or describes ops matches over it without a wildcard, so an op
+//! that is missing somewhere does not compile.
+//!
+//! In the source, one file holds a forward op and the ops of its gradient, with formula, shape rule, gradient rule and the
+//! call of the CPU kernel.
 
 use crate::cpu::Cpu;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 use core::fmt;
 
 #[macro_use]
@@ -35,6 +38,7 @@ mod log_scale;
 mod magnitude;
 mod max_pool;
 mod multiply;
+mod nearest;
 mod permute;
 mod position_linear;
 mod repeat;
@@ -71,6 +75,7 @@ pub use log_scale::{LogScale, LogScaleDscale};
 pub use magnitude::{Magnitude, MagnitudeDx};
 pub use max_pool::{MaxPool, MaxPoolDx};
 pub use multiply::Multiply;
+pub use nearest::{EVERYWHERE, Nearest, NearestDx};
 pub use permute::Permute;
 pub use position_linear::{PositionLinear, PositionLinearDx};
 pub use record::{Attr, Record};
@@ -85,6 +90,10 @@ pub use square_sum::{SquareSum, SquareSumDx};
 pub use top_mean::{TopMean, TopMeanDx};
 pub use triplet::{Triplet, TripletDcos};
 
+pub use crate::kernels::activation::Activation;
+pub use crate::kernels::coupling::SoftClamp;
+pub use crate::kernels::smooth::Curve;
+
 /// Most inputs an op can have.
 pub const MAX_INPUTS: usize = 6;
 /// Words of attributes in an op record.
@@ -92,6 +101,11 @@ pub const ATTRS: usize = 16;
 
 /// The inputs of an op: a slot that is `None` was left out (for example a convolution without bias).
 pub type Types = [Option<Type>; MAX_INPUTS];
+
+/// Shape of an input; that of a single number where the slot is left out.
+fn shape(inputs: &Types, slot: usize) -> Shape {
+    inputs[slot].map_or(Shape::SCALAR, |t| t.shape)
+}
 
 /// What every op defines. The wire form comes from [`Record`].
 pub trait Operation: Record {
@@ -103,6 +117,20 @@ pub trait Operation: Record {
     /// The shape rule: the output's type from the inputs' types, or which rule is broken.
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError>;
 
+    /// How far the CPU kernel may be from the formula in f64, for a batch of inputs that keep the shape rule. Tighten, don't
+    /// loosen.
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance;
+
+    /// How far a GPU may be from the formula in f64.
+    fn device_tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        self.tolerance(inputs, batch).on_gpu()
+    }
+
+    /// For sums whose terms may cancel: the op that gives, for the sizes of the operands, the sum of the sizes of the terms.
+    fn of_sizes(&self) -> Option<Self> {
+        None
+    }
+
     /// Floats of scratch that [`Operation::run`] needs.
     fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
         let _ = (inputs, output, batch, workers);
@@ -112,9 +140,12 @@ pub trait Operation: Record {
     /// The CPU kernel: writes the whole output.
     fn run(&self, run: &mut Run<'_>);
 
-    /// The gradient rule: appends ops to the graph and returns, for each input slot that needs it, the gradient.
+    /// The gradient rule: appends ops to the graph and hands over the gradient of each input that needs one. Ops without a
+    /// rule, such as those that are gradients themselves, have no gradient.
     #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError>;
+    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+        g.unsupported("this op")
+    }
 }
 
 /// Everything a CPU kernel sees of one op: typed inputs, the output to write, scratch.
@@ -138,13 +169,8 @@ pub struct Run<'r> {
 }
 
 impl Run<'_> {
-    /// Type of a slot that the shape rule has required.
-    fn type_of(&self, slot: usize) -> Type {
-        self.types[slot].unwrap_or(Type::single(Shape::SCALAR))
-    }
-
     fn shape(&self, slot: usize) -> Shape {
-        self.type_of(slot).shape
+        shape(&self.types, slot)
     }
 
     fn optional(&self, slot: usize) -> Option<&[f32]> {
@@ -170,6 +196,19 @@ macro_rules! ops {
             /// Reads attribute words; `None` for an unknown kind or an attribute outside its range.
             pub fn decode(kind: u32, attrs: &[u32; ATTRS]) -> Option<Op> {
                 match kind { $($kind => record::decode(attrs).map(Op::$variant),)* _ => None }
+            }
+            /// How far the CPU kernel may be from the formula in f64, for inputs that keep the shape rule.
+            pub fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+                match self { $(Op::$variant(op) => op.tolerance(inputs, batch)),* }
+            }
+            /// How far a GPU may be from the formula in f64.
+            pub fn device_tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+                match self { $(Op::$variant(op) => op.device_tolerance(inputs, batch)),* }
+            }
+            /// For sums whose terms may cancel: the op that gives, for the sizes of the operands, the sum of the sizes of
+            /// the terms.
+            pub fn of_sizes(&self) -> Option<Op> {
+                match self { $(Op::$variant(op) => op.of_sizes().map(Op::$variant)),* }
             }
             /// Scratch floats of the CPU kernel.
             pub fn scratch(&self, inputs: &Types, output: Type, batch: usize, workers: usize) -> usize {
@@ -211,29 +250,29 @@ ops! {
     LinearDw = 6,
     /// Pointwise activation.
     Activate = 7,
-    /// Its gradient, from the output.
+    /// Gradient of [`Activate`], from the output.
     ActivateDx = 8,
     /// Sum of two tensors.
     Add = 9,
     /// Per-channel scale and shift.
     ScaleShift = 10,
-    /// Its gradient towards the input.
+    /// Gradient of [`ScaleShift`] towards the input.
     ScaleShiftDx = 11,
-    /// Its gradient towards the scale.
+    /// Gradient of [`ScaleShift`] towards the scale.
     ScaleShiftDscale = 12,
     /// Sum over batch and positions, per channel.
     ChannelSum = 13,
     /// Max pooling.
     MaxPool = 14,
-    /// Its gradient.
+    /// Gradient of [`MaxPool`].
     MaxPoolDx = 15,
     /// Mean over positions, per channel.
     GlobalMean = 16,
-    /// Its gradient.
+    /// Gradient of [`GlobalMean`].
     GlobalMeanDx = 17,
     /// Nearest or bilinear resize.
     Resize = 18,
-    /// Its gradient.
+    /// Gradient of [`Resize`].
     ResizeDx = 19,
     /// Concatenation of channels.
     Concat = 20,
@@ -245,85 +284,85 @@ ops! {
     Permute = 23,
     /// Affine coupling, forward or inverse.
     Coupling = 24,
-    /// Its gradient towards the input.
+    /// Gradient of [`Coupling`] towards the input.
     CouplingDx = 25,
-    /// Its gradient towards scale and translation.
+    /// Gradient of [`Coupling`] towards scale and translation.
     CouplingDst = 26,
     /// Log-determinant of a coupling.
     LogDet = 27,
-    /// Its gradient.
+    /// Gradient of [`LogDet`].
     LogDetDst = 28,
     /// Negative log-likelihood of a flow per sample.
     FlowNll = 29,
-    /// Its gradient towards the latent.
+    /// Gradient of [`FlowNll`] towards the latent.
     FlowNllDz = 30,
-    /// Its gradient towards the log-determinant.
+    /// Gradient of [`FlowNll`] towards the log-determinant.
     FlowNllDj = 31,
     /// Sum of squares per sample or per position.
     SquareSum = 32,
-    /// Its gradient.
+    /// Gradient of [`SquareSum`].
     SquareSumDx = 33,
     /// Mean over the batch.
     BatchMean = 34,
-    /// Its gradient.
+    /// Gradient of [`BatchMean`].
     BatchMeanDx = 35,
     /// Mean of the largest values.
     TopMean = 36,
-    /// Its gradient.
+    /// Gradient of [`TopMean`].
     TopMeanDx = 37,
     /// One linear map per position.
     PositionLinear = 38,
-    /// Its gradient towards the input.
+    /// Gradient of [`PositionLinear`] towards the input.
     PositionLinearDx = 39,
     /// Magnitude of complex channels.
     Magnitude = 40,
-    /// Its gradient.
+    /// Gradient of [`Magnitude`].
     MagnitudeDx = 41,
     /// One step of Adam over a range of parameters.
     Adam = 42,
     /// Square root of what is positive.
     Root = 43,
-    /// Its gradient.
+    /// Gradient of [`Root`].
     RootDx = 44,
     /// Pointwise activation whose gradient needs the input.
     Smooth = 45,
-    /// Its gradient.
+    /// Gradient of [`Smooth`].
     SmoothDx = 46,
     /// A factor for each channel of each sample.
     ChannelScale = 47,
-    /// Its gradient towards the factor: a product summed over positions.
+    /// Gradient of [`ChannelScale`] towards the factor: a product summed over positions.
     ChannelDot = 48,
     /// Mean and variance of each channel over batch and positions.
     BatchStats = 49,
-    /// Its gradient.
+    /// Gradient of [`BatchStats`].
     BatchStatsDx = 50,
     /// Normalisation by given mean and variance, scale and shift.
     BatchNorm = 51,
-    /// Its gradient towards the input.
+    /// Gradient of [`BatchNorm`] towards the input.
     BatchNormDx = 52,
-    /// Its gradient towards mean and variance.
+    /// Gradient of [`BatchNorm`] towards mean and variance.
     BatchNormDstats = 53,
-    /// Its gradient towards the scale.
+    /// Gradient of [`BatchNorm`] towards the scale.
     BatchNormDgamma = 54,
     /// A constant factor.
     Scale = 55,
     /// Normalisation by mean and variance, of a sample or of each position.
     LayerNorm = 56,
-    /// Its gradient.
+    /// Gradient of [`LayerNorm`].
     LayerNormDx = 57,
     /// Loss per cell with a hinge on anomalous ones.
     CellHinge = 58,
-    /// Its gradient.
+    /// Gradient of [`CellHinge`].
     CellHingeDn = 59,
     /// Log-determinant of a per-channel scale.
     LogScale = 60,
-    /// Its gradient towards the scale.
+    /// Gradient of [`LogScale`] towards the scale.
     LogScaleDscale = 61,
     /// Multi-head self-attention over positions.
     Attention = 62,
-    /// Logarithms of the sums of its exponentials, for its gradient.
+    /// Logarithms of the sums of exponentials of [`Attention`], for the gradient.
     AttentionLse = 63,
-    /// Its gradient.
+    /// Gradient of [`Attention`].
     AttentionDx = 64,
     /// One block for every sample.
     Repeat = 65,
@@ -331,24 +370,28 @@ ops! {
     SquareParts = 66,
     /// Everything times one learned number.
     Gain = 67,
-    /// Its gradient towards the number.
+    /// Gradient of [`Gain`] towards the number.
     GainDgamma = 68,
     /// Product of two tensors.
     Multiply = 69,
     /// Cosines between the samples of a batch.
     Cosine = 73,
-    /// Its gradient towards the first operand.
+    /// Gradient of [`Cosine`] towards the first operand.
     CosineDx = 74,
-    /// Its gradient towards the second operand.
+    /// Gradient of [`Cosine`] towards the second operand.
     CosineDw = 75,
     /// Exponential-kernel triplet loss.
     Triplet = 76,
-    /// Its gradient towards cosines.
+    /// Gradient of [`Triplet`] towards cosines.
     TripletDcos = 77,
     /// Mixtures of pairs of samples.
     BatchMix = 78,
-    /// Its gradient.
+    /// Gradient of [`BatchMix`].
     BatchMixDx = 79,
+    /// Distance to the nearest vector of a bank.
+    Nearest = 80,
+    /// Its gradient.
+    NearestDx = 81,
 }
 
 impl Op {

@@ -3,6 +3,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::elementwise;
 use crate::shape::{ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = a·b`.
@@ -16,6 +17,10 @@ impl Operation for Multiply {
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         Check(Self::NAME).that(inputs[0] == inputs[1], "a and b must have the same type")?;
         inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "a is missing", expected: None, found: None })
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
     }
 
     fn run(&self, run: &mut Run<'_>) {

@@ -6,6 +6,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::layout;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y[c] = x[π(c)]`, inverse `y[π(c)] = x[c]`.
@@ -24,6 +25,10 @@ impl Operation for Permute {
         let x = check.batched(inputs, 0)?;
         check.same("one index per channel", Shape::vector(x.c()), check.single(inputs, 1)?)?;
         Ok(Type::batched(x))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
     }
 
     fn run(&self, run: &mut Run<'_>) {

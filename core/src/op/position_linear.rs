@@ -3,9 +3,10 @@
 //! Whitens features with a Gaussian of their own at each position (PaDiM: W = L⁻¹, b = −L⁻¹μ). Fitted in closed form,
 //! so there is a gradient towards x only: `gx[:, p] = W[p]ᵀ·gy[:, p]`.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::position_linear::{self, PositionLinearShape};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y[:, p] = W[p]·x[:, p] + b[p]`; x: C×H×W, w: HW×O×C, b: HW×O.
@@ -44,6 +45,14 @@ impl Operation for PositionLinear {
         Ok(Type::batched(Shape::chw(w.0[1], x.h(), x.w())))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 1).0[2] as usize)
+    }
+
+    fn of_sizes(&self) -> Option<PositionLinear> {
+        Some(*self)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), run.shape(1));
         position_linear::position_linear(run.cpu, &s, run.inputs[0], run.inputs[1], Some(run.inputs[2]), run.output);
@@ -73,13 +82,16 @@ impl Operation for PositionLinearDx {
         Ok(Type::batched(Shape::chw(w.0[2], self.h, self.w)))
     }
 
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 1).0[1] as usize)
+    }
+
+    fn of_sizes(&self) -> Option<PositionLinearDx> {
+        Some(*self)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.output_type.shape, run.shape(1));
         position_linear::position_linear_dx(run.cpu, &s, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -5,6 +5,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::layout;
 use crate::shape::{ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y[n] = x`; x: C×H×W, not batched.
@@ -18,6 +19,10 @@ impl Operation for Repeat {
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         let x = Check(Self::NAME).single(inputs, 0)?;
         Ok(Type::batched(x))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
     }
 
     fn run(&self, run: &mut Run<'_>) {

@@ -6,6 +6,7 @@
 use super::{Attr, Check, Operation, Run, Types};
 use crate::kernels::resize::{self, ResizeShape};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 use core::fmt;
 
 /// How values between samples are found.
@@ -89,6 +90,13 @@ impl Operation for Resize {
         resized(Self::NAME, inputs, self.h, self.w)
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        match self.mode {
+            Interpolation::Nearest => Tolerance::Exact,
+            Interpolation::Bilinear => Tolerance::Scaled(4e-7),
+        }
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.shape(0), run.output_type.shape);
         match self.mode {
@@ -113,16 +121,19 @@ impl Operation for ResizeDx {
         resized(Self::NAME, inputs, self.h, self.w)
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Scaled(6e-7)
+    }
+
+    fn of_sizes(&self) -> Option<ResizeDx> {
+        Some(*self)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let s = kernel_shape(run.batch, run.output_type.shape, run.shape(0));
         match self.mode {
             Interpolation::Nearest => resize::nearest_dx(run.cpu, &s, run.inputs[0], run.output),
             Interpolation::Bilinear => resize::bilinear_dx(run.cpu, &s, run.inputs[0], run.output),
         }
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

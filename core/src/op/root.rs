@@ -6,6 +6,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::root;
 use crate::shape::{ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = √(max(x, 0) + 1e-6)`.
@@ -23,6 +24,10 @@ impl Operation for Root {
 
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "x is missing", expected: None, found: None })
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(3)
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -46,13 +51,12 @@ impl Operation for RootDx {
         inputs[1].ok_or(ShapeError { op: Self::NAME, rule: "x is missing", expected: None, found: None })
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(3)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let [gy, x, y, ..] = run.inputs;
         root::root_dx(run.cpu, gy, x, y, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -4,6 +4,7 @@
 use super::{Operation, Run, Types};
 use crate::kernels::elementwise;
 use crate::shape::{ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = factor · x`.
@@ -19,6 +20,10 @@ impl Operation for Scale {
 
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "x is missing", expected: None, found: None })
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
     }
 
     fn run(&self, run: &mut Run<'_>) {

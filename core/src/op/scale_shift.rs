@@ -3,9 +3,10 @@
 //!
 //! Gradients: `gx = gy·scale`, `gscale = Σ gy·x`, `gshift = Σ gy`, sums over batch and positions.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::channel;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = x · scale + shift` per channel.
@@ -42,6 +43,14 @@ impl Operation for ScaleShift {
             check.same("one number per channel", Shape::vector(x.c()), check.single(inputs, slot)?)?;
         }
         Ok(Type::batched(x))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Scaled(2e-7)
+    }
+
+    fn of_sizes(&self) -> Option<ScaleShift> {
+        Some(*self)
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -93,6 +102,10 @@ impl Operation for ScaleShiftDx {
         Ok(Type::batched(gy))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Exact
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let gy = run.shape(0);
         channel::scale_shift_dx(
@@ -104,11 +117,6 @@ impl Operation for ScaleShiftDx {
             run.inputs[1],
             run.output,
         );
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -124,6 +132,14 @@ impl Operation for ScaleShiftDscale {
         Ok(Type::single(Shape::vector(gy.c())))
     }
 
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch * shape(inputs, 0).positions())
+    }
+
+    fn of_sizes(&self) -> Option<ScaleShiftDscale> {
+        Some(*self)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let gy = run.shape(0);
         channel::scale_shift_dscale(
@@ -135,11 +151,6 @@ impl Operation for ScaleShiftDscale {
             run.inputs[1],
             run.output,
         );
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }
 
@@ -154,13 +165,16 @@ impl Operation for ChannelSum {
         Ok(Type::single(Shape::vector(x.c())))
     }
 
+    fn tolerance(&self, inputs: &Types, batch: usize) -> Tolerance {
+        Tolerance::sum(batch * shape(inputs, 0).positions())
+    }
+
+    fn of_sizes(&self) -> Option<ChannelSum> {
+        Some(*self)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let x = run.shape(0);
         channel::channel_sum(run.cpu, run.batch, x.c() as usize, x.positions(), run.inputs[0], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -7,6 +7,7 @@
 use super::{Attr, Check, Operation, Run, Types};
 use crate::kernels::smooth::{self, Curve};
 use crate::shape::{ShapeError, Type};
+use crate::tolerance::Tolerance;
 use core::fmt;
 
 impl Attr for Curve {
@@ -61,6 +62,11 @@ impl Operation for Smooth {
         inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "x is missing", expected: None, found: None })
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The exponential is the engine's own.
+        Tolerance::Scaled(1e-6)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         smooth::smooth(run.cpu, self.curve, run.inputs[0], run.output);
     }
@@ -81,12 +87,12 @@ impl Operation for SmoothDx {
         inputs[0].ok_or(ShapeError { op: Self::NAME, rule: "gy is missing", expected: None, found: None })
     }
 
-    fn run(&self, run: &mut Run<'_>) {
-        smooth::smooth_dx(run.cpu, self.curve, run.inputs[0], run.inputs[1], run.output);
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // The exponential is the engine's own.
+        Tolerance::Scaled(1e-6)
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
+    fn run(&self, run: &mut Run<'_>) {
+        smooth::smooth_dx(run.cpu, self.curve, run.inputs[0], run.inputs[1], run.output);
     }
 }

@@ -3,9 +3,10 @@
 //! Of all gradients it is what [`Adam`](super::Adam) clips by their common norm with. Parts rather than one sum, so that a
 //! device has something to share out; their number is fixed, so that the order of the sum is.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::reduce;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y[k] = Σ x²` over part k of 64; x: a vector, not batched.
@@ -29,12 +30,11 @@ impl Operation for SquareParts {
         Ok(Type::single(Shape::vector(Self::PARTS)))
     }
 
-    fn run(&self, run: &mut Run<'_>) {
-        reduce::square_parts(run.cpu, run.inputs[0], run.output);
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 0).len())
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.unsupported("sums of squares of gradients")
+    fn run(&self, run: &mut Run<'_>) {
+        reduce::square_parts(run.cpu, run.inputs[0], run.output);
     }
 }

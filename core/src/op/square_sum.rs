@@ -4,9 +4,10 @@
 //! the root, it is the Mahalanobis distance of whitened features at each position. Gradients: `gx = 2a·g·x`, and with
 //! the root `gx = a·g·x/y`, zero where y is.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Run, Types, shape};
 use crate::kernels::reduce;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = scale · Σ x²`, or its root.
@@ -45,6 +46,10 @@ impl Operation for SquareSum {
         let x = check.batched(inputs, 0)?;
         check.that(x.0[3] == 1 && self.scale > 0.0, "x must be C×H×W and the scale positive")?;
         Ok(Type::batched(summed(x, self.per_position)))
+    }
+
+    fn tolerance(&self, inputs: &Types, _: usize) -> Tolerance {
+        Tolerance::sum(shape(inputs, 0).len())
     }
 
     fn run(&self, run: &mut Run<'_>) {
@@ -99,6 +104,10 @@ impl Operation for SquareSumDx {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(3)
+    }
+
     fn scratch(&self, inputs: &Types, _output: Type, batch: usize, _workers: usize) -> usize {
         if self.root { inputs[0].map_or(0, |g| g.shape.len() * batch) } else { 0 }
     }
@@ -119,10 +128,5 @@ impl Operation for SquareSumDx {
         } else {
             reduce::square_sum_dx(run.cpu, n, x.len(), self.scale, g, values, run.output);
         }
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

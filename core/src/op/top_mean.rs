@@ -5,6 +5,7 @@
 use super::{Check, Operation, Run, Types};
 use crate::kernels::reduce;
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// `y = (1/k) Σ` of the k largest.
@@ -35,6 +36,10 @@ impl Operation for TopMean {
         Ok(Type::batched(Shape::SCALAR))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(1)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let len = run.shape(0).len();
         reduce::top_mean(run.cpu, run.batch, len, self.k as usize, run.inputs[0], run.output);
@@ -59,13 +64,12 @@ impl Operation for TopMeanDx {
         Ok(Type::batched(x))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        Tolerance::Ulp(1)
+    }
+
     fn run(&self, run: &mut Run<'_>) {
         let len = run.shape(1).len();
         reduce::top_mean_dx(run.cpu, run.batch, len, self.k as usize, run.inputs[0], run.inputs[1], run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

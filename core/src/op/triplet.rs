@@ -16,6 +16,7 @@ use super::cosine;
 use super::{Check, Operation, Run, Types};
 use crate::kernels::triplet::{self, Rows};
 use crate::shape::{Shape, ShapeError, Type};
+use crate::tolerance::Tolerance;
 
 record! {
     /// The loss of each sample, from p, q and role.
@@ -28,7 +29,7 @@ record! {
 }
 
 record! {
-    /// Its gradient towards p or q.
+    /// Gradient of [`Triplet`] towards p or q.
     TripletDcos {
         /// σ, positive.
         sigma: f32,
@@ -63,6 +64,11 @@ impl Operation for Triplet {
     fn output(&self, inputs: &Types) -> Result<Type, ShapeError> {
         check(Self::NAME, inputs, 0, self.sigma, self.margin)?;
         Ok(Type::batched(Shape::SCALAR))
+    }
+
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A root and an exponential inside.
+        Tolerance::Scaled(2e-6)
     }
 
     fn scratch(&self, inputs: &Types, _: Type, _: usize, _: usize) -> usize {
@@ -101,6 +107,11 @@ impl Operation for TripletDcos {
         Ok(Type::batched(p))
     }
 
+    fn tolerance(&self, _: &Types, _: usize) -> Tolerance {
+        // A root and an exponential inside.
+        Tolerance::Scaled(2e-6)
+    }
+
     fn scratch(&self, inputs: &Types, _: Type, _: usize, _: usize) -> usize {
         inputs[1].map_or(0, |p| 2 * p.shape.len())
     }
@@ -108,10 +119,5 @@ impl Operation for TripletDcos {
     fn run(&self, run: &mut Run<'_>) {
         let rows = rows(run, 1, self.sigma, self.margin);
         triplet::triplet_dcos(&rows, self.mixed, run.inputs[0], run.scratch, run.output);
-    }
-
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.first_order_only()
     }
 }

@@ -4,7 +4,7 @@
 //! | [`Kind`] | what is wrong | source |
 //! |---|---|---|
 //! | [`cutpaste()`] | a rectangle of the same image elsewhere, lighter or darker | Li et al., CVPR 2021, with CDNF's photometric change |
-//! | [`scar()`] | a thin turned strip of it | the same |
+//! | [`scar()`] | a thin turned strip of it | Li et al., CVPR 2021 |
 //! | [`perlin()`] | blobs of another texture shine through | Zavrtanik et al., ICCV 2021 (DRAEM) |
 //! | [`nsa()`] | patches of another good image, blended without a seam | Schlüter et al., ECCV 2022 |
 //!
@@ -71,6 +71,17 @@ choice! {
 }
 
 /// A spoilt image.
+///
+/// ```
+/// use adflow::rng::Rng;
+/// use adflow::synth::{Picture, scar};
+/// let good = Picture::new(48, 32, (0..3 * 48 * 32).map(|i| (i % 48) as f32 / 47.0).collect())?;
+/// let anomaly = scar(&good, &mut Rng::new(3, 0, 0));
+/// assert!(anomaly.share() > 0.0 && anomaly.share() < 0.5);
+/// let changed = anomaly.image.planes().iter().zip(good.planes()).filter(|(a, g)| a != g).count();
+/// println!("{changed} values differ, at {} of {} pixels", anomaly.mask.iter().sum::<f32>(), 48 * 32);
+/// # Ok::<(), adflow::image::ImageError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Anomaly {
     /// How it was spoilt.
