@@ -25,7 +25,7 @@ impl Rule<'_> {
         self.upstream.expect("only the loss has no upstream gradient")
     }
 
-    /// The same, or `None` at the loss itself, where it is one.
+    /// Gradient of the loss towards the output, or `None` at the loss itself, where it is one.
     pub fn upstream_or_one(&self) -> Option<TensorId> {
         self.upstream
     }

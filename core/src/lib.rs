@@ -94,9 +94,9 @@
 //!
 //! # Which method?
 //!
-//! [`Padim`](detect::Method::Padim), the default, is for parts that lie still: it learns a Gaussian at each position, gives sharp
-//! maps and trains in seconds. [`PosFlow`](detect::Method::PosFlow) starts from these Gaussians and takes minutes, with a
-//! trained backbone. [`Cdnf`](detect::Method::Cdnf) looks at the whole appearance, of few views or of parts that are turned.
+//! [`Padim`](detect::Method::PADIM), the default, is for parts that lie still: it learns a Gaussian at each position, gives sharp
+//! maps and trains in seconds. [`PosFlow`](detect::Method::POSFLOW) starts from these Gaussians and takes minutes, with a
+//! trained backbone. [`Cdnf`](detect::Method::CDNF) looks at the whole appearance, of few views or of parts that are turned.
 //! To choose, measure on parts with known defects: `adflow compare` on the command line trains all methods and says how sure
 //! the ranking is; [`metrics`] has what it takes to do that in Rust.
 //!

@@ -1,5 +1,6 @@
-// The vector of a bank that is nearest to a position's: the largest x.m - |m|^2/2. One position a workgroup, whose lanes share the
-// bank, or the ranges of it that belong to the cells around the position. Bindings: x, bank [count, channels], cells [count].
+// The vector of a bank that is nearest to a position's. Squared distances are summed directly, so that nothing cancels where
+// vectors are long and close. One position a workgroup, whose lanes share the bank, or the ranges of it that belong to the cells
+// around the position. Bindings: x, bank [count, channels], cells [count].
 shared float best_values[WIDTH];
 shared uint best_numbers[WIDTH];
 
@@ -7,15 +8,13 @@ float best_value;
 uint best_number;
 
 void compare(uint base, uint m) {
-    float dot_product = 0.0, square = 0.0;
+    float square = 0.0;
     for (uint c = 0; c < channels; c++) {
-        float b = bank(m * channels + c);
-        dot_product += x(base + c * positions) * b;
-        square += b * b;
+        float d = x(base + c * positions) - bank(m * channels + c);
+        square += d * d;
     }
-    float value = dot_product - 0.5 * square;
-    if (value > best_value) {
-        best_value = value;
+    if (square < best_value) {
+        best_value = square;
         best_number = m;
     }
 }
@@ -33,7 +32,7 @@ uint below(uint cell) {
 
 // `position` is that within the map, `base` its first number in x.
 uint nearest(uint position, uint base) {
-    best_value = -1.0 / 0.0;
+    best_value = 1.0 / 0.0;
     best_number = 0;
     bool found = radius == EVERYWHERE;
     if (!found) {
@@ -56,7 +55,7 @@ uint nearest(uint position, uint base) {
         if (lane() < half_width) {
             uint other = lane() + half_width;
             float a = best_values[lane()], b = best_values[other];
-            if (b > a || (b == a && best_numbers[other] < best_numbers[lane()])) {
+            if (b < a || (b == a && best_numbers[other] < best_numbers[lane()])) {
                 best_values[lane()] = b;
                 best_numbers[lane()] = best_numbers[other];
             }

@@ -223,10 +223,9 @@ pub(crate) fn dispatch(
         let (s, count) = (shape(first), shape(first + 1).0[0]);
         let groups = word(batch * s.positions())?;
         let words = [n, s.c(), s.h(), s.w(), count, radius, u32::from(root)];
-        let side = |of: u32| u64::from(radius).saturating_mul(2).saturating_add(1).min(u64::from(of));
-        let share = side(s.h()) * side(s.w());
-        let compared = (u64::from(count) * share / s.positions() as u64).max(1);
-        Ok(new(shader).words(&words).groups(groups, u64::from(groups) * compared * u64::from(s.c())))
+        // A position near which there is no vector is compared with all, whatever the radius.
+        let work = u64::from(groups) * u64::from(count) * u64::from(s.c());
+        Ok(new(shader).words(&words).groups(groups, work))
     };
     // `passes`: how often each pair of positions is looked at.
     let attention = |shader, heads: u32, slot: usize, passes: u64| {

@@ -92,7 +92,7 @@ pub struct TrainingArgs {
     /// posflow, fastflow and csflow
     #[arg(long, value_name = "WxH|native", value_parser = canvas)]
     canvas: Option<Canvas>,
-    /// Border of a tile that is there only to be seen, in pixels [default: an eighth of a tile, at least 64]
+    /// Overlap around each tile in pixels: context for the network, never scored [default: an eighth of a tile, at least 64]
     #[arg(long, value_name = "N", requires = "canvas")]
     margin: Option<u32>,
     /// Passes over the training images [default: chosen on held-out good parts]

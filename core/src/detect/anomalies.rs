@@ -109,7 +109,7 @@ impl Anomalies {
         (position * self.rounds + epoch as usize % self.rounds) * self.views + view
     }
 
-    /// Its features.
+    /// Features of a view of the anomaly that a training image has in an epoch.
     pub fn row(&self, data: &Data, image: usize, epoch: u64, view: usize) -> &[f32] {
         &self.features[self.at(data, image, epoch, view) * self.len..][..self.len]
     }
@@ -119,7 +119,7 @@ impl Anomalies {
         self.levels[level].1
     }
 
-    /// Its cells on a level.
+    /// Cells, on a level, of a view of that anomaly.
     pub fn cells(&self, data: &Data, image: usize, epoch: u64, view: usize, level: usize) -> &[Cell] {
         let all = self.levels.last().map_or(0, |l| l.0 + l.1);
         let (first, count) = self.levels[level];

@@ -5,6 +5,35 @@ use crate::image::ImageView;
 use alloc::string::String;
 
 /// Training images, by number. May be asked for the same image several times, in any order.
+///
+/// Slices and vectors of [`Image`](crate::Image) and of [`ImageView`] are such already. Images that do not fit into memory are
+/// read when they are asked for:
+///
+/// ```no_run
+/// use adflow::detect::Images;
+/// use adflow::{ImageView, Trainer};
+/// use std::path::PathBuf;
+///
+/// /// Raw frames of a camera, 640×480 grey pixels a file.
+/// struct Frames(Vec<PathBuf>);
+///
+/// impl Images for Frames {
+///     fn len(&self) -> usize {
+///         self.0.len()
+///     }
+///     fn name(&self, index: usize) -> String {
+///         self.0[index].display().to_string()
+///     }
+///     fn with(&self, index: usize, f: &mut dyn FnMut(&ImageView<'_>)) -> Result<(), String> {
+///         let pixels = std::fs::read(&self.0[index]).map_err(|error| error.to_string())?;
+///         f(&ImageView::grey_u8(640, 480, &pixels).map_err(|error| error.to_string())?);
+///         Ok(())
+///     }
+/// }
+/// let files = std::fs::read_dir("good")?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+/// Trainer::new().train(&Frames(files))?.save("part.adflow")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Images {
     /// Number of images.
     fn len(&self) -> usize;

@@ -22,6 +22,17 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// A detection method: a value that says what it is called, what it can, and how it models normality.
+///
+/// ```
+/// use adflow::detect::Method;
+///
+/// let method: Method = "padim".parse()?;
+/// assert_eq!(method, Method::PADIM);
+/// let names: Vec<&str> = Method::ALL.iter().filter(|m| m.tiles()).map(|m| m.as_str()).collect();
+/// assert!(names.contains(&"padim") && !names.contains(&"cdnf"), "cdnf has no map to join tiles by");
+/// assert!("pading".parse::<Method>().is_err_and(|error| error.to_string().contains("padim")));
+/// # Ok::<(), adflow::detect::TrainError>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Method(pub(super) &'static Definition);
 

@@ -46,32 +46,21 @@ use alloc::string::ToString;
 /// options; the result is the same file as without the interruption.
 ///
 /// ```
+/// # let (good, _) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
 /// use adflow::backbones::Backbone;
 /// use adflow::cpu::Cpu;
-/// use adflow::detect::{Images, Method, TrainOptions, train};
-/// use adflow::image::ImageView;
+/// use adflow::detect::{Method, TrainOptions, train};
 /// use adflow::threads::Threads;
 ///
-/// struct Camera(Vec<Vec<u8>>); // 40×30 grey images
-/// impl Images for Camera {
-///     fn len(&self) -> usize {
-///         self.0.len()
-///     }
-///     fn name(&self, index: usize) -> String {
-///         format!("frame {index}")
-///     }
-///     fn with(&self, index: usize, f: &mut dyn FnMut(&ImageView<'_>)) -> Result<(), String> {
-///         f(&ImageView::grey_u8(40, 30, &self.0[index]).map_err(|e| e.to_string())?);
-///         Ok(())
-///     }
-/// }
-/// let good = Camera((0..12u32).map(|i| (0..1200u32).map(|p| (p * (i + 3) % 251) as u8).collect()).collect());
 /// let options = TrainOptions { method: Method::GAUSS, size: Some(64), ..TrainOptions::default() };
 /// let threads = Threads::all();
-/// let trained = train(&good, &Backbone::builtin(), &options, &Cpu::detect(&threads), &mut None)?;
+/// let trained = train(&good, &Backbone::builtin(), &options, &Cpu::detect(&threads), &mut (), None)?;
 /// assert!(!trained.model.is_empty());
 /// # Ok::<(), adflow::detect::TrainError>(())
 /// ```
+///
+/// # Errors
+/// [`TrainError`]: what is wrong with an option, an image, the checkpoint or the device.
 pub fn train(
     images: &dyn Images,
     backbone: &Backbone,

@@ -38,6 +38,29 @@ pub struct Progress {
 }
 
 /// Who watches a training. `()` watches nothing.
+///
+/// ```
+/// # let (good, _) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
+/// use adflow::backbones::Backbone;
+/// use adflow::cpu::Cpu;
+/// use adflow::detect::{Observer, Progress, TrainError, TrainOptions, train};
+/// use adflow::threads::Threads;
+/// use std::ops::ControlFlow;
+///
+/// /// Gives up after so many calls.
+/// struct Impatient(u32);
+///
+/// impl Observer for Impatient {
+///     fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
+///         println!("{:?}: {} of {}", progress.phase, progress.done, progress.total);
+///         self.0 -= 1;
+///         if self.0 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+///     }
+/// }
+/// let (options, threads) = (TrainOptions { size: Some(64), ..TrainOptions::default() }, Threads::all());
+/// let trained = train(&good, &Backbone::builtin(), &options, &Cpu::detect(&threads), &mut Impatient(5), None);
+/// assert_eq!(trained.err(), Some(TrainError::Cancelled));
+/// ```
 pub trait Observer {
     /// Called often; `Break` cancels: a checkpoint is handed over and [`train()`](super::train()) returns
     /// [`TrainError::Cancelled`].

@@ -13,7 +13,26 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// What can be chosen; `None` leaves it to the preset.
+/// What can be chosen when training. `None` leaves a choice to the method and its preset.
+///
+/// ```
+/// # let (good, _) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
+/// use adflow::Trainer;
+/// use adflow::detect::{Method, TrainOptions};
+///
+/// // Reject at most one good part in twenty, with nine parts in ten sure of it.
+/// let options = TrainOptions {
+///     method: Method::GAUSS,
+///     size: Some(64),
+///     false_reject: 0.05,
+///     confidence: 0.9,
+///     held_out: 0.25,
+///     ..TrainOptions::default()
+/// };
+/// let trained = Trainer::new().options(options).train(&good)?;
+/// assert_eq!(trained.held_out_scores.len(), 3);
+/// # Ok::<(), adflow::detect::TrainError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
     /// Which method.
@@ -25,7 +44,8 @@ pub struct TrainOptions {
     /// Resize images to this and cut them into overlapping tiles, for methods with a map of their own: `padim`, `posflow`,
     /// `fastflow`, `csflow`. `None`: the whole image becomes one square.
     pub canvas: Option<Canvas>,
-    /// Border of a tile that is there only to be seen, in pixels; a multiple of the backbone's stride. Only with `canvas`.
+    /// Overlap around each tile, in pixels: context for the network, never scored. A multiple of the backbone's stride; only with
+    /// `canvas`. `None`: an eighth of a tile, at least 64.
     pub margin: Option<u32>,
     /// Epochs over the images; `None` stops by the scores of held-out good parts.
     pub epochs: Option<u32>,
@@ -45,7 +65,7 @@ pub struct TrainOptions {
     /// Whether the model can make maps.
     pub map: bool,
     /// How flows on several grids make one map; where the score is that of the map's largest values, of the score too. `None`:
-    /// product for [`Method::CsFlow`], sum for the other flows on maps; the others have one grid.
+    /// product for [`Method::CSFLOW`], sum for the other flows on maps; the others have one grid.
     pub map_levels: Option<MapLevels>,
     /// What is kept of a map by methods that describe an image by one vector ([`Method::pools`]); `builtin` has means only.
     pub pooling: Pooling,

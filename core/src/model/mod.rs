@@ -7,6 +7,7 @@
 
 #[cfg(feature = "alloc")]
 mod freeze;
+mod indices;
 #[cfg(feature = "alloc")]
 mod owned;
 mod record;
@@ -25,7 +26,6 @@ pub use write::ModelWriter;
 
 use crate::checksum::{crc32, crc32_continue};
 use crate::image::{Preprocess, RoiBits};
-use crate::op::Op;
 use crate::plan::{BLOCK, PlanError, Program, Region, blocks_of};
 use crate::shape::{Shape, Type};
 use crate::threshold::Threshold;
@@ -327,7 +327,7 @@ impl<'a> Model<'a> {
             if program.blocks(Region::Params) * BLOCK as u64 != self.params.len() as u64 {
                 return Err(fail("it was planned for other parameters"));
             }
-            self.check_indices(program).map_err(fail)?;
+            indices::check(program, self.params).map_err(fail)?;
             let typed = |name: &str, ty: Type, output: bool| {
                 program.bindings().any(|(n, t, o)| n == name && t == ty && o == output)
             };
@@ -351,36 +351,6 @@ impl<'a> Model<'a> {
         }
         if d.map_kind == MapKind::Gradient as u32 && self.program("localize").is_none() {
             return Err(ModelError::Section("program localize"));
-        }
-        Ok(())
-    }
-
-    /// Index tensors of permutations must be permutations.
-    fn check_indices(&self, program: &Program<'_>) -> Result<(), &'static str> {
-        for at in 0..program.len() {
-            let planned = program.op(at);
-            if let Op::Permute(_) = planned.op {
-                let t = &program.tensors[planned.record.inputs[1] as usize];
-                if t.region != Region::Params as u32 {
-                    return Err("the index of a permutation must be a parameter");
-                }
-                let c = Shape(t.dims).len();
-                let index = &self.params[t.offset as usize * BLOCK..][..c];
-                // In range, and the sums of the first two powers are a permutation's: cheap, and enough to find damage.
-                let (mut sum, mut squares) = (0u128, 0u128);
-                for bits in index {
-                    let k = u128::from(bits.to_bits());
-                    if k >= c as u128 {
-                        return Err("an index of a permutation is out of range");
-                    }
-                    sum += k;
-                    squares += k * k;
-                }
-                let n = c as u128;
-                if sum != n * (n - 1) / 2 || squares != (n - 1) * n * (2 * n - 1) / 6 {
-                    return Err("an index is not a permutation");
-                }
-            }
         }
         Ok(())
     }

@@ -39,7 +39,7 @@ pub fn detector(setup: &Setup, backbone: &Backbone) -> DetectorRecord {
     }
 }
 
-/// The same with the views of a training.
+/// The fixed part of a detector record with the views of a training.
 pub fn training_views(setup: &Setup, backbone: &Backbone, views: usize) -> DetectorRecord {
     let view_kind = if views <= 8 { ViewKind::Symmetries } else { ViewKind::Rotations } as u32;
     DetectorRecord { views: views as u32, view_kind, ..detector(setup, backbone) }
@@ -125,7 +125,7 @@ impl<'s> Scratch<'s> {
         Err(ImageError::Options("the region of interest is too small or too thin to leave anything of it"))
     }
 
-    /// The same of a window of a canvas; `false` if nothing of it is inside. [`Scratch::keep`] says what is, where there is a
+    /// Brings a window of a canvas into planes; `false` if nothing of it is inside. [`Scratch::keep`] says what is, where there is a
     /// region.
     fn apply_window(
         &mut self,
@@ -255,7 +255,7 @@ impl<'e> Extractor<'e> {
         &self.base
     }
 
-    /// Its thumbnail, or that of the image looked at last by [`Extractor::load_thumbnail`].
+    /// Thumbnail of the image read last, or of the image looked at last by [`Extractor::load_thumbnail`].
     pub fn thumbnail(&self) -> &[f32] {
         &self.thumbnail
     }
