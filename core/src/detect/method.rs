@@ -37,6 +37,10 @@ use core::fmt;
 pub struct Method(pub(super) &'static Definition);
 
 impl Method {
+    pub(super) fn can(self, what: Ability) -> bool {
+        self.0.can.contains(&what)
+    }
+
     /// Name in files, on the command line and in C.
     pub const fn as_str(self) -> &'static str {
         self.0.name
@@ -53,18 +57,18 @@ impl Method {
     }
 
     /// Whether it describes an image by one vector, pooled from maps ([`Pooling`](super::Pooling)).
-    pub const fn pools(self) -> bool {
-        self.0.pools
+    pub fn pools(self) -> bool {
+        self.can(Ability::Pools)
     }
 
     /// Whether a contrastive phase can adapt the backbone first ([`TrainOptions::contrastive`](super::TrainOptions)).
-    pub const fn adapts(self) -> bool {
-        self.0.adapts
+    pub fn adapts(self) -> bool {
+        self.can(Ability::Adapts)
     }
 
     /// Whether it has several grids that are made one map ([`MapLevels`](super::MapLevels)).
-    pub const fn has_levels(self) -> bool {
-        self.0.levels
+    pub fn has_levels(self) -> bool {
+        self.can(Ability::Levels)
     }
 
     /// Whether images can be cut into tiles ([`TrainOptions::canvas`](super::TrainOptions)).
@@ -97,16 +101,23 @@ pub(super) struct Definition {
     pub summary: &'static str,
     /// Whether images can be cut into tiles.
     pub tiles: Tiles,
-    /// Whether it describes an image by one vector, pooled from maps ([`Pooling`](crate::backbones::Pooling)).
-    pub pools: bool,
-    /// Whether a contrastive phase can adapt the backbone first.
-    pub adapts: bool,
-    /// Whether it has several grids that are made one map ([`MapLevels`]).
-    pub levels: bool,
+    /// What it can besides.
+    pub can: &'static [Ability],
     /// What is chosen where nothing is said.
     pub defaults: fn(&Backbone, Preset) -> Defaults,
     /// How normality is modelled.
     pub detector: &'static dyn Detector,
+}
+
+/// What some methods can.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ability {
+    /// Describes an image by one vector, pooled from maps ([`Pooling`](crate::backbones::Pooling)).
+    Pools,
+    /// A contrastive phase can adapt the backbone first.
+    Adapts,
+    /// Has several grids that are made one map ([`MapLevels`]).
+    Levels,
 }
 
 /// Whether images can be cut into tiles.

@@ -116,9 +116,13 @@ impl TrainOptions {
             let text = || format!("only {} {what}", Method::names(can, "and"));
             if allowed { Ok(()) } else { Err(TrainError::Options(text())) }
         };
-        only(method.levels || self.map_levels.is_none(), Method::has_levels, "have several grids to make a map of")?;
         only(
-            method.pools || self.pooling == Pooling::Mean,
+            self.method.has_levels() || self.map_levels.is_none(),
+            Method::has_levels,
+            "have several grids to make a map of",
+        )?;
+        only(
+            self.method.pools() || self.pooling == Pooling::Mean,
             Method::pools,
             "pool maps: statistics pooling goes with no other method",
         )?;
@@ -126,7 +130,7 @@ impl TrainOptions {
         let learning_rate = self.learning_rate.unwrap_or(defaults.learning_rate);
         range(learning_rate > 0.0 && learning_rate <= 1.0, "the learning rate must lie in 0..=1")?;
         if let Some(c) = &self.contrastive {
-            only(method.adapts, Method::adapts, "can adapt the backbone in a contrastive phase")?;
+            only(self.method.adapts(), Method::adapts, "can adapt the backbone in a contrastive phase")?;
             range((1..=10_000).contains(&c.epochs), "contrastive epochs must lie in 1..=10000")?;
             range(c.learning_rate > 0.0 && c.learning_rate <= 1.0, "the contrastive learning rate must lie in 0..=1")?;
         }
@@ -157,7 +161,7 @@ impl TrainOptions {
             learning_rate,
             map: self.map,
             map_levels: self.map_levels.unwrap_or(defaults.map_levels),
-            pooling: method.pools.then_some(self.pooling),
+            pooling: self.method.pools().then_some(self.pooling),
             contrastive: self.contrastive,
             // The whole image is no region.
             roi: roi.filter(|roi| roi.bits().share() < 1.0),

@@ -2,7 +2,7 @@
 //! contrastive phase that adapts the backbone (`training/contrastive/`).
 
 use crate::detect::density::pooled_flow::{PooledFlow, VectorFlow, defaults};
-use crate::detect::method::{Definition, Method, ONE_VECTOR};
+use crate::detect::method::{Ability, Definition, Method, ONE_VECTOR};
 use crate::flows::{DenseFlow, FlowError};
 use crate::graph::{Graph, TensorId};
 use crate::params::Params;
@@ -15,9 +15,7 @@ impl Method {
         number: 1,
         summary: "Continuous dense flow on pooled features of several scales",
         tiles: ONE_VECTOR,
-        pools: true,
-        adapts: true,
-        levels: false,
+        can: &[Ability::Pools, Ability::Adapts],
         defaults: |_, preset| defaults(preset, 48, 280),
         detector: &PooledFlow { flow: |dims, _| Box::new(DenseFlow::paper(dims)) },
     });

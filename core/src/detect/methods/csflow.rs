@@ -7,7 +7,7 @@ use crate::detect::emit::Emit;
 use crate::detect::error::{Result, TrainError};
 use crate::detect::features::standardise;
 use crate::detect::job::Job;
-use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
+use crate::detect::method::{Ability, Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
 use crate::flows::{CsFlow, SCALES};
 use crate::graph::TensorId;
 use crate::op::{Adam, Interpolation, Resize, ScaleShift};
@@ -22,9 +22,7 @@ impl Method {
         number: 7,
         summary: "One flow over feature maps at three scales (Rudolph et al. 2022)",
         tiles: Tiles::Taps(|backbone| backbone.roles().levels.last().copied().into_iter().collect()),
-        pools: false,
-        adapts: false,
-        levels: true,
+        can: &[Ability::Levels],
         defaults: |_, preset| {
             let defaults = Defaults { size: 256, map_levels: MapLevels::Product, ..Defaults::COMMON };
             match preset {

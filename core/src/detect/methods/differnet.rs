@@ -2,7 +2,7 @@
 
 use crate::detect::choices::Preset;
 use crate::detect::density::pooled_flow::{PooledFlow, VectorFlow, defaults};
-use crate::detect::method::{Definition, Method, ONE_VECTOR};
+use crate::detect::method::{Ability, Definition, Method, ONE_VECTOR};
 use crate::flows::{DifferNetFlow, FlowError};
 use crate::graph::{Graph, TensorId};
 use crate::params::Params;
@@ -15,9 +15,7 @@ impl Method {
         number: 2,
         summary: "RealNVP flow on pooled features of several scales (Rudolph et al. 2021)",
         tiles: ONE_VECTOR,
-        pools: true,
-        adapts: false,
-        levels: false,
+        can: &[Ability::Pools],
         defaults: |_, preset| defaults(preset, 64, 192),
         detector: &PooledFlow { flow },
     });

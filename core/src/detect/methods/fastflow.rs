@@ -3,7 +3,7 @@
 use crate::detect::density::map_flows::{self, Latents, MapTraining, name, seed};
 use crate::detect::emit::Emit;
 use crate::detect::error::Result;
-use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
+use crate::detect::method::{Ability, Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
 use crate::flows::FastFlow;
 use crate::graph::TensorId;
 use alloc::vec::Vec;
@@ -15,9 +15,7 @@ impl Method {
         number: 6,
         summary: "2D flows over feature maps (Yu et al. 2021)",
         tiles: Tiles::Taps(|backbone| backbone.roles().levels.to_vec()),
-        pools: false,
-        adapts: false,
-        levels: true,
+        can: &[Ability::Levels],
         defaults: |backbone, _| Defaults {
             size: if backbone.roles().trained { 256 } else { 448 },
             learning_rate: 1e-3,

@@ -8,7 +8,7 @@ use crate::detect::density::gaussian::whitening;
 use crate::detect::emit::Emit;
 use crate::detect::error::Result;
 use crate::detect::features::pooled;
-use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitting, Method, ONE_VECTOR, Scored};
+use crate::detect::method::{Ability, Defaults, Definition, Detector, Feature, Fitting, Method, ONE_VECTOR, Scored};
 use crate::detect::observer::{Phase, report};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
@@ -24,9 +24,7 @@ impl Method {
         number: 4,
         summary: "One Gaussian over pooled features: trains in seconds",
         tiles: ONE_VECTOR,
-        pools: true,
-        adapts: false,
-        levels: false,
+        can: &[Ability::Pools],
         defaults: |_, preset| match preset {
             Preset::Fast => Defaults { views: 4, ..Defaults::COMMON },
             Preset::Paper => Defaults { size: 448, views: 48, ..Defaults::COMMON },

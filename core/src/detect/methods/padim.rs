@@ -27,9 +27,7 @@ impl Method {
         number: 3,
         summary: "A Gaussian at each position of a feature map (Defard et al. 2021): trains in seconds",
         tiles: Tiles::Taps(|backbone| [backbone.roles().grid, backbone.roles().colour].concat()),
-        pools: false,
-        adapts: false,
-        levels: false,
+        can: &[],
         defaults: |backbone, _| Defaults { size: if backbone.roles().trained { 224 } else { 448 }, ..Defaults::COMMON },
         detector: &Padim,
     });

@@ -10,7 +10,7 @@ use crate::detect::density::map_flows::{self, Latents, MapTraining, name};
 use crate::detect::emit::Emit;
 use crate::detect::error::Result;
 use crate::detect::features::grid;
-use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
+use crate::detect::method::{Ability, Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
 use crate::flows::PositionFlow;
 use crate::graph::TensorId;
 use crate::op::{Adam, Add, Repeat};
@@ -25,9 +25,7 @@ impl Method {
         number: 5,
         summary: "A flow over feature maps, conditioned on the position",
         tiles: Tiles::Taps(|backbone| [backbone.grids().concat(), backbone.roles().colour.to_vec()].concat()),
-        pools: false,
-        adapts: false,
-        levels: true,
+        can: &[Ability::Levels],
         defaults: |backbone, _| Defaults {
             size: if backbone.roles().trained { 224 } else { 448 },
             learning_rate: 2e-3,

@@ -7,7 +7,7 @@ use crate::detect::density::map_flows::{self, Latents, MapTraining, name, seed};
 use crate::detect::emit::Emit;
 use crate::detect::error::Result;
 use crate::detect::job::Job;
-use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
+use crate::detect::method::{Ability, Defaults, Definition, Detector, Feature, Fitted, Fitting, Method, Scored, Tiles};
 use crate::detect::training::hinge::{self, Hinge};
 use crate::flows::Ssnf;
 use crate::graph::TensorId;
@@ -24,9 +24,7 @@ impl Method {
         number: 8,
         summary: "2D flows over feature maps, trained against synthetic anomalies",
         tiles: Tiles::No("is trained against anomalies in whole images, not tiles"),
-        pools: false,
-        adapts: false,
-        levels: true,
+        can: &[Ability::Levels],
         defaults: |backbone, preset| {
             let (size, learning_rate) = match preset {
                 Preset::Paper => (256, 5e-4),
