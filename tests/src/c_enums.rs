@@ -52,9 +52,10 @@ impl CEnum {
         CEnum::of(list, Some(("default", default)))
     }
 
-    /// The enumerator of a value in C: `ADFLOW_MAP_LEVELS_SUM`.
-    pub fn enumerator(&self, value: &str) -> String {
-        format!("{}_{value}", self.name).to_uppercase()
+    /// Enumerators in C with their numbers: `ADFLOW_MAP_LEVELS_SUM`, 2.
+    pub fn enumerators(&self) -> Vec<(String, u32)> {
+        let values = self.values.iter();
+        values.map(|(name, number, _)| (format!("{}_{name}", self.name).to_uppercase(), *number)).collect()
     }
 
     /// As Rust declares it.
@@ -69,10 +70,10 @@ impl CEnum {
 }
 
 /// Enumerators of a header with their numbers.
-pub fn enumerators(header: &str) -> Vec<(&str, u32)> {
-    let value = |line: &'_ str| -> Option<(&str, u32)> {
+pub fn enumerators(header: &str) -> Vec<(String, u32)> {
+    let enumerator = |line: &str| -> Option<(String, u32)> {
         let (name, number) = line.trim().strip_suffix(',')?.split_once(" = ")?;
-        Some((name, number.parse().ok()?))
+        Some((name.to_string(), number.parse().ok()?))
     };
-    header.lines().filter_map(value).collect()
+    header.lines().filter_map(enumerator).collect()
 }

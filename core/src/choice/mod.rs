@@ -170,6 +170,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "must be a sentence")]
     fn a_description_is_a_sentence() {
-        phrase(" Half of a");
+        let _ = phrase(" Half of a");
     }
 }

@@ -5,7 +5,6 @@
 //! symbols of the shared library and `include/adflow.h` must tell of the same functions. `ADFLOW_REWRITE=1` rewrites the
 //! header. Where a compiler is missing, the test says so loudly and passes.
 
-use adflow::image::ChannelOrder;
 use adflow_tests::c_enums::{self, CEnum};
 use adflow_tests::programs::*;
 use std::collections::BTreeSet;
@@ -291,37 +290,6 @@ fn header_is_current() {
         committed == generated,
         "include/adflow.h is not what ffi/src and the library's choices say; ADFLOW_REWRITE=1 cargo test -p adflow-tests --test c_library header"
     );
-}
-
-/// Names and numbers of choices are those that programs were compiled with.
-#[test]
-fn choices_keep_their_numbers() {
-    let header = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
-    let (frozen, current) = (header("tests/abi/0.1/adflow.h"), header("include/adflow.h"));
-    let (frozen, current) = (c_enums::enumerators(&frozen), c_enums::enumerators(&current));
-    let mut known = 0;
-    for e in c_enums::enums() {
-        let old = frozen.iter().filter(|(name, _)| name.starts_with(&e.enumerator(""))).count();
-        assert!(old <= e.values.len(), "{} has lost a value", e.name);
-        for (at, (name, number, _)) in e.values.iter().enumerate() {
-            let enumerator = e.enumerator(name);
-            let number_in = |header: &[(&str, u32)]| header.iter().find(|(n, _)| *n == enumerator).map(|(_, n)| *n);
-            assert_eq!(number_in(&current), Some(*number), "{enumerator} in include/adflow.h");
-            if let Some(old) = number_in(&frozen) {
-                assert_eq!(old, *number, "{enumerator} was {old} in 0.1");
-                known += 1;
-            }
-            for (other, other_number, _) in &e.values[..at] {
-                assert!(other != name && other_number != number, "{}: {other} and {name}", e.name);
-            }
-        }
-    }
-    assert!(known >= 25, "{known} enumerators of 0.1");
-    // Channels are a longer list in C.
-    for order in ChannelOrder::ALL {
-        let enumerator = format!("ADFLOW_CHANNELS_{order}").to_uppercase();
-        assert!(frozen.contains(&(&enumerator, order.number())), "{enumerator}");
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod abi;
 mod c_abi;
+mod choices;
 mod gstreamer;
 mod halcon;
 mod install;
