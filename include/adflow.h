@@ -126,24 +126,6 @@ typedef enum adflow_status {
 } adflow_status;
 
 /**
- * Type of a sample.
- */
-typedef enum adflow_samples {
-    /**
-     * 8 bits.
-     */
-    ADFLOW_SAMPLES_U8 = 0,
-    /**
-     * Up to 16 bits, in the byte order of the machine.
-     */
-    ADFLOW_SAMPLES_U16 = 1,
-    /**
-     * 32-bit floats.
-     */
-    ADFLOW_SAMPLES_F32 = 2,
-} adflow_samples;
-
-/**
  * Channels of an image, in the order of their samples or planes.
  */
 typedef enum adflow_channels {
@@ -168,176 +150,6 @@ typedef enum adflow_channels {
      */
     ADFLOW_CHANNELS_BGRA = 4,
 } adflow_channels;
-
-/**
- * What to do with a part.
- */
-typedef enum adflow_verdict {
-    /**
-     * There is no threshold, so there is no verdict.
-     */
-    ADFLOW_VERDICT_NONE = 0,
-    /**
-     * The score is not above the threshold.
-     */
-    ADFLOW_VERDICT_GOOD = 1,
-    /**
-     * The score lies in the grey zone: a person should look.
-     */
-    ADFLOW_VERDICT_UNSURE = 2,
-    /**
-     * The score is above the threshold.
-     */
-    ADFLOW_VERDICT_DEFECTIVE = 3,
-} adflow_verdict;
-
-/**
- * A detection method.
- */
-typedef enum adflow_method {
-    /**
-     * `ADFLOW_METHOD_PADIM`.
-     */
-    ADFLOW_METHOD_DEFAULT = 0,
-    /**
-     * Continuous dense flow on pooled features of several scales.
-     */
-    ADFLOW_METHOD_CDNF = 1,
-    /**
-     * RealNVP/Glow flow on pooled features of several scales.
-     */
-    ADFLOW_METHOD_DIFFERNET = 2,
-    /**
-     * A Gaussian at each position of a feature map.
-     */
-    ADFLOW_METHOD_PADIM = 3,
-    /**
-     * One Gaussian over pooled features: trains in seconds.
-     */
-    ADFLOW_METHOD_GAUSS = 4,
-    /**
-     * A flow over feature maps, conditioned on the position.
-     */
-    ADFLOW_METHOD_POSFLOW = 5,
-    /**
-     * FastFlow: 2D flows over feature maps.
-     */
-    ADFLOW_METHOD_FASTFLOW = 6,
-    /**
-     * CS-Flow: one flow over feature maps at three scales.
-     */
-    ADFLOW_METHOD_CSFLOW = 7,
-    /**
-     * SSNF: 2D flows over feature maps, trained against synthetic anomalies.
-     */
-    ADFLOW_METHOD_SSNF = 8,
-} adflow_method;
-
-/**
- * A set of defaults for training.
- */
-typedef enum adflow_preset {
-    /**
-     * `ADFLOW_PRESET_FAST`.
-     */
-    ADFLOW_PRESET_DEFAULT = 0,
-    /**
-     * A fixed list of exact views, features computed once: minutes on two cores.
-     */
-    ADFLOW_PRESET_FAST = 1,
-    /**
-     * The papers' literal settings.
-     */
-    ADFLOW_PRESET_PAPER = 2,
-} adflow_preset;
-
-/**
- * How flows on several grids make one map.
- */
-typedef enum adflow_map_levels {
-    /**
-     * Product for CS-Flow, sum for the others.
-     */
-    ADFLOW_MAP_LEVELS_DEFAULT = 0,
-    /**
-     * High where every grid is.
-     */
-    ADFLOW_MAP_LEVELS_PRODUCT = 1,
-    /**
-     * High where any grid is.
-     */
-    ADFLOW_MAP_LEVELS_SUM = 2,
-    /**
-     * The finest grid alone.
-     */
-    ADFLOW_MAP_LEVELS_FINEST = 3,
-} adflow_map_levels;
-
-/**
- * What methods that describe an image by one vector keep of a map.
- */
-typedef enum adflow_pooling {
-    /**
-     * `ADFLOW_POOLING_MEAN`.
-     */
-    ADFLOW_POOLING_DEFAULT = 0,
-    /**
-     * The mean of each channel.
-     */
-    ADFLOW_POOLING_MEAN = 1,
-    /**
-     * Mean and deviation of each channel.
-     */
-    ADFLOW_POOLING_STATISTICS = 2,
-} adflow_pooling;
-
-/**
- * What training is doing.
- */
-typedef enum adflow_phase {
-    /**
-     * Reading images and computing features.
-     */
-    ADFLOW_PHASE_FEATURES = 0,
-    /**
-     * Fitting the model.
-     */
-    ADFLOW_PHASE_TRAIN = 1,
-    /**
-     * Scoring the parts that were set aside.
-     */
-    ADFLOW_PHASE_CALIBRATE = 2,
-    /**
-     * Adapting the backbone, before features are computed.
-     */
-    ADFLOW_PHASE_ADAPT = 3,
-} adflow_phase;
-
-/**
- * What kind of device it is.
- */
-typedef enum adflow_device_kind {
-    /**
-     * A graphics card with memory of its own.
-     */
-    ADFLOW_DEVICE_KIND_DISCRETE = 0,
-    /**
-     * A GPU that shares the processor's memory.
-     */
-    ADFLOW_DEVICE_KIND_INTEGRATED = 1,
-    /**
-     * A GPU handed to a virtual machine.
-     */
-    ADFLOW_DEVICE_KIND_VIRTUAL = 2,
-    /**
-     * Software on the CPU.
-     */
-    ADFLOW_DEVICE_KIND_SOFTWARE = 3,
-    /**
-     * Anything else.
-     */
-    ADFLOW_DEVICE_KIND_OTHER = 4,
-} adflow_device_kind;
 
 /**
  * How a region is described.
@@ -378,6 +190,194 @@ typedef enum adflow_log_level {
      */
     ADFLOW_LOG_LEVEL_INFO = 3,
 } adflow_log_level;
+
+/**
+ * Type of an image's samples.
+ */
+typedef enum adflow_samples {
+    /**
+     * 8 bits.
+     */
+    ADFLOW_SAMPLES_U8 = 0,
+    /**
+     * Up to 16 bits, in the byte order of the machine.
+     */
+    ADFLOW_SAMPLES_U16 = 1,
+    /**
+     * 32-bit floats.
+     */
+    ADFLOW_SAMPLES_F32 = 2,
+} adflow_samples;
+
+/**
+ * What to do with a part.
+ */
+typedef enum adflow_verdict {
+    /**
+     * There is no threshold, so there is no verdict.
+     */
+    ADFLOW_VERDICT_NONE = 0,
+    /**
+     * The score is not above the threshold, nor in the grey zone.
+     */
+    ADFLOW_VERDICT_GOOD = 1,
+    /**
+     * The score lies in the grey zone: a person should look.
+     */
+    ADFLOW_VERDICT_UNSURE = 2,
+    /**
+     * The score is above the threshold, or not a number.
+     */
+    ADFLOW_VERDICT_DEFECTIVE = 3,
+} adflow_verdict;
+
+/**
+ * A detection method.
+ */
+typedef enum adflow_method {
+    /**
+     * `ADFLOW_METHOD_PADIM`.
+     */
+    ADFLOW_METHOD_DEFAULT = 0,
+    /**
+     * Continuous dense flow on pooled features of several scales.
+     */
+    ADFLOW_METHOD_CDNF = 1,
+    /**
+     * RealNVP flow on pooled features of several scales (Rudolph et al. 2021).
+     */
+    ADFLOW_METHOD_DIFFERNET = 2,
+    /**
+     * A Gaussian at each position of a feature map (Defard et al. 2021): trains in seconds.
+     */
+    ADFLOW_METHOD_PADIM = 3,
+    /**
+     * One Gaussian over pooled features: trains in seconds.
+     */
+    ADFLOW_METHOD_GAUSS = 4,
+    /**
+     * A flow over feature maps, conditioned on the position.
+     */
+    ADFLOW_METHOD_POSFLOW = 5,
+    /**
+     * 2D flows over feature maps (Yu et al. 2021).
+     */
+    ADFLOW_METHOD_FASTFLOW = 6,
+    /**
+     * One flow over feature maps at three scales (Rudolph et al. 2022).
+     */
+    ADFLOW_METHOD_CSFLOW = 7,
+    /**
+     * 2D flows over feature maps, trained against synthetic anomalies.
+     */
+    ADFLOW_METHOD_SSNF = 8,
+} adflow_method;
+
+/**
+ * A set of defaults for training.
+ */
+typedef enum adflow_preset {
+    /**
+     * `ADFLOW_PRESET_FAST`.
+     */
+    ADFLOW_PRESET_DEFAULT = 0,
+    /**
+     * A fixed list of exact views, features computed once: minutes on two cores.
+     */
+    ADFLOW_PRESET_FAST = 1,
+    /**
+     * The papers' literal settings: large images, fresh random rotations in every epoch, many views when scoring.
+     */
+    ADFLOW_PRESET_PAPER = 2,
+} adflow_preset;
+
+/**
+ * How the energies of several grids become one map, on the finest of them.
+ */
+typedef enum adflow_map_levels {
+    /**
+     * What the method chooses.
+     */
+    ADFLOW_MAP_LEVELS_DEFAULT = 0,
+    /**
+     * High where every grid is: the product of their energies, as in anomalib's CS-Flow.
+     */
+    ADFLOW_MAP_LEVELS_PRODUCT = 1,
+    /**
+     * High where any grid is: the sum of their energies.
+     */
+    ADFLOW_MAP_LEVELS_SUM = 2,
+    /**
+     * The finest grid alone, as in CS-Flow's published code.
+     */
+    ADFLOW_MAP_LEVELS_FINEST = 3,
+} adflow_map_levels;
+
+/**
+ * What is kept of each channel of a map when the map becomes a vector.
+ */
+typedef enum adflow_pooling {
+    /**
+     * `ADFLOW_POOLING_MEAN`.
+     */
+    ADFLOW_POOLING_DEFAULT = 0,
+    /**
+     * The mean of each channel, as in CDNF and DifferNet.
+     */
+    ADFLOW_POOLING_MEAN = 1,
+    /**
+     * Mean and standard deviation of each channel: statistics pooling.
+     */
+    ADFLOW_POOLING_STATISTICS = 2,
+} adflow_pooling;
+
+/**
+ * What training is doing.
+ */
+typedef enum adflow_phase {
+    /**
+     * Reading images and computing features.
+     */
+    ADFLOW_PHASE_FEATURES = 0,
+    /**
+     * Fitting the model.
+     */
+    ADFLOW_PHASE_TRAIN = 1,
+    /**
+     * Scoring the parts that were set aside.
+     */
+    ADFLOW_PHASE_CALIBRATE = 2,
+    /**
+     * Adapting the backbone, before features are computed.
+     */
+    ADFLOW_PHASE_ADAPT = 3,
+} adflow_phase;
+
+/**
+ * What kind of device it is, the best first.
+ */
+typedef enum adflow_device_kind {
+    /**
+     * A graphics card with memory of its own.
+     */
+    ADFLOW_DEVICE_KIND_DISCRETE = 0,
+    /**
+     * A GPU that shares the processor's memory.
+     */
+    ADFLOW_DEVICE_KIND_INTEGRATED = 1,
+    /**
+     * A GPU handed to a virtual machine.
+     */
+    ADFLOW_DEVICE_KIND_VIRTUAL = 2,
+    /**
+     * Software on the CPU, such as lavapipe: for tests.
+     */
+    ADFLOW_DEVICE_KIND_SOFTWARE = 3,
+    /**
+     * Anything else.
+     */
+    ADFLOW_DEVICE_KIND_OTHER = 4,
+} adflow_device_kind;
 
 /**
  * A trained detector: immutable but for its threshold, and shared by any number of sessions and threads.
@@ -877,7 +877,7 @@ typedef struct adflow_train_options {
      */
     uint32_t margin;
     /**
-     * One of `adflow_map_levels`; for methods with flows on several grids.
+     * One of `adflow_map_levels`; for methods with flows on several grids. 0: product for `csflow`, sum for the others.
      */
     uint32_t map_levels;
     /**
