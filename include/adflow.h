@@ -271,6 +271,10 @@ typedef enum adflow_method {
      * 2D flows over feature maps, trained against synthetic anomalies.
      */
     ADFLOW_METHOD_SSNF = 8,
+    /**
+     * Distance to the nearest of a memory of good features (Roth et al. 2022).
+     */
+    ADFLOW_METHOD_PATCHCORE = 9,
 } adflow_method;
 
 /**

@@ -6,6 +6,7 @@ mod differnet;
 mod fastflow;
 mod gauss;
 mod padim;
+mod patchcore;
 mod posflow;
 mod ssnf;
 
@@ -24,6 +25,7 @@ impl Method {
         Method::SSNF,
         Method::POSFLOW,
         Method::PADIM,
+        Method::PATCHCORE,
         Method::GAUSS,
     ];
 
