@@ -336,6 +336,32 @@ typedef enum adflow_pooling {
 } adflow_pooling;
 
 /**
+ * How far from a position a vector of a memory may have been taken to be compared with it, in cells of the grid.
+ */
+typedef enum adflow_radius {
+    /**
+     * What the method chooses.
+     */
+    ADFLOW_RADIUS_DEFAULT = 0,
+    /**
+     * At the position itself: parts that lie still to a few pixels.
+     */
+    ADFLOW_RADIUS_SAME = 1,
+    /**
+     * At most one cell away in each direction.
+     */
+    ADFLOW_RADIUS_ONE = 2,
+    /**
+     * At most two cells away in each direction.
+     */
+    ADFLOW_RADIUS_TWO = 3,
+    /**
+     * Anywhere: webs, and parts that lie differently each time.
+     */
+    ADFLOW_RADIUS_ALL = 4,
+} adflow_radius;
+
+/**
  * What training is doing.
  */
 typedef enum adflow_phase {
@@ -898,9 +924,13 @@ typedef struct adflow_train_options {
      */
     uint32_t pooling;
     /**
-     * 0.
+     * One of `adflow_radius`; for method `Patchcore`.
      */
-    uint32_t reserved;
+    uint32_t radius;
+    /**
+     * Bytes that a memory of good features may take; for method `Patchcore`. 0: 8 MiB.
+     */
+    uint64_t memory_bytes;
 } adflow_train_options;
 
 /**

@@ -132,7 +132,7 @@ pub struct Protocol<'a> {
     pub images: &'a TrainingImages,
     pub test: &'a Listing<TestImage>,
     pub backbone: &'a Backbone,
-    /// Method and seed are replaced; methods that do not pool ignore how.
+    /// Method and seed are replaced; what a method cannot do (pool, remember) it is not asked for.
     pub options: TrainOptions,
     pub compute: &'a Compute,
     /// Folder for the models.
@@ -190,11 +190,15 @@ impl Protocol<'_> {
 
     fn train_and_measure(&self, method: Method, seed: u64, path: Option<&Path>) -> Outcome<(Run, Evaluation)> {
         let pooling = if method.pools() { self.options.pooling } else { Pooling::Mean };
+        let radius = self.options.radius.filter(|_| method.remembers());
+        let memory_bytes = self.options.memory_bytes.filter(|_| method.remembers());
         let (bytes, train_seconds) = match path {
             Some(path) if self.resume && path.exists() => (fs::read(path).context(path.display())?, None),
             _ => {
                 let started = Instant::now();
-                let trained = self.train(&TrainOptions { method, seed, pooling, ..self.options.clone() }, path)?;
+                let all = self.options.clone();
+                let options = TrainOptions { method, seed, pooling, radius, memory_bytes, ..all };
+                let trained = self.train(&options, path)?;
                 (trained.model, Some(started.elapsed().as_secs_f64()))
             }
         };

@@ -69,8 +69,10 @@ pub struct adflow_train_options {
     pub contrastive_rate: f32,
     /// One of `adflow_pooling`; for methods `Cdnf`, `Differnet` and `Gauss`. The backbone that needs no file has means only.
     pub pooling: u32,
-    /// 0.
-    pub reserved: u32,
+    /// One of `adflow_radius`; for method `Patchcore`.
+    pub radius: u32,
+    /// Bytes that a memory of good features may take; for method `Patchcore`. 0: 8 MiB.
+    pub memory_bytes: u64,
 }
 
 // SAFETY: `repr(C)`, the size first, and every pattern of bits is a number or a pointer.
@@ -122,6 +124,11 @@ impl adflow_train_options {
             map: self.no_map == 0,
             map_levels: chosen(self.map_levels, "options.map_levels")?,
             pooling: chosen(self.pooling, "options.pooling")?.unwrap_or(defaults.pooling),
+            radius: chosen(self.radius, "options.radius")?,
+            memory_bytes: (self.memory_bytes != 0)
+                .then(|| usize::try_from(self.memory_bytes))
+                .transpose()
+                .map_err(|_| fail!(Argument, "options.memory_bytes: more than can be addressed"))?,
             contrastive,
             roi,
         })

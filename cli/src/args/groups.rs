@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use adflow::detect::{Canvas, Contrastive, Method, Pooling, TrainOptions};
+use adflow::detect::{Canvas, Contrastive, Method, Pooling, Radius, TrainOptions};
 use adflow::image::Roi;
 use adflow_vulkan::{Compute as Device, Precision};
 use clap::Args;
@@ -104,6 +104,12 @@ pub struct TrainingArgs {
     /// What cdnf, differnet and gauss keep of a map, as they describe an image by one vector; builtin has means only
     #[arg(long, value_name = "HOW", value_parser = choice::<Pooling>(), default_value_t)]
     pooling: Pooling,
+    /// How far from a position patchcore's memory is searched [default: one; with --canvas: all]
+    #[arg(long, value_name = "HOW", value_parser = choice::<Radius>())]
+    radius: Option<Radius>,
+    /// Bytes that patchcore's memory may take [default: 8388608]
+    #[arg(long, value_name = "N")]
+    memory_bytes: Option<usize>,
 }
 
 impl TrainingArgs {
@@ -116,6 +122,8 @@ impl TrainingArgs {
             epochs: self.epochs,
             views: self.views,
             pooling: self.pooling,
+            radius: self.radius,
+            memory_bytes: self.memory_bytes,
             ..TrainOptions::default()
         }
     }

@@ -6,7 +6,8 @@ use crate::choice;
 use crate::choice::List;
 
 /// Choices of training options, as C has them too.
-pub const CHOICES: &[List] = &[List::of::<Preset>(), List::of::<MapLevels>(), List::of::<Pooling>()];
+pub const CHOICES: &[List] =
+    &[List::of::<Preset>(), List::of::<MapLevels>(), List::of::<Pooling>(), List::of::<Radius>()];
 
 choice! {
     /// A set of defaults for training.
@@ -36,6 +37,20 @@ choice! {
         Sum("sum") = 2,
         /// The finest grid alone, as in CS-Flow's published code.
         Finest("finest") = 3,
+    }
+}
+
+choice! {
+    /// How far from a position a vector of a memory may have been taken to be compared with it, in cells of the grid.
+    pub enum Radius: "radius" {
+        /// At the position itself: parts that lie still to a few pixels.
+        Same("same") = 1,
+        /// At most one cell away in each direction.
+        One("one") = 2,
+        /// At most two cells away in each direction.
+        Two("two") = 3,
+        /// Anywhere: webs, and parts that lie differently each time.
+        All("all") = 4,
     }
 }
 

@@ -71,6 +71,11 @@ impl Method {
         self.can(Ability::Levels)
     }
 
+    /// Whether it keeps a memory of vectors ([`TrainOptions::radius`](super::TrainOptions), `memory_bytes`).
+    pub fn remembers(self) -> bool {
+        self.can(Ability::Remembers)
+    }
+
     /// Whether images can be cut into tiles ([`TrainOptions::canvas`](super::TrainOptions)).
     pub const fn tiles(self) -> bool {
         matches!(self.0.tiles, Tiles::Taps(_))
@@ -118,6 +123,8 @@ pub(super) enum Ability {
     Adapts,
     /// Has several grids that are made one map ([`MapLevels`]).
     Levels,
+    /// Keeps a memory of vectors, which has a radius and a size.
+    Remembers,
 }
 
 /// Whether images can be cut into tiles.

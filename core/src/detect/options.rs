@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows a method: what one can do and what it chooses by itself is in its [`Definition`](super::method).
 
-use super::choices::{Canvas, Contrastive, MapLevels, Preset};
+use super::choices::{Canvas, Contrastive, MapLevels, Preset, Radius};
 use super::error::{Result, TrainError};
 use super::method::{Method, Tiles};
 use super::setup::Setup;
@@ -69,6 +69,11 @@ pub struct TrainOptions {
     pub map_levels: Option<MapLevels>,
     /// What is kept of a map by methods that describe an image by one vector ([`Method::pools`]); `builtin` has means only.
     pub pooling: Pooling,
+    /// How far from a position a memory is searched ([`Method::remembers`]). `None`: one cell, in tiles everywhere, which is all that
+    /// tiles can.
+    pub radius: Option<Radius>,
+    /// Bytes that a memory may take ([`Method::remembers`]), at least those of one vector a position. `None`: 8 MiB.
+    pub memory_bytes: Option<usize>,
     /// Adapt the backbone to the parts first (`cdnf` only, and not on `builtin`): normal images against synthetic anomalies, and
     /// real ones where [`train_with`](super::train_with) is given some.
     pub contrastive: Option<Contrastive>,
@@ -94,6 +99,8 @@ impl Default for TrainOptions {
             map: true,
             map_levels: None,
             pooling: Pooling::default(),
+            radius: None,
+            memory_bytes: None,
             contrastive: None,
             roi: None,
         }
@@ -125,6 +132,15 @@ impl TrainOptions {
             self.method.pools() || self.pooling == Pooling::Mean,
             Method::pools,
             "pool maps: statistics pooling goes with no other method",
+        )?;
+        only(
+            self.method.remembers() || (self.radius.is_none() && self.memory_bytes.is_none()),
+            Method::remembers,
+            "keep a memory, which has a radius and a size",
+        )?;
+        range(
+            self.canvas.is_none() || self.radius.is_none_or(|radius| radius == Radius::All),
+            "tiles may lie anywhere, so a memory is searched everywhere: radius all",
         )?;
         let defaults = (method.defaults)(backbone, self.preset);
         let learning_rate = self.learning_rate.unwrap_or(defaults.learning_rate);
@@ -162,6 +178,8 @@ impl TrainOptions {
             map: self.map,
             map_levels: self.map_levels.unwrap_or(defaults.map_levels),
             pooling: self.method.pools().then_some(self.pooling),
+            radius: self.radius.unwrap_or(if tiling.is_some() { Radius::All } else { Radius::One }),
+            memory_bytes: self.memory_bytes.unwrap_or(MEMORY),
             contrastive: self.contrastive,
             // The whole image is no region.
             roi: roi.filter(|roi| roi.bits().share() < 1.0),
@@ -215,6 +233,8 @@ impl TrainOptions {
     }
 }
 
+/// Bytes of a memory where nothing is chosen.
+const MEMORY: usize = 8 << 20;
 /// Side of a tile where nothing is chosen.
 const TILE: u32 = 512;
 /// Least margin where nothing is chosen: beyond what a step of `builtin` sees.

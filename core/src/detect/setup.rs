@@ -1,6 +1,6 @@
 //! Options with every choice made: what the rest of training reads.
 
-use super::choices::{Contrastive, MapLevels, Preset};
+use super::choices::{Contrastive, MapLevels, Preset, Radius};
 use crate::backbones::{Backbone, Pooling};
 use crate::checksum::Digest;
 use crate::image::{Roi, Tiling};
@@ -35,6 +35,9 @@ pub(super) struct Setup {
     pub map_levels: MapLevels,
     /// How a map becomes a vector; `None` for methods that have maps.
     pub pooling: Option<Pooling>,
+    /// How far from a position a memory is searched, and the bytes that it may take.
+    pub radius: Radius,
+    pub memory_bytes: usize,
     pub contrastive: Option<Contrastive>,
     /// In cells of the input, or of the canvas.
     pub roi: Option<Roi>,

@@ -1,13 +1,14 @@
 //! PatchCore: a memory of good features, and the distance of each position to the nearest of them (Roth et al. 2022).
 //!
 //! Taps joined to a grid are whitened (`density/gaussian.rs`), which makes distances comparable between channels; of the
-//! training images' vectors a coreset is kept (`density/coreset.rs`). A position is compared with vectors that were taken
-//! at most one cell away: where parts are aligned what is good in one place may be a defect in another. Of images that are cut into
+//! training images' vectors a coreset is kept (`density/coreset.rs`). Unless told otherwise a position is compared with vectors that were
+//! taken at most one cell away: where parts are aligned what is good in one place may be a defect in another. Of images that are cut into
 //! tiles the whole memory is searched. The map is the distance, the score the mean of the largest distances.
 //!
 //! The publication averages taps over 3×3 positions, does not whiten, searches everywhere, and weights the score by the
 //! neighbourhood in the memory.
 
+use crate::detect::choices::Radius;
 use crate::detect::density::coreset::k_centre;
 use crate::detect::density::gaussian::{emit_white, whiten};
 use crate::detect::emit::Emit;
@@ -15,7 +16,7 @@ use crate::detect::error::Result;
 use crate::detect::features::grid;
 use crate::detect::features::stream;
 use crate::detect::job::Job;
-use crate::detect::method::{Defaults, Definition, Detector, Feature, Fitting, Method, Scored, Tiles};
+use crate::detect::method::{Ability, Defaults, Definition, Detector, Feature, Fitting, Method, Scored, Tiles};
 use crate::detect::observer::{Phase, report};
 use crate::graph::TensorId;
 use crate::op::{EVERYWHERE, Nearest, TopMean};
@@ -33,16 +34,12 @@ impl Method {
         number: 9,
         summary: "Distance to the nearest of a memory of good features (Roth et al. 2022)",
         tiles: Tiles::Taps(|backbone| [backbone.grids().concat(), backbone.roles().colour.to_vec()].concat()),
-        can: &[],
+        can: &[Ability::Remembers],
         defaults: |backbone, _| Defaults { size: if backbone.roles().trained { 224 } else { 448 }, ..Defaults::COMMON },
         detector: &PatchCore,
     });
 }
 
-/// Bytes that the memory may take.
-const BUDGET: usize = 8 << 20;
-/// Cells that a vector may be away from a position.
-const RADIUS: u32 = 1;
 /// Channels that are drawn from those of the taps; more make a larger memory, not a better one.
 const CHANNELS: u32 = 160;
 /// Vectors that are chosen from where the whole memory is searched, and how many of them are kept at most.
@@ -53,8 +50,14 @@ const BATCH: usize = 16;
 /// Share of the grid whose mean distance is the score.
 const TOP: f64 = 0.01;
 
+/// Cells in each direction, as the op has it.
 fn radius(job: &Job<'_>) -> u32 {
-    if job.setup.tiling.is_some() { EVERYWHERE } else { RADIUS }
+    match job.setup.radius {
+        Radius::Same => 0,
+        Radius::One => 1,
+        Radius::Two => 2,
+        Radius::All => EVERYWHERE,
+    }
 }
 
 /// Replaces the features of training images by whitened ones.
@@ -95,7 +98,7 @@ fn memory(fitting: &mut Fitting<'_, '_>) -> Result<(Vec<f32>, Vec<u32>)> {
     let (shape, seed) = (fitting.features[0].shape, fitting.job.setup.seed);
     let (c, positions) = (shape.c() as usize, shape.positions());
     let train = fitting.data.train.clone();
-    let most = (BUDGET / (c * size_of::<f32>())).max(positions);
+    let most = (fitting.job.setup.memory_bytes / (c * size_of::<f32>())).max(positions);
     let (mut memory, mut cells) = (Vec::new(), Vec::new());
     if radius(fitting.job) == EVERYWHERE {
         let counts = |image: usize, p: usize| fitting.data.counted(image).get(p).is_none_or(|counts| *counts);
@@ -143,7 +146,7 @@ impl Detector for PatchCore {
         let trained = job.backbone.roles().trained;
         fitting.observer.note(&format!(
             "the memory will take at most {:.1} MB, vectors of {c} numbers",
-            1e-6 * BUDGET.max(features[0].shape.len() * size_of::<f32>()) as f64
+            1e-6 * job.setup.memory_bytes.max(features[0].shape.len() * size_of::<f32>()) as f64
         ));
         whiten(fitting, &features[0], "memory", if trained { 0.5 } else { 0.0 })?;
         whiten_features(fitting)?;
