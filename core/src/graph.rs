@@ -6,7 +6,6 @@
 use crate::op::{MAX_INPUTS, Op, Types};
 use crate::params::Params;
 use crate::shape::{Shape, ShapeError, Type};
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -174,47 +173,5 @@ impl Graph {
         if !self.outputs.contains(&id) {
             self.outputs.push(id);
         }
-    }
-
-    /// Gradients of `loss` (an output of `batch_mean`) for each of `wrt`; `None` where it does not depend on it.
-    pub fn backward(&mut self, loss: TensorId, wrt: &[TensorId]) -> Result<Vec<Option<TensorId>>, GraphError> {
-        crate::autodiff::backward(self, loss, wrt)
-    }
-
-    /// Appends a training step: gradients of all trainable parameters the loss depends on, and one step of Adam over
-    /// the whole trainable range. The caller binds `control` = (learning rate, step from 1) before each run.
-    pub fn train(&mut self, loss: TensorId, params: &Params, adam: crate::op::Adam) -> Result<(), GraphError> {
-        let mut wrt = Vec::new();
-        for (index, p) in params.iter().enumerate() {
-            if p.trainable
-                && let Some(at) = self.tensors.iter().position(|t| t.source == Source::Param(index))
-            {
-                wrt.push((TensorId(at as u32), index));
-            }
-        }
-        let ids: Vec<TensorId> = wrt.iter().map(|w| w.0).collect();
-        let grads = self.backward(loss, &ids)?;
-        for (grad, (_, index)) in grads.into_iter().zip(&wrt) {
-            if let Some(grad) = grad {
-                self.tensors[grad.0 as usize].source = Source::Grad(*index);
-            }
-        }
-        let len = (params.layout().trainable * crate::plan::BLOCK as u64) as u32;
-        let all_grads = self.tensor("grads", Type::single(Shape::vector(len)), Source::AllGrads);
-        let state = self.tensor("state", Type::single(Shape::vector(2 * len)), Source::State);
-        let control = self.control("control", Shape::vector(2));
-        let mut inputs = [None; MAX_INPUTS];
-        inputs[..3].copy_from_slice(&[Some(all_grads), Some(state), Some(control)]);
-        if adam.clip > 0.0 {
-            inputs[3] = Some(self.emit("squares", crate::op::SquareParts {}, &[all_grads])?);
-        }
-        let updated = self.emit_slots("params", adam.into(), inputs)?;
-        self.tensors[updated.0 as usize].source = Source::AllParams;
-        Ok(())
-    }
-
-    /// A fresh name for a gradient tensor.
-    pub(crate) fn grad_name(&self, of: TensorId) -> String {
-        format!("d.{}", self.name(of))
     }
 }

@@ -5,7 +5,7 @@
 extern crate alloc;
 
 #[cfg(feature = "alloc")]
-pub mod autodiff;
+mod autodiff;
 #[cfg(feature = "alloc")]
 pub mod backbones;
 pub mod checksum;
@@ -29,6 +29,7 @@ pub mod kernels;
 pub mod linalg;
 #[cfg(feature = "alloc")]
 pub mod lockstep;
+mod memory;
 #[cfg(feature = "alloc")]
 pub mod metrics;
 pub mod model;

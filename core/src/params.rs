@@ -3,7 +3,7 @@
 //! Trainable parameters come first and contiguous, so that an optimiser step is one op over one range; frozen ones
 //! follow. Offsets count blocks of [`BLOCK`] floats. Next: `graph.rs` refers to parameters by name, `model/` stores them.
 
-use crate::plan::{BLOCK, blocks_of};
+use crate::memory::{BLOCK, blocks_of};
 use crate::shape::Shape;
 use alloc::string::{String, ToString};
 use alloc::vec;
