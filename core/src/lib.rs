@@ -147,8 +147,7 @@
 extern crate alloc;
 
 #[cfg(feature = "alloc")]
-#[doc(hidden)]
-pub mod autodiff;
+mod autodiff;
 #[cfg(feature = "alloc")]
 pub mod backbones;
 #[doc(hidden)]
@@ -179,6 +178,7 @@ pub mod linalg;
 #[cfg(feature = "alloc")]
 #[doc(hidden)]
 pub mod lockstep;
+mod memory;
 #[cfg(feature = "alloc")]
 pub mod metrics;
 pub mod model;

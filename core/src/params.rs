@@ -3,7 +3,7 @@
 //! In memory trainable parameters come first and contiguous, so that an optimiser step is one op over one range; frozen ones
 //! follow. Offsets count blocks of [`BLOCK`] floats.
 
-use crate::plan::{BLOCK, blocks_of};
+use crate::memory::{BLOCK, blocks_of};
 use crate::shape::Shape;
 use alloc::string::{String, ToString};
 use alloc::vec;

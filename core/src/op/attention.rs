@@ -6,7 +6,7 @@
 //! its row, and with `e_ij = p_ij·(g_i·v_j − g_i·o_i)/√d` they are `gv_j = Σ_i p_ij·g_i`, `gq_i = Σ_j e_ij·k_j`,
 //! `gk_j = Σ_i e_ij·q_i`.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Rule, Run, Types};
 use crate::kernels::attention::{self, AttentionShape};
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -79,12 +79,10 @@ impl Operation for Attention {
         attention::attention(run.cpu, run.scratch, &s, run.inputs[0], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         let heads = self.heads;
-        let lse = g.emit(AttentionLse { heads }, &[g.input(0)])?;
-        let gx = g.emit(AttentionDx { heads }, &[g.upstream(), g.input(0), g.output(), lse])?;
-        g.give(0, gx)
+        let lse = g.emit(AttentionLse { heads }, &[g.input(0)]);
+        g.give(0, AttentionDx { heads }, &[g.upstream(), g.input(0), g.output(), lse]);
     }
 }
 

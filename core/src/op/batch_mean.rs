@@ -1,7 +1,7 @@
 //! Mean over the batch: `y = (1/N) Σ x[n]`; the end of every loss. Its gradient, `gx[n] = g/N`, starts a backward
 //! pass: with g left out it is 1/N.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Rule, Run, Types};
 use crate::kernels::reduce;
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -34,11 +34,8 @@ impl Operation for BatchMean {
         run.output[0] = reduce::batch_mean(run.inputs[0]);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        let seed = g.upstream_or_one();
-        let gx = g.emit_slots(BatchMeanDx {}, &[seed])?;
-        g.give(0, gx)
+    fn gradient(&self, g: &mut Rule) {
+        g.give(0, BatchMeanDx {}, g.upstream_or_one().as_slice());
     }
 }
 

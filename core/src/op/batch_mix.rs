@@ -3,7 +3,7 @@
 //! `pair` holds for each sample k, the number of another sample of the batch, and τ. A number beyond the batch means its last
 //! sample, one below 0 its first. Gradient: `gx[m] = τ_m·g[m] + Σ_{n: k_n = m} (1 − τ_n)·g[n]`.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Rule, Run, Types};
 use crate::kernels::batch_mix;
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -41,13 +41,11 @@ impl Operation for BatchMix {
         batch_mix::batch_mix(run.cpu, run.batch, run.inputs[0], run.inputs[1], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         if g.needs(1) {
-            return g.unsupported("pairs and their shares");
+            return g.refuse("pairs and their shares");
         }
-        let gx = g.emit(BatchMixDx {}, &[g.upstream(), g.input(1)])?;
-        g.give(0, gx)
+        g.give(0, BatchMixDx {}, &[g.upstream(), g.input(1)]);
     }
 }
 

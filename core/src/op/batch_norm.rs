@@ -7,9 +7,7 @@
 //! `gγ = r·Σ gy·(x − μ)`, `gβ = Σ gy`. Running statistics are the trainer's: it reads the statistics as an output,
 //! averages them (the variance times M/(M − 1)) and folds the averages into the convolutions when training ends.
 
-#[cfg(feature = "alloc")]
-use super::ChannelSum;
-use super::{Check, Operation, Run, Types, shape};
+use super::{ChannelSum, Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::batch_norm::{self, Extent};
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -103,10 +101,8 @@ impl Operation for BatchStats {
         batch_norm::stats(run.cpu, extent(run, 0), run.inputs[0], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        let gx = g.emit(BatchStatsDx {}, &[g.upstream(), g.input(0), g.output()])?;
-        g.give(0, gx)
+    fn gradient(&self, g: &mut Rule) {
+        g.give(0, BatchStatsDx {}, &[g.upstream(), g.input(0), g.output()]);
     }
 }
 
@@ -155,27 +151,13 @@ impl Operation for BatchNorm {
         batch_norm::norm(run.cpu, extent(run, 0), self.eps, x, stats, gamma, beta, run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         let (eps, gy) = (self.eps, g.upstream());
         let [x, stats, gamma] = [0, 1, 2].map(|slot| g.input(slot));
-        if g.needs(0) {
-            let gx = g.emit(BatchNormDx { eps }, &[gy, stats, gamma])?;
-            g.give(0, gx)?;
-        }
-        if g.needs(1) {
-            let gs = g.emit(BatchNormDstats { eps }, &[gy, x, stats, gamma])?;
-            g.give(1, gs)?;
-        }
-        if g.needs(2) {
-            let gg = g.emit(BatchNormDgamma { eps }, &[gy, x, stats])?;
-            g.give(2, gg)?;
-        }
-        if g.needs(3) {
-            let gb = g.emit(ChannelSum {}, &[gy])?;
-            g.give(3, gb)?;
-        }
-        Ok(())
+        g.give(0, BatchNormDx { eps }, &[gy, stats, gamma]);
+        g.give(1, BatchNormDstats { eps }, &[gy, x, stats, gamma]);
+        g.give(2, BatchNormDgamma { eps }, &[gy, x, stats]);
+        g.give(3, ChannelSum {}, &[gy]);
     }
 }
 

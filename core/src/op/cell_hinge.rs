@@ -6,7 +6,7 @@
 //! cells plus λ times the mean hinge over anomalous ones. b is the running mean of normal cells, given from outside. Gradient:
 //! `gn_q = g·w_q`, but exactly 0 where w_q < 0 and n_q is not below b + m: extreme anomalies pull no more.
 
-use super::{Check, Operation, Run, Types, shape};
+use super::{Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::cell_hinge;
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -55,14 +55,12 @@ impl Operation for CellHinge {
         cell_hinge::cell_hinge(b[0] + self.margin, n, w, run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         if g.needs(1) || g.needs(2) {
-            return g.unsupported("weights and baseline");
+            return g.refuse("weights and baseline");
         }
         let dn = CellHingeDn { margin: self.margin };
-        let gn = g.emit(dn, &[g.upstream(), g.input(0), g.input(1), g.input(2)])?;
-        g.give(0, gn)
+        g.give(0, dn, &[g.upstream(), g.input(0), g.input(1), g.input(2)]);
     }
 }
 

@@ -6,7 +6,7 @@
 //! channels do not meet those of another, so both run as [`ScaleShift`](super::ScaleShift)'s kernels on one sample of N·C
 //! channels.
 
-use super::{Check, Operation, Run, Types, shape};
+use super::{Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::channel;
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -43,17 +43,9 @@ impl Operation for ChannelScale {
         channel::scale_shift_dx(run.cpu, 1, channels, x.positions(), run.inputs[0], run.inputs[1], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        if g.needs(0) {
-            let gx = g.emit(ChannelScale {}, &[g.upstream(), g.input(1)])?;
-            g.give(0, gx)?;
-        }
-        if g.needs(1) {
-            let gs = g.emit(ChannelDot {}, &[g.upstream(), g.input(0)])?;
-            g.give(1, gs)?;
-        }
-        Ok(())
+    fn gradient(&self, g: &mut Rule) {
+        g.give(0, ChannelScale {}, &[g.upstream(), g.input(1)]);
+        g.give(1, ChannelDot {}, &[g.upstream(), g.input(0)]);
     }
 }
 
@@ -83,14 +75,9 @@ impl Operation for ChannelDot {
         channel::scale_shift_dscale(run.cpu, 1, channels, a.positions(), run.inputs[0], run.inputs[1], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         for (slot, other) in [(0, 1), (1, 0)] {
-            if g.needs(slot) {
-                let gradient = g.emit(ChannelScale {}, &[g.input(other), g.upstream()])?;
-                g.give(slot, gradient)?;
-            }
+            g.give(slot, ChannelScale {}, &[g.input(other), g.upstream()]);
         }
-        Ok(())
     }
 }

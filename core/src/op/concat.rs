@@ -3,7 +3,7 @@
 //! concat: `y = [a ‖ b ‖ …]`; slice: `y = x[first .. first + count]`; embed: x placed at `first` among zeros. The
 //! gradient of a concat is slices, of a slice an embed, of an embed a slice.
 
-use super::{Check, MAX_INPUTS, Operation, Run, Types};
+use super::{Check, MAX_INPUTS, Operation, Rule, Run, Types};
 use crate::kernels::layout;
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -65,21 +65,16 @@ impl Operation for Concat {
         layout::concat(run.cpu, run.batch, &run.inputs, run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         let mut first = 0;
         for slot in 0..MAX_INPUTS {
             if !g.has(slot) {
                 continue;
             }
             let count = g.shape(slot).c();
-            if g.needs(slot) {
-                let gx = g.emit(Slice { first, count }, &[g.upstream()])?;
-                g.give(slot, gx)?;
-            }
+            g.give(slot, Slice { first, count }, &[g.upstream()]);
             first += count;
         }
-        Ok(())
     }
 }
 
@@ -105,10 +100,8 @@ impl Operation for Slice {
         layout::slice(run.cpu, run.batch, x.len(), at, y.len(), run.inputs[0], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        let gx = g.emit(Embed { first: self.first, count: g.shape(0).c() }, &[g.upstream()])?;
-        g.give(0, gx)
+    fn gradient(&self, g: &mut Rule) {
+        g.give(0, Embed { first: self.first, count: g.shape(0).c() }, &[g.upstream()]);
     }
 }
 
@@ -136,9 +129,7 @@ impl Operation for Embed {
         layout::slice_dx(run.cpu, run.batch, y.len(), at, x.len(), run.inputs[0], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        let gx = g.emit(Slice { first: self.first, count: g.shape(0).c() }, &[g.upstream()])?;
-        g.give(0, gx)
+    fn gradient(&self, g: &mut Rule) {
+        g.give(0, Slice { first: self.first, count: g.shape(0).c() }, &[g.upstream()]);
     }
 }

@@ -5,9 +5,7 @@
 //! TensorFlow's SAME padding is asymmetric on even sizes. The residual r is added after the activation.
 //! Gradients: towards x the transposed convolution, towards w the correlation of x with gy, towards b the sum of gy.
 
-#[cfg(feature = "alloc")]
-use super::{ActivateDx, ChannelSum};
-use super::{Check, Operation, Run, Types, shape};
+use super::{ActivateDx, ChannelSum, Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::Pass;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv2d::{self, Conv2dShape};
@@ -223,40 +221,29 @@ impl Operation for Conv2d {
         conv2d::conv2d(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], bias, residual, self.act, run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         if g.has(3) {
-            g.give(3, g.upstream())?;
+            g.pass(3);
             if self.act != Activation::None {
                 // The activation's gradient is read off the output, which the residual has changed.
-                return g.unsupported("a convolution with both activation and residual");
+                return g.refuse("a convolution with both activation and residual");
             }
         }
         if !(g.needs(0) || g.needs(1) || g.needs(2)) {
-            return Ok(());
+            return;
         }
         let gy = match self.act {
             Activation::None => g.upstream(),
-            act => g.emit(ActivateDx { act }, &[g.upstream(), g.output()])?,
+            act => g.emit(ActivateDx { act }, &[g.upstream(), g.output()]),
         };
         let Conv2d { stride, dilation, groups, top, left, bottom, right, act: _ } = *self;
-        if g.needs(0) {
-            let x = g.shape(0);
-            let dx = Conv2dDx { stride, dilation, groups, top, left, bottom, right, h: x.h(), w: x.w() };
-            let gx = g.emit(dx, &[gy, g.input(1)])?;
-            g.give(0, gx)?;
-        }
-        if g.needs(1) {
-            let [_, _, kh, kw] = g.shape(1).0;
-            let dw = Conv2dDw { stride, dilation, groups, top, left, bottom, right, kh, kw };
-            let gw = g.emit(dw, &[g.input(0), gy])?;
-            g.give(1, gw)?;
-        }
-        if g.needs(2) {
-            let gb = g.emit(ChannelSum {}, &[gy])?;
-            g.give(2, gb)?;
-        }
-        Ok(())
+        let x = g.shape(0);
+        let dx = Conv2dDx { stride, dilation, groups, top, left, bottom, right, h: x.h(), w: x.w() };
+        g.give(0, dx, &[gy, g.input(1)]);
+        let [_, _, kh, kw] = g.shape(1).0;
+        let dw = Conv2dDw { stride, dilation, groups, top, left, bottom, right, kh, kw };
+        g.give(1, dw, &[g.input(0), gy]);
+        g.give(2, ChannelSum {}, &[gy]);
     }
 }
 

@@ -5,7 +5,7 @@
 //! a recursive flow the groups are the nodes. The clamp has a second form, `σ(s) = α·tanh(s)` ([`SoftClamp`]). Gradients of the forward direction: `gx = gy·e^σ` (active), `gt = gy`,
 //! `gs = gy·x·e^σ·σ'(s)`, `σ'(s) = (2/π)/(1 + (s/α)²)`, or `α·(1 − tanh²(s))`. The log-determinant is an op of its own: `log_det.rs`.
 
-use super::{Attr, Check, Operation, Run, Types};
+use super::{Attr, Check, Operation, Rule, Run, Types};
 use crate::kernels::coupling::{self, CouplingShape, SoftClamp};
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -151,22 +151,14 @@ impl Operation for Coupling {
         }
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         if self.inverse {
-            return g.unsupported("the inverse direction of a coupling");
+            return g.refuse("the inverse direction of a coupling");
         }
         let CouplingDx { groups, offset, active, clamp, form } = self.dx();
-        if g.needs(0) {
-            let gx = g.emit(self.dx(), &[g.upstream(), g.input(1)])?;
-            g.give(0, gx)?;
-        }
-        if g.needs(1) {
-            let dst = CouplingDst { groups, offset, active, clamp, form };
-            let gst = g.emit(dst, &[g.upstream(), g.input(0), g.input(1)])?;
-            g.give(1, gst)?;
-        }
-        Ok(())
+        g.give(0, self.dx(), &[g.upstream(), g.input(1)]);
+        let dst = CouplingDst { groups, offset, active, clamp, form };
+        g.give(1, dst, &[g.upstream(), g.input(0), g.input(1)]);
     }
 }
 

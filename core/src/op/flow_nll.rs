@@ -1,7 +1,7 @@
 //! Negative log-likelihood of a flow per sample: `y = (½‖z‖² − j)/D` (cdnf eq 11; the 1/D is DifferNet's and matters,
 //! because Adam's ε of 1e-4 is compared with the gradient's size). Gradients: `gz = g·z/D`, `gj = −g/D`.
 
-use super::{Check, Operation, Run, Types, shape};
+use super::{Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::reduce;
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -44,17 +44,9 @@ impl Operation for FlowNll {
         reduce::flow_nll(run.cpu, run.batch, d, run.inputs[0], run.inputs[1], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        if g.needs(0) {
-            let gz = g.emit(FlowNllDz {}, &[g.upstream(), g.input(0)])?;
-            g.give(0, gz)?;
-        }
-        if g.needs(1) {
-            let gj = g.emit(FlowNllDj { dims: g.shape(0).len() as u32 }, &[g.upstream()])?;
-            g.give(1, gj)?;
-        }
-        Ok(())
+    fn gradient(&self, g: &mut Rule) {
+        g.give(0, FlowNllDz {}, &[g.upstream(), g.input(0)]);
+        g.give(1, FlowNllDj { dims: g.shape(0).len() as u32 }, &[g.upstream()]);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Gradients: towards x the same op, `gx = γ·gy`; towards γ `gγ = Σ gy·x` over the batch. Both run as
 //! [`ScaleShift`](super::ScaleShift)'s kernels on one channel.
 
-use super::{Check, Operation, Run, Types, shape};
+use super::{Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::channel;
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -38,17 +38,9 @@ impl Operation for Gain {
         channel::scale_shift_dx(run.cpu, run.batch, 1, len, run.inputs[0], run.inputs[1], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        if g.needs(0) {
-            let gx = g.emit(Gain {}, &[g.upstream(), g.input(1)])?;
-            g.give(0, gx)?;
-        }
-        if g.needs(1) {
-            let gamma = g.emit(GainDgamma {}, &[g.upstream(), g.input(0)])?;
-            g.give(1, gamma)?;
-        }
-        Ok(())
+    fn gradient(&self, g: &mut Rule) {
+        g.give(0, Gain {}, &[g.upstream(), g.input(1)]);
+        g.give(1, GainDgamma {}, &[g.upstream(), g.input(0)]);
     }
 }
 

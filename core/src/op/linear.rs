@@ -5,9 +5,7 @@
 //! the scale and translation subnets of a node over one input window, and `offset`/`stride` pick the conditioning
 //! half of each node without a copy. Gradients: `gx = wᵀ·gy` scattered to the windows, `gw = gy·xᵀ`, `gb = Σ gy`.
 
-#[cfg(feature = "alloc")]
-use super::{ActivateDx, ChannelSum};
-use super::{Check, Operation, Run, Types, shape};
+use super::{ActivateDx, ChannelSum, Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::Pass;
 use crate::kernels::activation::Activation;
 use crate::kernels::linear::{self, LinearShape};
@@ -141,27 +139,16 @@ impl Operation for Linear {
         linear::linear(run.cpu, run.scratch, &s, run.inputs[0], run.inputs[1], bias, self.act, run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         let gy = match self.act {
             Activation::None => g.upstream(),
-            act => g.emit(ActivateDx { act }, &[g.upstream(), g.output()])?,
+            act => g.emit(ActivateDx { act }, &[g.upstream(), g.output()]),
         };
         let Linear { share, offset, stride, act: _ } = *self;
-        if g.needs(0) {
-            let gx = g.emit(LinearDx { share, offset, stride, len: g.shape(0).c() }, &[gy, g.input(1)])?;
-            g.give(0, gx)?;
-        }
-        if g.needs(1) {
-            let [groups, _, features, _] = g.shape(1).0;
-            let gw = g.emit(LinearDw { share, offset, stride, groups, features }, &[g.input(0), gy])?;
-            g.give(1, gw)?;
-        }
-        if g.needs(2) {
-            let gb = g.emit(ChannelSum {}, &[gy])?;
-            g.give(2, gb)?;
-        }
-        Ok(())
+        g.give(0, LinearDx { share, offset, stride, len: g.shape(0).c() }, &[gy, g.input(1)]);
+        let [groups, _, features, _] = g.shape(1).0;
+        g.give(1, LinearDw { share, offset, stride, groups, features }, &[g.input(0), gy]);
+        g.give(2, ChannelSum {}, &[gy]);
     }
 }
 

@@ -5,7 +5,7 @@
 //! `gt = 0`, `gj = g`.
 
 use super::coupling::CLAMPS;
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Rule, Run, Types};
 use crate::kernels::coupling::{CouplingShape, SoftClamp};
 use crate::kernels::log_det;
 use crate::shape::{Shape, ShapeError, Type};
@@ -96,17 +96,10 @@ impl Operation for LogDet {
         }
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        if g.needs(0) {
-            let LogDet { groups, clamp, form, per_position } = *self;
-            let gst = g.emit(LogDetDst { groups, clamp, form, per_position }, &[g.upstream(), g.input(0)])?;
-            g.give(0, gst)?;
-        }
-        if g.has(1) {
-            g.give(1, g.upstream())?;
-        }
-        Ok(())
+    fn gradient(&self, g: &mut Rule) {
+        let LogDet { groups, clamp, form, per_position } = *self;
+        g.give(0, LogDetDst { groups, clamp, form, per_position }, &[g.upstream(), g.input(0)]);
+        g.pass(1);
     }
 }
 

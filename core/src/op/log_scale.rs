@@ -3,7 +3,7 @@
 //! j is one number per sample, with a = H·W, or a map with one number per position, with a = 1. Gradients: `gj = g`,
 //! `gscale[c] = a·Σ g/scale[c]`, the sum over batch and positions.
 
-use super::{Check, Operation, Run, Types, shape};
+use super::{Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::log_scale;
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -48,14 +48,9 @@ impl Operation for LogScale {
         log_scale::log_scale(self.factor, run.inputs[0], run.inputs[1], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.give(0, g.upstream())?;
-        if g.needs(1) {
-            let gscale = g.emit(LogScaleDscale { factor: self.factor }, &[g.upstream(), g.input(1)])?;
-            g.give(1, gscale)?;
-        }
-        Ok(())
+    fn gradient(&self, g: &mut Rule) {
+        g.pass(0);
+        g.give(1, LogScaleDscale { factor: self.factor }, &[g.upstream(), g.input(1)]);
     }
 }
 

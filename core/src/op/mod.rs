@@ -31,6 +31,7 @@ mod coupling;
 mod flow_nll;
 mod gain;
 mod global_mean;
+mod gradient;
 mod layer_norm;
 mod linear;
 mod log_det;
@@ -68,6 +69,7 @@ pub use coupling::{Coupling, CouplingDst, CouplingDx};
 pub use flow_nll::{FlowNll, FlowNllDj, FlowNllDz};
 pub use gain::{Gain, GainDgamma};
 pub use global_mean::{GlobalMean, GlobalMeanDx};
+pub use gradient::{Operand, Rule};
 pub use layer_norm::{LayerNorm, LayerNormDx};
 pub use linear::{Linear, LinearDw, LinearDx};
 pub use log_det::{LogDet, LogDetDst};
@@ -140,11 +142,10 @@ pub trait Operation: Record {
     /// The CPU kernel: writes the whole output.
     fn run(&self, run: &mut Run<'_>);
 
-    /// The gradient rule: appends ops to the graph and hands over the gradient of each input that needs one. Ops without a
-    /// rule, such as those that are gradients themselves, have no gradient.
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.unsupported("this op")
+    /// The gradient rule: writes down which ops give the gradient of each input. Ops without a rule, such as those that are
+    /// gradients themselves, have no gradient.
+    fn gradient(&self, g: &mut Rule) {
+        g.refuse("this op");
     }
 }
 
@@ -216,9 +217,8 @@ macro_rules! ops {
             }
             /// Runs the CPU kernel.
             pub fn run(&self, run: &mut Run<'_>) { match self { $(Op::$variant(op) => op.run(run)),* } }
-            /// Appends the ops of the gradient to a graph.
-            #[cfg(feature = "alloc")]
-            pub fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+            /// Writes down the ops of the gradient.
+            pub fn gradient(&self, g: &mut Rule) {
                 match self { $(Op::$variant(op) => op.gradient(g)),* }
             }
             fn output_of(&self, inputs: &Types) -> Result<Type, ShapeError> {

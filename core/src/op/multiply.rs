@@ -1,6 +1,6 @@
 //! Product of two tensors of one type, element by element: `y = a·b`. Gradients: `ga = gy·b`, `gb = gy·a`.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Rule, Run, Types};
 use crate::kernels::elementwise;
 use crate::shape::{ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -27,14 +27,9 @@ impl Operation for Multiply {
         elementwise::multiply(run.cpu, run.inputs[0], run.inputs[1], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         for (slot, other) in [(0, 1), (1, 0)] {
-            if g.needs(slot) {
-                let gradient = g.emit(Multiply {}, &[g.upstream(), g.input(other)])?;
-                g.give(slot, gradient)?;
-            }
+            g.give(slot, Multiply {}, &[g.upstream(), g.input(other)]);
         }
-        Ok(())
     }
 }

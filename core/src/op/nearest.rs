@@ -5,7 +5,7 @@
 //! ascending. A position near which there is none is compared with all. Gradient, towards x only:
 //! `gx[:, p] = 2g·(x[:, p] − m*)`, with the root `g·(x[:, p] − m*)/y`, m* being the nearest vector, zero where y is.
 
-use super::{Check, Operation, Run, Types, shape};
+use super::{Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::nearest::{self, NearestShape};
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -79,16 +79,13 @@ impl Operation for Nearest {
         nearest::nearest(run.cpu, run.scratch, &s, self.root, x, bank, cells, run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         if g.needs(1) {
-            return g.unsupported("the bank of nearest, which is chosen and not trained");
+            return g.refuse("the bank of nearest, which is chosen and not trained");
         }
-        let (upstream, x, bank) = (g.upstream(), g.input(0), g.input(1));
-        let cells = (self.radius != EVERYWHERE).then(|| g.input(2));
+        let inputs = [g.upstream(), g.input(0), g.input(1), g.input(2)];
         let dx = NearestDx { radius: self.radius, root: self.root };
-        let gx = g.emit_slots(dx, &[Some(upstream), Some(x), Some(bank), cells])?;
-        g.give(0, gx)
+        g.give(0, dx, if self.radius == EVERYWHERE { &inputs[..3] } else { &inputs });
     }
 }
 

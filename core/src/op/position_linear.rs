@@ -3,7 +3,7 @@
 //! Whitens features with a Gaussian of their own at each position (PaDiM: W = L⁻¹, b = −L⁻¹μ). Fitted in closed form,
 //! so there is a gradient towards x only: `gx[:, p] = W[p]ᵀ·gy[:, p]`.
 
-use super::{Check, Operation, Run, Types, shape};
+use super::{Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::position_linear::{self, PositionLinearShape};
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -58,14 +58,12 @@ impl Operation for PositionLinear {
         position_linear::position_linear(run.cpu, &s, run.inputs[0], run.inputs[1], Some(run.inputs[2]), run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         if g.needs(1) || g.needs(2) {
-            return g.unsupported("the parameters of position_linear, which are fitted in closed form");
+            return g.refuse("the parameters of position_linear, which are fitted in closed form");
         }
         let x = g.shape(0);
-        let gx = g.emit(PositionLinearDx { h: x.h(), w: x.w() }, &[g.upstream(), g.input(1)])?;
-        g.give(0, gx)
+        g.give(0, PositionLinearDx { h: x.h(), w: x.w() }, &[g.upstream(), g.input(1)]);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Carries codes of positions next to features. What is repeated is fixed, so there is no gradient.
 
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Rule, Run, Types};
 use crate::kernels::layout;
 use crate::shape::{ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -29,8 +29,7 @@ impl Operation for Repeat {
         layout::repeat(run.cpu, run.inputs[0], run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
-        g.unsupported("what is repeated, which is fixed")
+    fn gradient(&self, g: &mut Rule) {
+        g.refuse("what is repeated, which is fixed");
     }
 }

@@ -3,7 +3,7 @@
 //! nearest: `y[i, j] = x[⌊i·H/h⌋, ⌊j·W/w⌋]`, which is decimation by 2ˢ on divisible sides; bilinear: sample centres at
 //! `(i + ½)·H/h − ½`, clamped to the border (align_corners = false). The gradient is the adjoint.
 
-use super::{Attr, Check, Operation, Run, Types};
+use super::{Attr, Check, Operation, Rule, Run, Types};
 use crate::kernels::resize::{self, ResizeShape};
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -105,11 +105,9 @@ impl Operation for Resize {
         }
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         let x = g.shape(0);
-        let gx = g.emit(ResizeDx { h: x.h(), w: x.w(), mode: self.mode }, &[g.upstream()])?;
-        g.give(0, gx)
+        g.give(0, ResizeDx { h: x.h(), w: x.w(), mode: self.mode }, &[g.upstream()]);
     }
 }
 

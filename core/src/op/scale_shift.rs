@@ -3,7 +3,7 @@
 //!
 //! Gradients: `gx = gy·scale`, `gscale = Σ gy·x`, `gshift = Σ gy`, sums over batch and positions.
 
-use super::{Check, Operation, Run, Types, shape};
+use super::{Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::channel;
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -68,25 +68,14 @@ impl Operation for ScaleShift {
         );
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         if self.inverse {
-            return g.unsupported("the inverse direction of a scale and shift");
+            return g.refuse("the inverse direction of a scale and shift");
         }
         let gy = g.upstream();
-        if g.needs(0) {
-            let gx = g.emit(ScaleShiftDx {}, &[gy, g.input(1)])?;
-            g.give(0, gx)?;
-        }
-        if g.needs(1) {
-            let gs = g.emit(ScaleShiftDscale {}, &[gy, g.input(0)])?;
-            g.give(1, gs)?;
-        }
-        if g.needs(2) {
-            let gb = g.emit(ChannelSum {}, &[gy])?;
-            g.give(2, gb)?;
-        }
-        Ok(())
+        g.give(0, ScaleShiftDx {}, &[gy, g.input(1)]);
+        g.give(1, ScaleShiftDscale {}, &[gy, g.input(0)]);
+        g.give(2, ChannelSum {}, &[gy]);
     }
 }
 

@@ -4,7 +4,7 @@
 //! the root, it is the Mahalanobis distance of whitened features at each position. Gradients: `gx = 2a·g·x`, and with
 //! the root `gx = a·g·x/y`, zero where y is.
 
-use super::{Check, Operation, Run, Types, shape};
+use super::{Check, Operation, Rule, Run, Types, shape};
 use crate::kernels::reduce;
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -74,13 +74,11 @@ impl Operation for SquareSum {
         }
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         let SquareSum { scale, per_position, root } = *self;
         let dx = SquareSumDx { scale, per_position, root };
-        let y = root.then(|| g.output());
-        let gx = g.emit_slots(dx, &[Some(g.upstream()), Some(g.input(0)), y])?;
-        g.give(0, gx)
+        let inputs = [g.upstream(), g.input(0), g.output()];
+        g.give(0, dx, if root { &inputs } else { &inputs[..2] });
     }
 }
 

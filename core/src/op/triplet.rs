@@ -13,7 +13,7 @@
 //! `∂y_i/∂cos_ik = c·n_ik·Q_ik/(σ·d_ik)`, and 0 where d is at its least.
 
 use super::cosine;
-use super::{Check, Operation, Run, Types};
+use super::{Check, Operation, Rule, Run, Types};
 use crate::kernels::triplet::{self, Rows};
 use crate::shape::{Shape, ShapeError, Type};
 use crate::tolerance::Tolerance;
@@ -79,20 +79,15 @@ impl Operation for Triplet {
         triplet::triplet(&rows(run, 0, self.sigma, self.margin), run.scratch, run.output);
     }
 
-    #[cfg(feature = "alloc")]
-    fn gradient(&self, g: &mut crate::autodiff::Rule<'_>) -> Result<(), crate::graph::GraphError> {
+    fn gradient(&self, g: &mut Rule) {
         if g.needs(2) {
-            return g.unsupported("what samples are");
+            return g.refuse("what samples are");
         }
         let Triplet { sigma, margin } = *self;
         let inputs = [g.upstream(), g.input(0), g.input(1), g.input(2)];
         for (slot, mixed) in [(0, false), (1, true)] {
-            if g.needs(slot) {
-                let gradient = g.emit(TripletDcos { sigma, margin, mixed }, &inputs)?;
-                g.give(slot, gradient)?;
-            }
+            g.give(slot, TripletDcos { sigma, margin, mixed }, &inputs);
         }
-        Ok(())
     }
 }
 
