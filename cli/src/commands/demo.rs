@@ -32,7 +32,7 @@ pub fn run(args: &Demo) -> Outcome<u8> {
     let model_path = args.out.join("flange.adflow");
     // A third of 180 parts set aside is what it takes to promise 5 % with 95 % confidence: 1 − 0.95⁵⁹ = 0.951.
     let options = TrainOptions {
-        method: args.method.method.into(),
+        method: args.method.method,
         seed: args.seed,
         size: args.size,
         held_out: 0.34,

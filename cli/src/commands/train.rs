@@ -62,14 +62,14 @@ pub fn run(args: &Train) -> Outcome<u8> {
     }
     let backbone = open_backbone(&args.method.backbone)?;
     let options = TrainOptions {
-        method: args.method.method.into(),
-        preset: args.preset.into(),
+        method: args.method.method,
+        preset: args.preset,
         false_reject: args.calibration.false_reject,
         confidence: args.calibration.confidence,
         held_out: args.held_out,
         seed: args.seed,
         learning_rate: args.learning_rate,
-        map_levels: args.map_levels.map(Into::into),
+        map_levels: args.map_levels,
         contrastive: args.contrast.contrastive.then(|| args.contrast.phase.options()),
         roi: args.roi.for_training()?,
         ..args.training.options()
