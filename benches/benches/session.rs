@@ -7,7 +7,7 @@
 //!   K = 3, the mean square of its latent;
 //! * `flow`: a training step of that flow, 96 samples: forward, backward, Adam.
 
-use adflow::backbones::{Backbone, Pooling, Weights, WeightsError};
+use adflow::backbones::{Backbone, Pooling, Weights};
 use adflow::cpu::Cpu;
 use adflow::executor::Device;
 use adflow::flows::DenseFlow;
@@ -33,23 +33,19 @@ fn noise(rng: &mut Rng, len: usize, bound: f32) -> Vec<f32> {
     (0..len).map(|_| rng.range(-bound..bound)).collect()
 }
 
-/// MobileNetV2 with weights uniform in ±√(3/fan_in), found by asking which tensor is missing.
+/// MobileNetV2 with weights uniform in ±√(3/fan_in).
 fn mobilenet() -> Backbone {
     let mut rng = Rng::new(1, 0, 0);
     let mut weights = Weights::new();
-    let (mut name, mut dims) = ("features.0.conv.weight".to_string(), vec![32, 3, 3, 3]);
-    loop {
-        let (len, fan_in) = (dims.iter().product(), dims[1..].iter().product::<usize>());
-        weights.insert(&name, &dims, noise(&mut rng, len, (3.0 / fan_in as f32).sqrt())).expect("shape and values fit");
-        match Backbone::from_weights(weights.clone()) {
-            Ok(backbone) => return backbone,
-            Err(WeightsError::Missing { name: missing, expected }) => {
-                let rank = if missing.ends_with(".weight") { 4 } else { 1 };
-                (name, dims) = (missing, expected.0[..rank].iter().map(|&d| d as usize).collect());
-            }
-            Err(error) => panic!("{error}"),
-        }
+    let architecture = Backbone::architectures().iter().find(|a| a.name() == "mobilenet_v2").expect("it is known");
+    for (name, shape) in architecture.tensors() {
+        let rank = if name.ends_with(".weight") { 4 } else { 1 };
+        let dims = shape.0.map(|n| n as usize);
+        let fan_in = dims[1..].iter().product::<usize>();
+        let values = noise(&mut rng, shape.len(), (3.0 / fan_in as f32).sqrt());
+        weights.insert(&name, &dims[..rank], values).expect("shape and values fit");
     }
+    Backbone::from_weights(weights).expect("all tensors are there")
 }
 
 fn taps() -> Work {

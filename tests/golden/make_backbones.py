@@ -1,11 +1,11 @@
 """Writes backbones.txt: what torch makes of every backbone with weights from a formula.
 
-Run with numpy, torch and torchvision installed:  python make_backbones.py
+Run with numpy, torch, torchvision and timm installed:  python make_backbones.py
 Each line is `network quantity arguments shape every | numbers`: the whole tensor has `shape`, the numbers are each
 `every`-th of its values. Weights and images are the formula of `values` below, which the test computes as well, so no file
 of weights is needed. torch runs in f64. Networks are torchvision's own, but MobileNetV2 is written out here with
-TensorFlow's padding and without batch normalisation, and tf_efficientnet_b5 is torchvision's efficientnet_b5 with
-TensorFlow's padding and timm's names.
+TensorFlow's padding and without batch normalisation, tf_efficientnet_b5 is torchvision's efficientnet_b5 with
+TensorFlow's padding and timm's names, and the EfficientNet-Lites are timm's.
 """
 import itertools
 import math
@@ -13,6 +13,7 @@ import pathlib
 import re
 
 import numpy as np
+import timm
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -169,6 +170,21 @@ def efficientnet_b5(tensorflow):
     return forward
 
 
+def efficientnet_lite(model, count):
+    del model.conv_head, model.bn2, model.classifier
+    assert sum(p.numel() for p in model.parameters()) == count
+    fill(model)
+
+    def forward(x):
+        x = model.bn1(model.conv_stem(x))  # timm's normalisation has the activation in it
+        maps = {}
+        for i, stage in enumerate(model.blocks):
+            x = maps[f"blocks.{i}"] = stage(x)
+        return maps
+
+    return forward
+
+
 lines = []
 
 
@@ -183,8 +199,13 @@ def write(network, quantity, arguments, tensor, count):
 
 
 def transforms(network, weights):
-    for name in ["mean", "std"]:
-        write(network, name, "0 0", torch.tensor([getattr(weights.transforms(), name)]), 3)
+    transform = weights.transforms()
+    normalisation(network, transform.mean, transform.std)
+
+
+def normalisation(network, mean, std):
+    for name, values in [("mean", mean), ("std", std)]:
+        write(network, name, "0 0", torch.tensor([values]), 3)
 
 
 def statistics(map):
@@ -224,4 +245,8 @@ cases("wide_resnet50_2", wide, [(75, 96), (33, 32)], ["layer3"], [(45, 37, 1)])
 for name, sizes in [("efficientnet_b5", [(75, 96), (33, 32)]), ("tf_efficientnet_b5", [(70, 97), (32, 33)])]:
     transforms(name, models.EfficientNet_B5_Weights.IMAGENET1K_V1)
     cases(name, efficientnet_b5(name[0] == "t"), sizes, ["features.6"], [(64, 45, 1)], 40)
+for name, count in [("efficientnet_lite0", 2_958_848), ("efficientnet_lite2", 4_357_952)]:
+    model = timm.create_model(f"tf_{name}")
+    normalisation(name, model.pretrained_cfg["mean"], model.pretrained_cfg["std"])
+    cases(name, efficientnet_lite(model, count), [(70, 97), (33, 32)], ["blocks.4", "blocks.5"], [(64, 45, 1)], 40)
 (pathlib.Path(__file__).parent / "backbones.txt").write_text("\n".join(lines) + "\n")

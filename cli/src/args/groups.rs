@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use adflow::backbones::{Architecture, Backbone};
 use adflow::detect::{Canvas, Contrastive, Method, Pooling, Radius, TrainOptions};
 use adflow::image::Roi;
 use adflow_vulkan::{Compute as Device, Precision};
@@ -26,9 +27,8 @@ pub struct MethodArgs {
 /// Where features come from.
 #[derive(Debug, Args)]
 pub struct BackboneArgs {
-    /// Features: the embedded network, a safetensors file (MobileNetV2, AlexNet, ResNet-18,
-    /// WideResNet-50-2, EfficientNet-B5), or an ONNX file with a convolutional network
-    #[arg(long = "backbone", value_name = "builtin|FILE", default_value = "builtin")]
+    /// Where features come from.
+    #[arg(long = "backbone", value_name = "builtin|FILE", default_value = "builtin", help = backbone_help())]
     pub name: String,
     /// Tensors of an ONNX file that are read as features, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -38,12 +38,31 @@ pub struct BackboneArgs {
     pub normalised: Normalised,
 }
 
+/// Help on `--backbone`.
+fn backbone_help() -> String {
+    format!(
+        "Features: the embedded network, a safetensors file ({}), or an ONNX file with a convolutional network",
+        titles(|a| a.name() != "builtin")
+    )
+}
+
+/// Help on `--contrastive`.
+fn contrastive_help() -> String {
+    format!("Adapt the backbone first ({}): good parts against synthetic anomalies", titles(Architecture::is_adaptable))
+}
+
+/// Architectures by their titles, separated by commas.
+fn titles(which: impl Fn(&Architecture) -> bool) -> String {
+    let titles = Backbone::architectures().iter().filter(|a| which(a)).map(Architecture::title);
+    titles.collect::<Vec<_>>().join(", ")
+}
+
 /// CDNF's first phase, where it is a choice.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Contrastive phase (cdnf on MobileNetV2, ResNet-18, WideResNet-50-2, AlexNet)")]
+#[command(next_help_heading = "Contrastive phase (cdnf)")]
 pub struct ContrastArgs {
-    /// Adapt the backbone first: good parts against synthetic anomalies
-    #[arg(long)]
+    /// Whether the backbone is adapted first.
+    #[arg(long, help = contrastive_help())]
     pub contrastive: bool,
     /// Also against real defects: a folder of images, or a text file with one path a line. Measure with none of them
     #[arg(long, value_name = "DIR|LIST", requires = "contrastive")]

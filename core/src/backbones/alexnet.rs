@@ -15,7 +15,9 @@ use alloc::vec::Vec;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "alexnet",
+    title: "AlexNet",
     marker: "features.0.weight",
+    alias: None,
     closed: &[],
     scale: [1.0 / 0.229, 1.0 / 0.224, 1.0 / 0.225],
     shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],

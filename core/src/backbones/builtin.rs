@@ -40,7 +40,9 @@ use core::f64::consts::{FRAC_PI_2, PI};
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "builtin",
+    title: "the built-in wavelets",
     marker: "builtin.bank.weight",
+    alias: None,
     closed: &[],
     scale: [1.0; 3],
     shift: [0.0; 3],

@@ -27,7 +27,9 @@ use alloc::vec::Vec;
 
 pub(super) const TORCHVISION: Architecture = Architecture {
     name: "efficientnet_b5",
+    title: "EfficientNet-B5",
     marker: "features.1.0.block.0.0.weight",
+    alias: None,
     closed: &["features.1.", "features.2.", "features.3.", "features.4.", "features.5.", "features.6."],
     scale: [1.0 / 0.229, 1.0 / 0.224, 1.0 / 0.225],
     shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
@@ -49,7 +51,8 @@ pub(super) const TORCHVISION: Architecture = Architecture {
 
 pub(super) const TENSORFLOW: Architecture = Architecture {
     name: "tf_efficientnet_b5",
-    marker: "blocks.0.0.conv_dw.weight",
+    title: "EfficientNet-B5 trained in TensorFlow",
+    marker: "blocks.0.0.se.conv_reduce.weight",
     closed: &["blocks.0.", "blocks.1.", "blocks.2.", "blocks.3.", "blocks.4.", "blocks.5."],
     centre: |weights, tap, side| centre(Source::Tensorflow, weights, tap, side),
     tensors: || tensors(Source::Tensorflow),

@@ -17,7 +17,9 @@ use alloc::vec::Vec;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "mobilenet_v2",
+    title: "MobileNetV2",
     marker: "features.0.conv.weight",
+    alias: None,
     closed: &[],
     scale: [2.0; 3],
     shift: [-1.0; 3],

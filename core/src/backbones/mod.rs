@@ -14,6 +14,7 @@ mod alexnet;
 mod batch_norm;
 mod builtin;
 mod efficientnet_b5;
+mod efficientnet_lite;
 mod mobilenet_v2;
 mod network;
 mod pooling;
@@ -57,12 +58,24 @@ pub(crate) struct Adaptation {
     pub from: Option<&'static str>,
 }
 
-/// What one architecture defines.
-struct Architecture {
+/// Other names that files give to an architecture's tensors.
+struct Alias {
+    /// A tensor that no architecture after it in the list has under such a name.
+    marker: &'static str,
+    /// Names and shapes of the tensors, in the order of the architecture's own.
+    tensors: fn() -> Vec<(String, Shape)>,
+}
+
+/// A kind of network that is known by name: [`Backbone::architectures`] has them all.
+pub struct Architecture {
     /// Name in messages and model files.
     name: &'static str,
+    /// Name in prose.
+    title: &'static str,
     /// A tensor that no architecture after it in the list has.
     marker: &'static str,
+    /// Other names that files may have for the tensors.
+    alias: Option<Alias>,
     /// Where tensors have names that begin so, all of them must be the network's: larger ones of its family have more.
     closed: &'static [&'static str],
     /// Factor for samples in 0..1, per channel.
@@ -97,8 +110,43 @@ const ARCHITECTURES: &[Architecture] = &[
     resnet::RESNET18,
     efficientnet_b5::TORCHVISION,
     efficientnet_b5::TENSORFLOW,
+    efficientnet_lite::LITE2,
+    efficientnet_lite::LITE0,
     builtin::ARCHITECTURE,
 ];
+
+impl Architecture {
+    /// Name in messages and model files, what [`Backbone::name`] says: for example `mobilenet_v2`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Name in prose, for example `MobileNetV2`.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// Names and shapes of the tensors that [`Backbone::from_weights`] needs; a vector has its length first, then ones.
+    pub fn tensors(&self) -> Vec<(String, Shape)> {
+        (self.tensors)()
+    }
+
+    /// Whether such a network can be adapted to parts: [`Backbone::adaptable`].
+    pub fn is_adaptable(&self) -> bool {
+        self.adaptation.is_some()
+    }
+
+    /// Tensors by which it is recognised.
+    fn markers(&self) -> impl Iterator<Item = &'static str> {
+        [Some(self.marker), self.alias.as_ref().map(|a| a.marker)].into_iter().flatten()
+    }
+}
+
+impl fmt::Debug for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Architecture({})", self.name)
+    }
+}
 
 /// Why a backbone cannot be emitted.
 #[derive(Clone, Debug, PartialEq)]
@@ -252,6 +300,18 @@ impl Backbone {
         Backbone { architecture: &builtin::ARCHITECTURE, weights, digest, network: None }
     }
 
+    /// The kinds of network that weights can be for, the built-in one among them.
+    ///
+    /// ```
+    /// use adflow::backbones::Backbone;
+    /// let known = Backbone::architectures().iter().find(|a| a.name() == "mobilenet_v2").unwrap();
+    /// assert_eq!(known.title(), "MobileNetV2");
+    /// assert_eq!(known.tensors()[0].0, "features.0.conv.weight");
+    /// ```
+    pub fn architectures() -> &'static [Architecture] {
+        ARCHITECTURES
+    }
+
     /// The network that these tensors are for, recognised by their names. Every tensor that the network needs is checked
     /// here: name, shape, finite values; others are dropped, unless they say that this is another network. Batch
     /// normalisation is folded into the convolutions.
@@ -269,14 +329,15 @@ impl Backbone {
     /// [`WeightsError::Unknown`] where no known network has such tensors, [`WeightsError::Unexpected`] for a larger one of a
     /// known family; else the first tensor that is missing, of another shape, or not finite.
     pub fn from_weights(mut weights: Weights) -> Result<Backbone, WeightsError> {
-        let Some(architecture) = ARCHITECTURES.iter().find(|a| weights.contains(a.marker)) else {
+        let Some(architecture) = ARCHITECTURES.iter().find(|a| a.markers().any(|m| weights.contains(m))) else {
             return Err(WeightsError::Unknown { found: weights.names().next().map(ToString::to_string) });
         };
-        let needed = (architecture.tensors)();
-        for (name, shape) in &needed {
+        let alias = architecture.alias.as_ref().filter(|a| weights.contains(a.marker));
+        let tensors = alias.map_or(architecture.tensors, |a| a.tensors)();
+        for (name, shape) in &tensors {
             weights.get(name, *shape)?;
         }
-        let needed: BTreeSet<&str> = needed.iter().map(|n| n.0.as_str()).collect();
+        let needed: BTreeSet<&str> = tensors.iter().map(|n| n.0.as_str()).collect();
         let closed = |name: &&str| architecture.closed.iter().any(|prefix| name.starts_with(prefix));
         let counter = |name: &str| name.ends_with(".num_batches_tracked");
         if let Some(name) = weights.names().filter(closed).find(|name| !needed.contains(name) && !counter(name)) {
@@ -284,6 +345,9 @@ impl Backbone {
         }
         let digest = weights.digest();
         weights.retain(|name| needed.contains(name));
+        if alias.is_some() {
+            tensors.iter().zip((architecture.tensors)()).for_each(|((from, _), (to, _))| weights.rename(from, &to));
+        }
         (architecture.fold)(&mut weights)?;
         Ok(Backbone { architecture, weights, digest, network: None })
     }
@@ -306,8 +370,7 @@ impl Backbone {
         Backbone::from_weights(safetensors::open(path.as_ref())?)
     }
 
-    /// `builtin`, `mobilenet_v2`, `alexnet`, `resnet18`, `wide_resnet50_2`, `efficientnet_b5`,
-    /// `tf_efficientnet_b5`, or `onnx` for a network given as data.
+    /// Name of its architecture, one of [`Backbone::architectures`], or `onnx` for a network given as data.
     pub fn name(&self) -> &'static str {
         self.architecture.name
     }

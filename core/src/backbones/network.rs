@@ -17,8 +17,10 @@ use alloc::vec::Vec;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "onnx",
+    title: "a network given as data",
     // Not looked for among weights.
     marker: "",
+    alias: None,
     closed: &[],
     scale: [1.0; 3],
     shift: [0.0; 3],

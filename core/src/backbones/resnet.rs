@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 
 pub(super) const RESNET18: Architecture = Architecture {
     name: "resnet18",
+    title: "ResNet-18",
     marker: "layer1.0.conv1.weight",
     taps: &taps(&BASIC),
     centre: |weights, tap, _| centre(&BASIC, weights, tap),
@@ -34,6 +35,7 @@ pub(super) const RESNET18: Architecture = Architecture {
 
 pub(super) const WIDE_RESNET50_2: Architecture = Architecture {
     name: "wide_resnet50_2",
+    title: "WideResNet-50-2",
     marker: "layer1.0.conv3.weight",
     taps: &taps(&WIDE),
     centre: |weights, tap, _| centre(&WIDE, weights, tap),
@@ -48,7 +50,9 @@ pub(super) const WIDE_RESNET50_2: Architecture = Architecture {
 /// What the networks share.
 const COMMON: Architecture = Architecture {
     name: "",
+    title: "",
     marker: "",
+    alias: None,
     closed: &["layer1.", "layer2.", "layer3."],
     scale: [1.0 / 0.229, 1.0 / 0.224, 1.0 / 0.225],
     shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],

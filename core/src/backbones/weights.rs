@@ -126,7 +126,7 @@ impl fmt::Display for WeightsError {
             WeightsError::Unknown { found } => {
                 f.write_str("no known network has these tensors; expected one of")?;
                 for a in super::ARCHITECTURES {
-                    write!(f, " \"{}\" ({})", a.marker, a.name)?;
+                    a.markers().try_for_each(|marker| write!(f, " \"{marker}\" ({})", a.name))?;
                 }
                 match found {
                     Some(name) => write!(f, ", found for example \"{name}\""),
@@ -234,6 +234,13 @@ impl Weights {
     pub(super) fn replace(&mut self, name: &str, data: &[f32]) {
         if let Some(weight) = self.tensors.get_mut(name).filter(|w| w.data.len() == data.len()) {
             weight.data.copy_from_slice(data);
+        }
+    }
+
+    /// Gives a tensor another name; nothing where there is no such tensor. The digest stays that of the file, where there was one.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        if let Some(weight) = self.tensors.remove(from) {
+            self.tensors.insert(to.to_string(), weight);
         }
     }
 

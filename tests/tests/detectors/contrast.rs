@@ -247,9 +247,12 @@ fn good_parts_are_held_where_they_were() {
 fn networks_from_files_are_adapted() {
     let good = shapes(5, 6, false);
     // AlexNet sees a quarter of the side as well, and needs 63 pixels.
-    for (name, side, pooling) in
-        [("resnet18", 64, Pooling::Mean), ("resnet18", 128, Pooling::Statistics), ("alexnet", 256, Pooling::Mean)]
-    {
+    for (name, side, pooling) in [
+        ("resnet18", 64, Pooling::Mean),
+        ("resnet18", 128, Pooling::Statistics),
+        ("alexnet", 256, Pooling::Mean),
+        ("efficientnet_lite0", 64, Pooling::Mean),
+    ] {
         let options = TrainOptions { size: Some(side), pooling, ..options(1, 1e-5) };
         let trained = fit(&good, AnomalySources::default(), &made_weights::backbone(name), &options, 2);
         assert_eq!(about(&trained.unwrap(), "adapted_epochs"), "1", "{name}");

@@ -18,3 +18,4 @@ mod neon;
 mod plan;
 mod shape_rules;
 mod vulkan_ops;
+mod weights_script;
