@@ -7,6 +7,9 @@ mod values;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use adflow::detect::{MapLevels, Method, Preset};
+use adflow::image::{ChannelOrder, SampleType};
+use adflow::synth::Kind;
 use adflow_vulkan::Compute as Device;
 use clap::{Args, Parser, Subcommand};
 
@@ -96,7 +99,7 @@ pub struct Train {
     #[command(flatten)]
     pub training: TrainingArgs,
     /// How the grids of a flow on maps make one map [default: product for csflow, else sum]
-    #[arg(long, value_enum, value_name = "HOW")]
+    #[arg(long, value_name = "HOW", value_parser = choice::<MapLevels>())]
     pub map_levels: Option<MapLevels>,
     /// Learning rate [default: the preset's]
     #[arg(long, value_name = "X")]
@@ -118,8 +121,8 @@ pub struct Train {
     /// Continue from MODEL.ckpt, which an interrupted training left
     #[arg(long)]
     pub resume: bool,
-    /// fast: fixed views, cached features; paper: the publication's settings
-    #[arg(long, value_enum, default_value_t = Preset::Fast)]
+    /// Set of defaults for what is not chosen here
+    #[arg(long, value_parser = choice::<Preset>(), default_value_t)]
     pub preset: Preset,
     /// Also write the figures as JSON ("-": standard output)
     #[arg(long, value_name = "FILE")]
@@ -208,8 +211,8 @@ pub struct Compare {
     /// Data set in the MVTec AD layout
     pub data: PathBuf,
     /// Methods separated by commas, or all
-    #[arg(long, value_name = "METHODS", default_value = "all", value_parser = Methods::from_str)]
-    pub methods: Methods,
+    #[arg(long, value_name = "METHODS", default_value = "all", value_delimiter = ',', value_parser = choice_or_all::<Method>())]
+    pub methods: Vec<OneOrAll<Method>>,
     #[command(flatten)]
     pub backbone: BackboneArgs,
     /// Seeds separated by commas; each method is trained once with each
@@ -233,31 +236,6 @@ pub struct Compare {
     /// Go on with an interrupted comparison: models that are there are measured, not trained again
     #[arg(long, requires = "models")]
     pub resume: bool,
-}
-
-/// Methods to compare, each once, in the order given.
-#[derive(Debug, Clone)]
-pub struct Methods(pub Vec<adflow::detect::Method>);
-
-impl FromStr for Methods {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let all = adflow::detect::Method::ALL;
-        let mut methods = Vec::new();
-        for name in text.split(',').map(str::trim) {
-            let named: Vec<_> = all.into_iter().filter(|m| name == "all" || m.as_str() == name).collect();
-            if named.is_empty() {
-                return Err(format!("\"{name}\" is not a method: {} or all", all.map(|m| m.as_str()).join(", ")));
-            }
-            for method in named {
-                if !methods.contains(&method) {
-                    methods.push(method);
-                }
-            }
-        }
-        Ok(Self(methods))
-    }
 }
 
 /// `adflow info`
@@ -289,11 +267,11 @@ pub struct Export {
     #[arg(long, value_enum, default_value_t = Layout::Nchw)]
     pub layout: Layout,
     /// Type of samples: white is 255, 65535 or 1
-    #[arg(long = "type", value_enum, default_value_t = ImageType::U8)]
-    pub r#type: ImageType,
+    #[arg(long = "type", value_parser = choice::<SampleType>(), default_value_t)]
+    pub r#type: SampleType,
     /// Channels and their order
-    #[arg(long, value_enum, default_value_t = ImageOrder::Rgb)]
-    pub order: ImageOrder,
+    #[arg(long, value_parser = choice::<ChannelOrder>(), default_value_t = ChannelOrder::Rgb)]
+    pub order: ChannelOrder,
     /// Leave the map out; for cdnf, differnet and gauss the graph becomes about a third as large
     #[arg(long)]
     pub no_map: bool,
@@ -344,9 +322,9 @@ pub struct Synth {
     /// Folder for images, masks and sheet.png, in the layout that `adflow eval` reads
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// What is wrong with them
-    #[arg(long, value_enum, default_value_t = SynthKind::All)]
-    pub kind: SynthKind,
+    /// What is wrong with them: kinds separated by commas, or all
+    #[arg(long, value_name = "KINDS", default_value = "all", value_delimiter = ',', value_parser = choice_or_all::<Kind>())]
+    pub kind: Vec<OneOrAll<Kind>>,
     /// Images of each kind
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub count: u32,

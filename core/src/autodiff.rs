@@ -14,7 +14,25 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 impl Graph {
-    /// Gradients of `loss` (an output of `batch_mean`) for each of `wrt`; `None` where it does not depend on it.
+    /// Appends the gradients of `loss` (an output of [`BatchMean`](crate::op::BatchMean)) with respect to each of `wrt`; `None`
+    /// where the loss does not depend on it.
+    ///
+    /// ```
+    /// use adflow::graph::{Graph, GraphError};
+    /// use adflow::op::{BatchMean, SquareSum};
+    /// use adflow::shape::Shape;
+    /// let mut graph = Graph::new();
+    /// let x = graph.input("x", Shape::vector(4));
+    /// let energy = graph.emit("energy", SquareSum { scale: 0.5, per_position: false, root: false }, &[x])?;
+    /// let loss = graph.emit("loss", BatchMean {}, &[energy])?;
+    /// let gradients = graph.backward(loss, &[x])?;
+    /// let gradient = gradients[0].expect("the loss depends on x");
+    /// assert_eq!(graph.shape(gradient), Shape::vector(4));
+    /// # Ok::<(), GraphError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`GraphError::NotALoss`]; [`GraphError::NotDifferentiable`] names an op without a gradient.
     pub fn backward(&mut self, loss: TensorId, wrt: &[TensorId]) -> Result<Vec<Option<TensorId>>, GraphError> {
         let is_loss = self.nodes.iter().any(|n| n.output == loss && matches!(n.op, Op::BatchMean(BatchMean {})));
         if !is_loss {
@@ -78,15 +96,29 @@ impl Graph {
 
     /// Appends a training step: gradients of all trainable parameters the loss depends on, and one step of Adam over
     /// the whole trainable range. The caller binds `control` = (learning rate, step from 1) before each run.
+    ///
+    /// # Errors
+    /// [`GraphError::NotALoss`]; [`GraphError::NotDifferentiable`] names an op without a gradient.
     pub fn train(&mut self, loss: TensorId, params: &Params, adam: Adam) -> Result<(), GraphError> {
+        self.train_part(loss, params, "", adam)
+    }
+
+    /// Appends a training step like [`Graph::train`] over the trainable parameters whose names begin with `prefix`, with moments of
+    /// its own: programs that train different parts of a model take turns without disturbing each other.
+    ///
+    /// # Errors
+    /// [`GraphError::Part`] if there are none, or others lie between them: they must have been added one after the other.
+    pub fn train_part(&mut self, loss: TensorId, params: &Params, prefix: &str, adam: Adam) -> Result<(), GraphError> {
         let mut wrt = Vec::new();
         for (index, p) in params.iter().enumerate() {
             if p.trainable
+                && p.name.starts_with(prefix)
                 && let Some(at) = self.tensors.iter().position(|t| t.source == Source::Param(index))
             {
                 wrt.push((TensorId(at as u32), index));
             }
         }
+        let part = params.trainable_part(prefix).ok_or_else(|| GraphError::Part(prefix.to_string()))?;
         let ids: Vec<TensorId> = wrt.iter().map(|w| w.0).collect();
         let grads = self.backward(loss, &ids)?;
         for (grad, (_, index)) in grads.into_iter().zip(&wrt) {
@@ -94,9 +126,10 @@ impl Graph {
                 self.tensors[grad.0 as usize].source = Source::Grad(*index);
             }
         }
-        let len = (params.layout().trainable * BLOCK as u64) as u32;
-        let all_grads = self.tensor("grads", Type::single(Shape::vector(len)), Source::AllGrads);
-        let state = self.tensor("state", Type::single(Shape::vector(2 * len)), Source::State);
+        let len = ((part.end - part.start) * BLOCK as u64) as u32;
+        let first = part.start;
+        let all_grads = self.tensor("grads", Type::single(Shape::vector(len)), Source::Grads { first });
+        let state = self.tensor("state", Type::single(Shape::vector(2 * len)), Source::State { first: 2 * first });
         let control = self.control("control", Shape::vector(2));
         let mut inputs = [None; MAX_INPUTS];
         inputs[..3].copy_from_slice(&[Some(all_grads), Some(state), Some(control)]);
@@ -104,7 +137,7 @@ impl Graph {
             inputs[3] = Some(self.emit("squares", SquareParts {}, &[all_grads])?);
         }
         let updated = self.emit_slots("params", adam.into(), inputs)?;
-        self.tensors[updated.0 as usize].source = Source::AllParams;
+        self.tensors[updated.0 as usize].source = Source::Params { first };
         Ok(())
     }
 }

@@ -1,12 +1,19 @@
 //! What the kernels run on: an instruction set and a set of threads.
 //!
 //! [`Isa`] is a proof: a variant other than `Portable` carries a token that only detection hands out, so a kernel that is given
-//! `Isa::Avx512` may use AVX-512 without asking again. Next: `simd` for the vectors, [`crate::threads`].
+//! `Isa::Avx512` may use AVX-512 without asking again.
 
 use crate::simd::{self, Op, Simd};
 use crate::threads::Threads;
 
 /// An instruction set that this processor has.
+///
+/// ```
+/// use adflow::cpu::Isa;
+/// let names: Vec<&str> = Isa::all().map(Isa::name).collect();
+/// println!("{} of {names:?}", Isa::detect().name()); // avx512 of ["portable", "avx2", "avx512"]
+/// assert_eq!(names[0], "portable");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
     /// Plain Rust; the compiler vectorises it for the target's baseline. No fused multiply-add.
@@ -81,7 +88,17 @@ impl Isa {
     }
 }
 
-/// An instruction set and the threads to use. Small, copied freely.
+/// An instruction set and the threads to use. Small, copied freely. It is the CPU as a [`Device`](crate::executor::Device).
+///
+/// ```
+/// use adflow::cpu::{Cpu, Isa};
+/// use adflow::threads::Threads;
+/// let threads = Threads::new(2);
+/// let cpu = Cpu::detect(&threads);
+/// assert_eq!(cpu.threads().count(), 2);
+/// // Without the vector instructions that this processor has beyond its kind, to compare:
+/// let portable = Cpu::with_isa(Isa::Portable, &threads);
+/// ```
 #[derive(Clone, Copy)]
 pub struct Cpu<'t> {
     isa: Isa,

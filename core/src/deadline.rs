@@ -1,8 +1,8 @@
 //! A moment after which work is given up.
 //!
-//! Whoever scores sets it before a call; long work looks at it between its parts: tasks of a kernel, ops of a program, rows
-//! of an image. What was being computed is then of no use, and who asked for it is told so. The clock is the caller's,
-//! because the core has none; without one there is no deadline. Next: [`crate::threads::Threads::with_clock`].
+//! The caller sets it before scoring; long work looks at it between its parts: tasks of a kernel, ops of a program, rows of an
+//! image. Past it the call fails, and what it had computed so far is dropped. The clock is the caller's, because `core` has
+//! none ([`Threads::with_clock`](crate::threads::Threads::with_clock)); without a clock there is no deadline.
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -11,6 +11,23 @@ const AHEAD: u32 = 1;
 const PASSED: u32 = 2;
 
 /// A clock and the moment. Set by one thread, looked at by all that work for it.
+///
+/// ```
+/// use adflow::deadline::Deadline;
+/// use std::sync::OnceLock;
+/// use std::time::Instant;
+///
+/// fn microseconds() -> u32 {
+///     static START: OnceLock<Instant> = OnceLock::new();
+///     START.get_or_init(Instant::now).elapsed().as_micros() as u32
+/// }
+///
+/// let deadline = Deadline::with_clock(microseconds);
+/// deadline.set(Some(500));
+/// while !deadline.passed() {
+///     std::hint::spin_loop(); // a part of the work
+/// }
+/// ```
 #[derive(Default)]
 pub struct Deadline {
     clock: Option<fn() -> u32>,
@@ -19,17 +36,17 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// There will never be one.
+    /// A deadline that never comes.
     pub const fn none() -> Deadline {
         Deadline { clock: None, at: AtomicU32::new(0), state: AtomicU32::new(NONE) }
     }
 
-    /// None yet. `clock` counts microseconds from any moment and wraps around.
+    /// No deadline until it is [set](Self::set). `clock` counts microseconds from any moment and wraps around.
     pub const fn with_clock(clock: fn() -> u32) -> Deadline {
         Deadline { clock: Some(clock), at: AtomicU32::new(0), state: AtomicU32::new(NONE) }
     }
 
-    /// From now on so many microseconds, at most 2^31 - 1; `None`: no deadline.
+    /// Sets it to so many microseconds from now, at most 2^31 - 1; `None`: no deadline.
     pub fn set(&self, micros: Option<u32>) {
         let state = match (self.clock, micros) {
             (Some(clock), Some(micros)) => {
@@ -41,12 +58,12 @@ impl Deadline {
         self.state.store(state, Relaxed);
     }
 
-    /// Whether there is one.
+    /// Whether a deadline was set.
     pub fn is_set(&self) -> bool {
         self.state.load(Relaxed) != NONE
     }
 
-    /// Whether it lies behind; once it does, it stays so until the next [`set`](Self::set).
+    /// Whether the deadline has passed; once it has, that stays so until the next [`set`](Self::set).
     pub fn passed(&self) -> bool {
         match (self.state.load(Relaxed), self.clock) {
             (AHEAD, Some(clock)) => {

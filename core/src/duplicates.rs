@@ -1,4 +1,4 @@
-//! Which training images show the same part?
+//! Which images show the same part, so that they are held out together.
 //!
 //! A part photographed six times under different exposures gives six images that are not independent. If some are trained
 //! on and others held out, the held-out ones look better than a new part will, and the threshold comes out too low. So
@@ -47,6 +47,28 @@ pub const fn thumbnail() -> Preprocess {
 /// The group of each of `thumbnails.len()/LEN` images, numbered from 0 in order of first appearance.
 ///
 /// Takes time proportional to the square of the number of images: 0.1 s for a thousand. A thumbnail with NaN is alone.
+///
+/// ```
+/// use adflow::Image;
+/// use adflow::duplicates::{LEN, groups, hold_out, thumbnail};
+///
+/// // Ten parts, each photographed twice: the second time under a brighter light.
+/// let pixel = |p: u32, part: u32| (p + 977 * part).wrapping_mul(0x9E37_79B1) >> 26;
+/// let photograph = |n: u32| (0..32 * 32).map(|p| (pixel(p / 8, n / 2) * (2 + n % 2)) as u8).collect();
+/// let images = (0..20).map(|n| Image::grey(32, 32, photograph(n))).collect::<Result<Vec<_>, _>>()?;
+///
+/// let small = thumbnail();
+/// let mut thumbnails = vec![0.0; images.len() * LEN];
+/// let mut scratch = vec![0.0; small.scratch_len(32, 32)];
+/// for (image, out) in images.iter().zip(thumbnails.chunks_exact_mut(LEN)) {
+///     small.apply(&image.view(), &mut scratch, out)?;
+/// }
+/// let groups = groups(&thumbnails);
+/// assert_eq!(groups[..6], [0, 0, 1, 1, 2, 2]);
+/// let held = hold_out(&groups, 0.2, 0);
+/// assert!((0..10).all(|part| held[2 * part] == held[2 * part + 1]), "both photographs of a part, or neither");
+/// # Ok::<(), adflow::image::ImageError>(())
+/// ```
 ///
 /// # Panics
 /// If `thumbnails` is not a whole number of thumbnails long.

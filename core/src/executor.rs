@@ -1,8 +1,8 @@
 //! What scoring and training ask of a device: hold parameters, run programs over them.
 //!
-//! The CPU is one device (`Cpu`), a GPU another (`adflow-vulkan`). An [`Executor`] holds one set of parameters, with the
-//! gradients and moments of a training; programs are [prepared](Executor::prepare) once for each batch size and then run
-//! as often as wanted. Next: [`crate::session`], which runs a program on the CPU.
+//! The CPU is one [`Device`](trait@Device) ([`Cpu`](crate::cpu::Cpu)), a GPU another (`adflow-vulkan`). An [`Executor`] holds one set of
+//! parameters, with the gradients and moments of a training; programs are [prepared](Executor::prepare) once for each batch
+//! size and then run as often as wanted.
 
 use crate::plan::{Program, Region};
 use crate::session::SessionError;
@@ -16,11 +16,11 @@ pub use on_cpu::CpuExecutor;
 /// What went wrong on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceFault {
-    /// The device does not answer any more: reset, removed, or hung. What it held is gone.
+    /// The device does not answer any more: it was reset, removed, or hangs. What it held is gone.
     Lost,
-    /// There is no memory left on it.
+    /// There is no memory left on the device.
     OutOfMemory,
-    /// It cannot do what was asked: a limit or a missing feature.
+    /// The device cannot do what was asked: a limit, or a missing feature.
     Unsupported,
     /// The memory or batch handed over does not fit the program.
     Session(SessionError),
@@ -29,9 +29,15 @@ pub enum DeviceFault {
 }
 
 /// A failure of a device, and during what.
+///
+/// ```
+/// use adflow::executor::{DeviceError, DeviceFault};
+/// let error = DeviceError::new(DeviceFault::Lost, "running a program");
+/// assert_eq!(error.to_string(), "the device was lost while running a program");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceError {
-    /// The kind.
+    /// What kind of failure.
     pub fault: DeviceFault,
     /// What was being done.
     pub doing: &'static str,
@@ -57,7 +63,14 @@ impl fmt::Display for DeviceError {
     }
 }
 
-impl core::error::Error for DeviceError {}
+impl core::error::Error for DeviceError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match &self.fault {
+            DeviceFault::Session(error) => Some(error),
+            DeviceFault::Lost | DeviceFault::OutOfMemory | DeviceFault::Unsupported | DeviceFault::Failed => None,
+        }
+    }
+}
 
 impl From<SessionError> for DeviceError {
     fn from(error: SessionError) -> DeviceError {
@@ -73,38 +86,87 @@ pub struct Prepared(pub usize);
 ///
 /// Inputs are written, the program run, outputs read, in this order; another program may use the same memory, so
 /// outputs last until the next run.
+///
+/// ```
+/// use adflow::cpu::Cpu;
+/// use adflow::executor::{Device, Executor};
+/// use adflow::graph::Graph;
+/// use adflow::op::Gain;
+/// use adflow::params::Params;
+/// use adflow::place::{Reuse, place};
+/// use adflow::shape::Shape;
+/// use adflow::threads::Threads;
+///
+/// let (mut graph, mut params) = (Graph::new(), Params::new());
+/// params.add("gamma", Shape::SCALAR, false, vec![2.0])?;
+/// let (x, gamma) = (graph.input("x", Shape::vector(2)), graph.param(&params, "gamma")?);
+/// let y = graph.emit("y", Gain {}, &[x, gamma])?;
+/// graph.output("y", y);
+/// let program = place("gain", &graph, &params.layout(), Reuse::Share)?;
+///
+/// let threads = Threads::serial();
+/// let cpu = Cpu::detect(&threads);
+/// let mut executor = cpu.executor(&params.pack(), 0, 0)?;
+/// let prepared = executor.prepare(program.program(), 1)?;
+/// executor.input(prepared, "x").copy_from_slice(&[5.0, 7.0]);
+/// executor.run(prepared)?;
+/// assert_eq!(executor.output(prepared, "y"), [10.0, 14.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Executor {
-    /// Makes a program ready for `batch` samples. To prepare the same again costs
-    /// next to nothing.
+    /// Makes a program ready for `batch` samples. Preparing one that is ready costs next to nothing.
+    ///
+    /// # Errors
+    /// No memory, a device that cannot run an op, or parameters that are not the program's.
     fn prepare(&mut self, program: Program<'_>, batch: usize) -> Result<Prepared, DeviceError>;
 
     /// The values of an input, to be written before a run; empty if the program has none of that name.
     fn input(&mut self, prepared: Prepared, name: &str) -> &mut [f32];
 
     /// Runs every op in order and waits for the outputs.
+    ///
+    /// # Errors
+    /// The device failed; after [`DeviceFault::Lost`] it can be [recovered](Self::recover).
     fn run(&mut self, prepared: Prepared) -> Result<(), DeviceError>;
 
     /// Runs op by op and shows each output right after it was written; what the probe changes is what later ops read.
+    ///
+    /// # Errors
+    /// Those of [`Executor::run`].
     fn run_with(&mut self, prepared: Prepared, probe: &mut dyn FnMut(usize, &mut [f32])) -> Result<(), DeviceError>;
 
     /// The values of an output after a run; empty if the program has none of that name.
     fn output(&self, prepared: Prepared, name: &str) -> &[f32];
 
     /// Copies the first values of parameters, gradients or moments into `values`.
+    ///
+    /// # Errors
+    /// [`DeviceFault::Unsupported`] for another region or more values than there are; or the device failed.
     fn read(&mut self, region: Region, values: &mut [f32]) -> Result<(), DeviceError>;
 
     /// Replaces the first values of parameters, gradients or moments.
+    ///
+    /// # Errors
+    /// [`DeviceFault::Unsupported`] for another region or more values than there are; or the device failed.
     fn write(&mut self, region: Region, values: &[f32]) -> Result<(), DeviceError>;
 
-    /// Whether what it holds can be lost, so that who trains keeps a copy.
+    /// Whether what the executor holds can be lost, so that a training should keep a copy.
     fn is_volatile(&self) -> bool {
         false
     }
 
     /// Makes the executor usable again after [`DeviceFault::Lost`], with the parameters it was made with, zeros for
     /// gradients and moments, and the inputs of the run that failed; programs stay prepared.
+    ///
+    /// # Errors
+    /// The device cannot be opened again.
     fn recover(&mut self) -> Result<(), DeviceError> {
         Err(DeviceError::new(DeviceFault::Failed, "recovering"))
+    }
+
+    /// Bytes that parameters and programs take on a device with memory of its own; else 0.
+    fn device_bytes(&self) -> u64 {
+        0
     }
 
     /// Samples that are best run at once where there is a choice: 1 where one is as fast as another.
@@ -113,13 +175,16 @@ pub trait Executor {
     }
 }
 
-/// Where programs run.
+/// Where programs run: [`Cpu`](crate::cpu::Cpu), or a GPU by `adflow-vulkan`. Training and scoring take any.
 #[cfg(feature = "alloc")]
 pub trait Device: Sync {
     /// Puts parameters on the device, with that many floats for gradients and moments (zeros).
+    ///
+    /// # Errors
+    /// No memory on the device, or it is lost.
     fn executor(&self, params: &[f32], grads: usize, state: usize) -> Result<Box<dyn Executor + '_>, DeviceError>;
 
-    /// How it calls itself, for messages.
+    /// Name of the device, for messages.
     fn describe(&self) -> String;
 }
 
@@ -136,7 +201,7 @@ mod on_cpu {
     use alloc::vec;
     use alloc::vec::Vec;
 
-    /// Programs on the CPU, over memory of its own.
+    /// Programs on the CPU, over memory that the executor allocates.
     pub struct CpuExecutor<'c> {
         cpu: Cpu<'c>,
         programs: Vec<(OwnedProgram, usize, Sizes)>,
@@ -150,7 +215,7 @@ mod on_cpu {
     }
 
     impl<'c> CpuExecutor<'c> {
-        /// Parameters, zeroed gradients and moments.
+        /// Copies the parameters; so many gradients and moments are zeros.
         pub fn new(cpu: Cpu<'c>, params: &[f32], grads: usize, state: usize) -> CpuExecutor<'c> {
             CpuExecutor {
                 cpu,

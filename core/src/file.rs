@@ -13,6 +13,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Writes `bytes` to `path`, replacing what is there, all or nothing. Permissions of an existing file are kept. What is
 /// no file (a device, a pipe) is written into and stays what it is: `/dev/null` must not become a file.
 ///
+/// ```
+/// use adflow::file::write_atomic;
+/// let path = std::env::temp_dir().join(format!("adflow-doc-{}.txt", std::process::id()));
+/// write_atomic(&path, b"first")?;
+/// write_atomic(&path, b"second")?; // a reader sees the one or the other, never a part
+/// assert_eq!(std::fs::read(&path)?, b"second");
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Errors
 /// Whatever the file system says; the target is then untouched and the temporary file is gone.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -1,7 +1,8 @@
 //! The graph a method is built as: named tensors and the ops between them, in the order they run.
 //!
-//! Layers and flows append ops; `autodiff.rs` appends more; `place.rs` gives each tensor a place and encodes the
-//! result as a program (`plan.rs`). Building mistakes are errors that name the op and the rule.
+//! Layers and flows append ops, [`Graph::backward`] and [`Graph::train`] those of the gradient;
+//! [`place`](crate::place::place) gives each tensor an offset and makes a program of the graph. Building mistakes are errors
+//! that name the op and the rule.
 
 use crate::op::{MAX_INPUTS, Op, Types};
 use crate::params::Params;
@@ -25,12 +26,21 @@ pub enum Source {
     Op,
     /// Written by an op: the gradient of a trainable parameter.
     Grad(usize),
-    /// All trainable parameters as one vector.
-    AllParams,
-    /// All gradients as one vector.
-    AllGrads,
-    /// The optimiser's moments.
-    State,
+    /// Neighbouring trainable parameters as one vector.
+    Params {
+        /// Their first block.
+        first: u64,
+    },
+    /// Their gradients as one vector.
+    Grads {
+        /// Their first block.
+        first: u64,
+    },
+    /// The optimiser's moments for them.
+    State {
+        /// Their first block.
+        first: u64,
+    },
 }
 
 /// A named tensor.
@@ -49,7 +59,7 @@ pub struct Tensor {
 pub struct Node {
     /// What it does.
     pub op: Op,
-    /// Its inputs; `None` for a slot left out.
+    /// Inputs of the op; `None` for a slot left out.
     pub inputs: [Option<TensorId>; MAX_INPUTS],
     /// What it writes.
     pub output: TensorId,
@@ -62,20 +72,22 @@ pub enum GraphError {
     Shape {
         /// Name of the tensor that was to be written.
         tensor: String,
-        /// The rule.
+        /// The rule, with what it expected and found.
         error: ShapeError,
     },
     /// There is no such parameter.
     UnknownParam(String),
-    /// No gradient exists for this.
+    /// No gradient exists for an op.
     NotDifferentiable {
-        /// Which op.
+        /// Name of the op.
         op: &'static str,
-        /// What of it.
+        /// What of the op has none.
         what: &'static str,
     },
     /// A loss must be one number: the output of `batch_mean`.
     NotALoss(String),
+    /// What an optimiser shall train, parameters with this prefix, is nothing, or has others in between.
+    Part(String),
 }
 
 impl fmt::Display for GraphError {
@@ -85,13 +97,47 @@ impl fmt::Display for GraphError {
             GraphError::UnknownParam(name) => write!(f, "there is no parameter \"{name}\""),
             GraphError::NotDifferentiable { op, what } => write!(f, "{op}: no gradient exists for {what}"),
             GraphError::NotALoss(name) => write!(f, "\"{name}\" is not a loss: it is not the mean over the batch"),
+            GraphError::Part(prefix) => {
+                write!(f, "parameters \"{prefix}…\" are none that train, or others lie between them")
+            }
         }
     }
 }
 
-impl core::error::Error for GraphError {}
+impl core::error::Error for GraphError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            GraphError::Shape { error, .. } => Some(error),
+            GraphError::UnknownParam(_)
+            | GraphError::NotDifferentiable { .. }
+            | GraphError::NotALoss(_)
+            | GraphError::Part(_) => None,
+        }
+    }
+}
 
 /// Named tensors and the ops between them.
+///
+/// ```
+/// use adflow::graph::{Graph, GraphError};
+/// use adflow::op::{Conv2d, GlobalMean};
+/// use adflow::params::Params;
+/// use adflow::shape::Shape;
+///
+/// let mut params = Params::new();
+/// params.add("edges", Shape([8, 3, 3, 3]), false, vec![0.1; 8 * 3 * 3 * 3]).expect("216 values");
+/// let mut graph = Graph::new();
+/// let image = graph.input("image", Shape::chw(3, 32, 32));
+/// let edges = graph.param(&params, "edges")?;
+/// let map = graph.emit("map", Conv2d::new().stride(2).pad(1), &[image, edges])?;
+/// assert_eq!(graph.shape(map), Shape::chw(8, 16, 16));
+/// let features = graph.emit("features", GlobalMean {}, &[map])?;
+/// graph.output("features", features);
+///
+/// let error = graph.emit("more", Conv2d::new(), &[features, edges]).unwrap_err();
+/// assert!(error.to_string().starts_with("tensor \"more\": conv2d: "));
+/// # Ok::<(), GraphError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     pub(crate) tensors: Vec<Tensor>,
@@ -120,7 +166,10 @@ impl Graph {
         self.tensor(name, Type::single(shape), Source::Input)
     }
 
-    /// A parameter; the same tensor each time it is asked for.
+    /// The tensor of a parameter; asking again gives the same one.
+    ///
+    /// # Errors
+    /// [`GraphError::UnknownParam`].
     pub fn param(&mut self, params: &Params, name: &str) -> Result<TensorId, GraphError> {
         let index = params.find(name).ok_or_else(|| GraphError::UnknownParam(name.to_string()))?;
         if let Some(at) = self.tensors.iter().position(|t| t.source == Source::Param(index)) {
@@ -130,7 +179,10 @@ impl Graph {
         Ok(self.tensor(name, Type::single(shape), Source::Param(index)))
     }
 
-    /// Appends an op that writes a new tensor called `name`.
+    /// Appends an op that writes a new tensor called `name`; `inputs` fill the op's slots from the first on.
+    ///
+    /// # Errors
+    /// [`GraphError::Shape`] names the op's rule that the inputs break.
     pub fn emit(&mut self, name: &str, op: impl Into<Op>, inputs: &[TensorId]) -> Result<TensorId, GraphError> {
         let mut slots = [None; MAX_INPUTS];
         for (slot, id) in slots.iter_mut().zip(inputs) {
@@ -140,6 +192,9 @@ impl Graph {
     }
 
     /// Appends an op some of whose input slots are left out.
+    ///
+    /// # Errors
+    /// [`GraphError::Shape`] names the op's rule that the inputs break.
     pub fn emit_slots(
         &mut self,
         name: &str,

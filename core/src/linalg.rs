@@ -179,8 +179,21 @@ pub fn shrink(n: usize, rho: f64, matrix: &mut [f64]) {
 /// Row by row (Cholesky, Banachiewicz): `Lᵢⱼ = (Σᵢⱼ − Lᵢ·Lⱼ)/Lⱼⱼ`, where both factors of the dot product lie in memory as
 /// they are read.
 ///
+/// ```
+/// use adflow::linalg::{NotPositiveDefinite, cholesky, solve_lower};
+/// let mut factor = [4.0, 2.0, 2.0, 5.0];
+/// cholesky(2, &mut factor)?;
+/// assert_eq!(factor, [2.0, 0.0, 1.0, 2.0]);
+/// // The Mahalanobis distance of (2, 3) from 0 under the covariance that the factor is of.
+/// let mut x = [2.0, 3.0];
+/// solve_lower(&factor, &mut x);
+/// assert_eq!(x.iter().map(|v| v * v).sum::<f64>().sqrt(), f64::sqrt(2.0));
+/// assert_eq!(cholesky(2, &mut [1.0, 2.0, 2.0, 1.0]), Err(NotPositiveDefinite { row: 1 }));
+/// # Ok::<(), NotPositiveDefinite>(())
+/// ```
+///
 /// # Errors
-/// If a pivot is not positive; the matrix is spoilt then.
+/// [`NotPositiveDefinite`] where a pivot is not positive; the matrix then holds anything.
 ///
 /// # Panics
 /// If `matrix` is not n·n long.

@@ -19,7 +19,7 @@ use core::fmt;
 pub struct Mismatch {
     /// Position in the program.
     pub at: usize,
-    /// Name of its output.
+    /// Name of the tensor that the op writes.
     pub tensor: String,
     /// The op with its attributes.
     pub op: String,
@@ -38,6 +38,9 @@ impl fmt::Display for Mismatch {
 ///
 /// Each side may be off by the op's tolerance ([`Op::device_tolerance`](crate::op::Op::device_tolerance)), so twice that much is allowed. Where terms cancel, as in a
 /// whitening, rounding is as large as the terms and not as their sum: then a millionth of the sum of their sizes is allowed.
+///
+/// # Errors
+/// Whatever either device says when it cannot run the program.
 pub fn lockstep(
     program: Program<'_>,
     batch: usize,

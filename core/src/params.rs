@@ -1,7 +1,7 @@
 //! Parameters by name: what a model has learned, and what it was given.
 //!
-//! Trainable parameters come first and contiguous, so that an optimiser step is one op over one range; frozen ones
-//! follow. Offsets count blocks of [`BLOCK`] floats. Next: `graph.rs` refers to parameters by name, `model/` stores them.
+//! In memory trainable parameters come first and contiguous, so that an optimiser step is one op over one range; frozen ones
+//! follow. Offsets count blocks of [`BLOCK`] floats.
 
 use crate::memory::{BLOCK, blocks_of};
 use crate::shape::Shape;
@@ -9,6 +9,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 /// One named tensor of values.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ pub struct Param {
     pub data: Vec<f32>,
 }
 
-/// A parameter that cannot be added.
+/// Why a parameter cannot be added.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ParamError {
     /// There is one of that name already.
@@ -32,7 +33,7 @@ pub enum ParamError {
     Length {
         /// Which parameter.
         name: String,
-        /// Its shape.
+        /// The shape it was given.
         shape: Shape,
         /// Number of values given.
         found: usize,
@@ -53,6 +54,19 @@ impl fmt::Display for ParamError {
 impl core::error::Error for ParamError {}
 
 /// All parameters of a model.
+///
+/// ```
+/// use adflow::params::{ParamError, Params};
+/// use adflow::shape::Shape;
+/// let mut params = Params::new();
+/// params.add("mean", Shape::vector(3), false, vec![1.0, 2.0, 3.0])?;
+/// params.add("weight", Shape([1, 2, 3, 1]), true, vec![0.0; 6])?;
+/// assert_eq!(params.trainable_count(), 6);
+/// // As programs see them: blocks of 16 floats, what trains first.
+/// let packed = params.pack();
+/// assert_eq!((packed.len(), packed[16..19].to_vec()), (32, vec![1.0, 2.0, 3.0]));
+/// # Ok::<(), ParamError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Params {
     entries: Vec<Param>,
@@ -64,7 +78,10 @@ impl Params {
         Params::default()
     }
 
-    /// Adds a parameter.
+    /// Adds a parameter; `data` is row-major.
+    ///
+    /// # Errors
+    /// [`ParamError::Duplicate`] where there is one of that name, [`ParamError::Length`] where the values do not fit the shape.
     pub fn add(&mut self, name: &str, shape: Shape, trainable: bool, data: Vec<f32>) -> Result<(), ParamError> {
         if self.find(name).is_some() {
             return Err(ParamError::Duplicate(name.to_string()));
@@ -77,6 +94,9 @@ impl Params {
     }
 
     /// Adds a fixed table of channel numbers (see [`crate::op::Permute`]).
+    ///
+    /// # Errors
+    /// [`ParamError::Duplicate`] where there is one of that name.
     pub fn add_index(&mut self, name: &str, index: &[u32]) -> Result<(), ParamError> {
         let bits = index.iter().map(|&i| f32::from_bits(i)).collect();
         self.add(name, Shape::vector(index.len() as u32), false, bits)
@@ -105,6 +125,23 @@ impl Params {
     /// Trainable values in all (without padding).
     pub fn trainable_count(&self) -> usize {
         self.entries.iter().filter(|p| p.trainable).map(|p| p.data.len()).sum()
+    }
+
+    /// Blocks of the trainable parameters whose names begin with `prefix`; `None` if there are none, or if others lie between
+    /// them.
+    pub fn trainable_part(&self, prefix: &str) -> Option<Range<u64>> {
+        let layout = self.layout();
+        let mut part: Option<Range<u64>> = None;
+        for (first, p) in layout.offsets.iter().zip(&self.entries).filter(|(_, p)| p.trainable) {
+            let end = first + blocks_of(p.data.len());
+            match &mut part {
+                _ if !p.name.starts_with(prefix) => {}
+                None => part = Some(*first..end),
+                Some(part) if part.end == *first => part.end = end,
+                Some(_) => return None,
+            }
+        }
+        part
     }
 
     /// Where each parameter lies.
@@ -137,7 +174,7 @@ impl Params {
     /// Takes back values that were packed with the same layout, for example after training.
     ///
     /// # Panics
-    /// If `packed` is shorter than the layout; that is ours to keep.
+    /// If `packed` is shorter than the layout.
     pub fn unpack(&mut self, packed: &[f32]) {
         let layout = self.layout();
         for (offset, p) in layout.offsets.iter().zip(&mut self.entries) {

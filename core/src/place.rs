@@ -22,7 +22,7 @@ pub enum Reuse {
     KeepAll,
 }
 
-/// A program with its own storage.
+/// A program that owns its records; read as a [`Program`].
 #[derive(Clone)]
 pub struct OwnedProgram {
     name: String,
@@ -56,7 +56,7 @@ impl OwnedProgram {
         Program::split(&self.name, self.bytes()).expect("`place` has validated these bytes")
     }
 
-    /// Name.
+    /// Name that it was placed under.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -99,7 +99,29 @@ fn share(lives: &mut [Life], offsets: &mut [u64], reuse: Reuse) -> u64 {
     end
 }
 
-/// Places a graph over parameters of a layout.
+/// Makes a program of a graph: every tensor that an output needs gets a region and an offset.
+///
+/// ```
+/// use adflow::graph::Graph;
+/// use adflow::op::{Activate, Activation, Scale};
+/// use adflow::params::Params;
+/// use adflow::place::{Reuse, place};
+/// use adflow::shape::Shape;
+///
+/// let (mut graph, params) = (Graph::new(), Params::new());
+/// let x = graph.input("x", Shape::chw(8, 32, 32));
+/// let twice = graph.emit("twice", Scale { factor: 2.0 }, &[x])?;
+/// let positive = graph.emit("positive", Activate { act: Activation::Relu }, &[twice])?;
+/// let again = graph.emit("again", Scale { factor: 2.0 }, &[positive])?;
+/// graph.output("y", again);
+/// let program = place("example", &graph, &params.layout(), Reuse::Share)?;
+/// println!("{:?}", program.program()); // one op a line: at 0 twice: N×8×32×32 …
+/// assert_eq!(program.program().len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`PlanError::TooMany`] and [`PlanError::Region`] for a graph beyond the limits of a program.
 pub fn place(name: &str, graph: &Graph, params: &Layout, reuse: Reuse) -> Result<OwnedProgram, PlanError> {
     let count = graph.tensors.len();
     let mut regions = vec![Region::Fixed; count];
@@ -114,7 +136,7 @@ pub fn place(name: &str, graph: &Graph, params: &Layout, reuse: Reuse) -> Result
     let mut live_ops = vec![false; graph.nodes.len()];
     for (at, node) in graph.nodes.iter().enumerate().rev() {
         let out = node.output.0 as usize;
-        let effect = matches!(graph.tensors[out].source, Source::Grad(_) | Source::AllParams);
+        let effect = matches!(graph.tensors[out].source, Source::Grad(_) | Source::Params { .. });
         if used[out] || effect {
             used[out] = true;
             live_ops[at] = true;
@@ -142,9 +164,9 @@ pub fn place(name: &str, graph: &Graph, params: &Layout, reuse: Reuse) -> Result
         let (region, offset) = match t.source {
             Source::Param(p) => (Region::Params, Some(params.offsets[p])),
             Source::Grad(p) => (Region::Grads, Some(params.offsets[p])),
-            Source::AllParams => (Region::Params, Some(0)),
-            Source::AllGrads => (Region::Grads, Some(0)),
-            Source::State => (Region::State, Some(0)),
+            Source::Params { first } => (Region::Params, Some(first)),
+            Source::Grads { first } => (Region::Grads, Some(first)),
+            Source::State { first } => (Region::State, Some(first)),
             Source::Input | Source::Op if !t.ty.batched => (Region::Fixed, None),
             Source::Op if !is_output => {
                 lives.push(Life { tensor: i, blocks: size, from: first[i], to: last[i] });

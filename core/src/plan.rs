@@ -86,6 +86,17 @@ pub struct ProgramHeader {
 }
 
 /// A validated program; cheap to copy, borrows its records.
+///
+/// ```
+/// # let (_, model) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
+/// let model = model.model();
+/// let program = model.program("score").expect("every model has one");
+/// for (name, ty, output) in program.bindings() {
+///     println!("{} {name}: {ty}", if output { "output" } else { "input" }); // input image: N×3×64×64
+/// }
+/// let convolutions = (0..program.len()).filter(|&at| program.op(at).op.name() == "conv2d").count();
+/// assert!(convolutions > 0 && !program.trains());
+/// ```
 #[derive(Clone, Copy)]
 pub struct Program<'a> {
     pub(crate) name: &'a str,
@@ -101,9 +112,9 @@ pub struct Program<'a> {
 pub struct PlannedOp<'a> {
     /// What it does.
     pub op: Op,
-    /// Types of its inputs.
+    /// Types of the inputs; `None` for a slot left out.
     pub types: Types,
-    /// Its record.
+    /// The record that it was decoded from.
     pub record: &'a OpRecord,
 }
 
@@ -133,7 +144,7 @@ impl<'a> Program<'a> {
         self.tensors.len()
     }
 
-    /// Record of a tensor: its region and offset, for executors with memory of their own.
+    /// Record of a tensor: region and offset, for executors with memory of their own.
     pub fn tensor(&self, tensor: u32) -> &'a TensorRecord {
         &self.tensors[tensor as usize]
     }
@@ -180,7 +191,10 @@ impl<'a> Program<'a> {
         self.ops.iter().any(|o| self.tensors[o.output as usize].region == Region::Params as u32)
     }
 
-    /// The program as text, one op a line.
+    /// Writes the program as text, one op a line.
+    ///
+    /// # Errors
+    /// Those of `f`.
     pub fn dump(&self, f: &mut dyn fmt::Write) -> fmt::Result {
         writeln!(f, "program {}: {} ops, {} tensors", self.name, self.ops.len(), self.tensors.len())?;
         for region in Region::ALL {

@@ -1,10 +1,12 @@
-//! Scores an image with a model: camera buffer in, score and map out, nothing allocated.
+//! Scoring in memory of the caller's: camera buffer in, score and map out, nothing allocated.
 //!
-//! The image is resized and normalised once; each view of it (`detect/` says which) runs the model's `score` program;
-//! the score is the mean over views. A map comes from the program itself or, for flows, from the gradient of the
-//! likelihood towards the image (program `localize`; DifferNet, "localization"): per view and channel the gradient is
-//! turned back, blurred, its magnitude averaged, and the mean squared. Models with tiles (`score/tiled.rs`) see the image a
-//! tile at a time.
+//! A [`Scorer`] resizes and normalises the image once, then runs the model's `score` program on each view of it (the
+//! image itself, turned, mirrored); the score is the mean over views. The map is an output of that program or, for flows on
+//! pooled features, the gradient of the likelihood with respect to the image (program `localize`; DifferNet,
+//! "localization"): of each view and channel it is turned back and blurred, then the magnitudes are averaged and squared. A
+//! model with tiles sees the image one tile at a time (`score/tiled.rs`).
+//!
+//! With an allocator at hand, an [`Inspector`](crate::Inspector) is less to write.
 
 mod kept;
 mod tiled;
@@ -25,6 +27,19 @@ use kept::{KeepLayout, Kept};
 use tiled::{Scene, TiledLayout, tiles_at_once};
 
 /// Why an image cannot be scored.
+///
+/// ```
+/// # let (_, model) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
+/// use adflow::image::{ImageError, ImageView};
+/// use adflow::score::ScoreError;
+/// use std::error::Error;
+/// let mut inspector = adflow::Inspector::new(model)?;
+/// let broken = [f32::NAN; 64 * 64]; // a sensor that sends no numbers
+/// let error = inspector.inspect(&ImageView::grey_f32(64, 64, &broken)?).unwrap_err();
+/// assert_eq!(error, ScoreError::Image(ImageError::NonFinite { x: 0, y: 0 }));
+/// assert_eq!(error.source().expect("an image error").to_string(), "pixel (0, 0) is not a usable number");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum ScoreError {
     /// The image is not valid.
@@ -38,9 +53,9 @@ pub enum ScoreError {
     },
     /// The image is wider than the scorer was made for.
     TooWide {
-        /// Its width.
+        /// Width of the image in pixels.
         width: u32,
-        /// The widest allowed.
+        /// [`ScorerOptions::max_width`].
         limit: u32,
     },
     /// The map buffer has the wrong length.
@@ -50,7 +65,7 @@ pub enum ScoreError {
         /// Elements given.
         found: usize,
     },
-    /// The region of an image cannot be used: why.
+    /// The region of an image cannot be used, for this reason.
     Region(&'static str),
     /// The model, or this scorer, makes no maps.
     NoMap,
@@ -80,7 +95,21 @@ impl fmt::Display for ScoreError {
     }
 }
 
-impl core::error::Error for ScoreError {}
+impl core::error::Error for ScoreError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            ScoreError::Image(error) => Some(error),
+            ScoreError::Device(error) => Some(error),
+            ScoreError::Memory { .. }
+            | ScoreError::TooWide { .. }
+            | ScoreError::MapLength { .. }
+            | ScoreError::Region(_)
+            | ScoreError::NoMap
+            | ScoreError::TooLarge
+            | ScoreError::TimedOut => None,
+        }
+    }
+}
 
 impl From<ImageError> for ScoreError {
     fn from(error: ImageError) -> ScoreError {
@@ -94,20 +123,55 @@ impl From<DeviceError> for ScoreError {
     }
 }
 
-/// What a scorer must be able to do; decides its memory.
+/// What a [`Scorer`] must be able to do, which decides how much memory it takes.
+///
+/// ```
+/// use adflow::score::ScorerOptions;
+/// // A line with a camera of 2048 pixels a row that wants scores, no maps.
+/// let options = ScorerOptions::new().with_max_width(2048).with_map(false);
+/// assert!(!options.map && !options.regions);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ScorerOptions {
-    /// Widest image, in pixels; costs about 5 floats a pixel.
+    /// Widest image, in pixels; costs about 5 floats a pixel. 16384 unless set.
     pub max_width: u32,
-    /// Whether maps will be asked for. For flows a map costs the memory of a backward pass.
+    /// Whether maps will be asked for; true unless set. For flows a map costs the memory of a backward pass.
     pub map: bool,
-    /// Whether images will come with regions of their own: [`Scorer::score_within`].
+    /// Whether images will come with regions of their own ([`Scorer::score_within`]); false unless set. Costs about 2 floats
+    /// for each pixel of the model's input.
     pub regions: bool,
+}
+
+impl ScorerOptions {
+    /// Images up to 16384 pixels wide, with maps, without regions.
+    #[must_use]
+    pub const fn new() -> ScorerOptions {
+        ScorerOptions { max_width: 16384, map: true, regions: false }
+    }
+
+    /// Sets the widest image, in pixels.
+    #[must_use]
+    pub const fn with_max_width(self, max_width: u32) -> ScorerOptions {
+        ScorerOptions { max_width, ..self }
+    }
+
+    /// Sets whether maps will be asked for.
+    #[must_use]
+    pub const fn with_map(self, map: bool) -> ScorerOptions {
+        ScorerOptions { map, ..self }
+    }
+
+    /// Sets whether images will come with regions of their own.
+    #[must_use]
+    pub const fn with_regions(self, regions: bool) -> ScorerOptions {
+        ScorerOptions { regions, ..self }
+    }
 }
 
 impl Default for ScorerOptions {
     fn default() -> ScorerOptions {
-        ScorerOptions { max_width: 16384, map: true, regions: false }
+        ScorerOptions::new()
     }
 }
 
@@ -257,9 +321,27 @@ impl<'m> Runner<'m, '_> {
 
 /// A model bound to memory, ready to score one image at a time.
 ///
-/// A model with tiles takes the memory of one tile and of the joined maps, however large the image.
+/// Making one takes microseconds; scoring allocates nothing on the CPU. How much memory is needed does not depend on the
+/// height of images. A model with tiles needs room for one tile and for the joined map, however large the image.
 ///
-/// Making one is cheap (microseconds); scoring allocates nothing on the CPU.
+/// ```
+/// # let (good, model) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
+/// use adflow::cpu::Cpu;
+/// use adflow::score::{Scorer, ScorerOptions};
+/// use adflow::threads::Threads;
+///
+/// let (model, options, threads) = (model.model(), ScorerOptions::new().with_max_width(64), Threads::new(2));
+/// let mut memory = vec![0.0; Scorer::memory_len(&model, &options, threads.count())?];
+/// let (width, height) = model.map_size();
+/// let mut map = vec![0.0; (width * height) as usize];
+///
+/// let mut scorer = Scorer::new(model, &options, Cpu::detect(&threads), &mut memory)?;
+/// for image in &good {
+///     let score = scorer.score_with_map(&image.view(), &mut map)?;
+///     println!("{score:.2}, at most {:.2}", map.iter().copied().fold(0.0, f32::max));
+/// }
+/// # Ok::<(), adflow::score::ScoreError>(())
+/// ```
 pub struct Scorer<'m, 'e> {
     model: Model<'m>,
     options: ScorerOptions,
@@ -279,6 +361,9 @@ fn views_at_once(model: &Model<'_>, preferred_batch: usize) -> usize {
 
 impl<'m, 'e> Scorer<'m, 'e> {
     /// Floats of memory that [`Scorer::new`] needs with `workers` threads.
+    ///
+    /// # Errors
+    /// [`ScoreError::TooLarge`] where that is more than can be addressed.
     pub fn memory_len(model: &Model<'_>, options: &ScorerOptions, workers: usize) -> Result<usize, ScoreError> {
         let (score, localize) = sizes(model, options, workers)?;
         let session = score.total().max(localize.map_or(0, |s| s.total()));
@@ -287,13 +372,19 @@ impl<'m, 'e> Scorer<'m, 'e> {
     }
 
     /// Floats of memory that [`Scorer::on_device`] needs on the CPU's side.
+    ///
+    /// # Errors
+    /// [`ScoreError::TooLarge`] where that is more than can be addressed.
     pub fn memory_len_on_device(model: &Model<'_>, options: &ScorerOptions) -> Result<usize, ScoreError> {
         let total = Layout::of(model, options).total();
         if total > isize::MAX as usize / 4 { Err(ScoreError::TooLarge) } else { Ok(total) }
     }
 
-    /// Floats of a device's memory that [`Scorer::on_device`] needs where `preferred_batch` samples are best run at once:
-    /// parameters, the work of the larger program, inputs and outputs of each.
+    /// Floats of a device's memory that [`Scorer::on_device`] needs where `preferred_batch` samples are best run at once
+    /// ([`Executor::preferred_batch`]): parameters, the intermediate values of the larger program, inputs and outputs of each.
+    ///
+    /// # Errors
+    /// [`ScoreError::TooLarge`] where that is more than can be addressed.
     pub fn device_len(model: &Model<'_>, options: &ScorerOptions, preferred_batch: usize) -> Result<usize, ScoreError> {
         let (score, localize) = programs(model, options)?;
         let batch = views_at_once(model, preferred_batch);
@@ -306,7 +397,10 @@ impl<'m, 'e> Scorer<'m, 'e> {
         Ok(work + rest)
     }
 
-    /// Binds a model to memory.
+    /// Binds a model to memory, to run on the CPU. What is in the memory does not matter.
+    ///
+    /// # Errors
+    /// [`ScoreError::Memory`] where it is shorter than [`Scorer::memory_len`] says.
     pub fn new(
         model: Model<'m>,
         options: &ScorerOptions,
@@ -325,7 +419,27 @@ impl<'m, 'e> Scorer<'m, 'e> {
         Ok(Scorer { model, options: *options, layout, memory, runner })
     }
 
-    /// Scores on a device that holds the model's parameters.
+    /// Binds a model to memory, to run on a device: `executor` holds the model's parameters.
+    ///
+    /// ```
+    /// # let (good, model) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
+    /// use adflow::cpu::Cpu;
+    /// use adflow::executor::Device;
+    /// use adflow::score::{Scorer, ScorerOptions};
+    /// use adflow::threads::Threads;
+    ///
+    /// let (model, options, threads) = (model.model(), ScorerOptions::new(), Threads::serial());
+    /// let device: &dyn Device = &Cpu::detect(&threads); // or a GPU by `adflow-vulkan`
+    /// let mut executor = device.executor(model.params(), 0, 0)?;
+    /// let mut memory = vec![0.0; Scorer::memory_len_on_device(&model, &options)?];
+    /// let mut scorer = Scorer::on_device(model, &options, &mut *executor, &mut memory)?;
+    /// assert!(scorer.score(&good[0].view())? > 0.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ScoreError::Memory`] where the memory is shorter than [`Scorer::memory_len_on_device`] says, [`ScoreError::Device`]
+    /// where the device cannot run the programs.
     pub fn on_device(
         model: Model<'m>,
         options: &ScorerOptions,
@@ -351,12 +465,21 @@ impl<'m, 'e> Scorer<'m, 'e> {
     }
 
     /// The anomaly score of an image: larger is stranger. A score beyond f32 is `f32::MAX`.
+    ///
+    /// # Errors
+    /// [`ScoreError::Image`] and [`ScoreError::TooWide`] for an image that cannot be scored, [`ScoreError::TimedOut`] past the
+    /// deadline of the threads, [`ScoreError::Device`] where a device fails, [`ScoreError::Region`] where the model's region
+    /// of interest leaves nothing of an image this small.
     pub fn score(&mut self, image: &ImageView<'_>) -> Result<f32, ScoreError> {
         self.run(image, None, None)
     }
 
-    /// The score, and how strange each pixel is: `map` gets `map_height` rows of `map_width` values, 0 outside the region
-    /// of interest.
+    /// The score, and how strange each pixel is: `map` gets the rows of a map of [`Model::map_size`], 0 outside the region of
+    /// interest.
+    ///
+    /// # Errors
+    /// [`ScoreError::NoMap`] where the model makes no maps or the scorer was made without, [`ScoreError::MapLength`] for a
+    /// buffer of another length; else as [`Scorer::score`].
     pub fn score_with_map(&mut self, image: &ImageView<'_>, map: &mut [f32]) -> Result<f32, ScoreError> {
         self.check_map(map)?;
         self.run(image, None, Some(map))
@@ -366,6 +489,10 @@ impl<'m, 'e> Scorer<'m, 'e> {
     /// `region`, an image of the same size, is at least half of white, and the model's own region of interest allows.
     ///
     /// No pixel outside can change a bit of score or map. The scorer must have been made with [`ScorerOptions::regions`].
+    ///
+    /// # Errors
+    /// [`ScoreError::Region`] where it was not, or where the region has another size than the image or leaves nothing at the
+    /// model's resolution; else as [`Scorer::score_with_map`].
     pub fn score_within(
         &mut self,
         image: &ImageView<'_>,
@@ -375,7 +502,25 @@ impl<'m, 'e> Scorer<'m, 'e> {
         self.score_region(image, &Region::Mask(region), map)
     }
 
-    /// [`Scorer::score_within`] a region in any form.
+    /// [`Scorer::score_within`] for a region in any form: a mask, run lengths, a rectangle.
+    ///
+    /// ```
+    /// # let (good, model) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
+    /// # use adflow::{cpu::Cpu, score::{Scorer, ScorerOptions}, threads::Threads};
+    /// use adflow::image::{Region, Span};
+    /// # let (model, threads) = (model.model(), Threads::serial());
+    /// let options = ScorerOptions::new().with_regions(true);
+    /// # let mut memory = vec![0.0; Scorer::memory_len(&model, &options, 1)?];
+    /// let mut scorer = Scorer::new(model, &options, Cpu::detect(&threads), &mut memory)?;
+    /// // Columns 8 to 55 of rows 16 to 47.
+    /// let top = Span { row: 16, first: 8, last: 55 };
+    /// let score = scorer.score_region(&good[0].view(), &Region::rectangle(64, 64, &top, 32), None)?;
+    /// # assert!(score > 0.0);
+    /// # Ok::<(), adflow::score::ScoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Scorer::score_within`].
     pub fn score_region(
         &mut self,
         image: &ImageView<'_>,

@@ -1,4 +1,4 @@
-//! A session: one program bound to memory, for one batch size.
+//! A [`Session`]: one program bound to memory, for one batch size, run on the CPU.
 //!
 //! The caller owns the memory and a session allocates nothing: ask [`Sizes::of`], hand over [`Memory`], fill the
 //! inputs, [`Session::run`], read the outputs. Executors borrow safely: the one output splits its region, inputs lie
@@ -10,7 +10,7 @@ use crate::plan::{BLOCK, NONE, Program, Region};
 use core::fmt;
 use core::ops::Range;
 
-/// Floats that each region of a session needs.
+/// Floats that each region of a session's memory needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Sizes {
     /// Gradients.
@@ -61,6 +61,9 @@ impl core::error::Error for SessionError {}
 
 impl Sizes {
     /// What `program` needs for `batch` samples and `workers` threads.
+    ///
+    /// # Errors
+    /// [`SessionError::Batch`] for no samples, or more than can be addressed.
     pub fn of(program: &Program<'_>, batch: usize, workers: usize) -> Result<Sizes, SessionError> {
         let n = if batch == 0 || batch > 1 << 20 { Err(SessionError::Batch(batch)) } else { Ok(batch) }?;
         let floats = |region: Region| -> Result<usize, SessionError> {
@@ -113,7 +116,7 @@ pub enum ParamsMemory<'m> {
     Exclusive(&'m mut [f32]),
 }
 
-/// Memory of a session, region by region. Grads and state must start as zeros for a fresh training.
+/// Memory of a session, region by region. Gradients and moments must be zeros when a training begins.
 pub struct Memory<'m> {
     /// Parameters.
     pub params: ParamsMemory<'m>,
@@ -132,7 +135,10 @@ pub struct Memory<'m> {
 }
 
 impl<'m> Memory<'m> {
-    /// Carves the regions of a scoring session out of one slice.
+    /// Carves the regions of a session that does not train out of one slice.
+    ///
+    /// # Errors
+    /// [`SessionError::Memory`] where it is shorter than [`Sizes::total`].
     pub fn carve(params: &'m [f32], memory: &'m mut [f32], sizes: &Sizes) -> Result<Memory<'m>, SessionError> {
         let needs = sizes.total();
         let has = memory.len();
@@ -150,6 +156,33 @@ impl<'m> Memory<'m> {
 }
 
 /// One program bound to memory.
+///
+/// ```
+/// use adflow::cpu::Cpu;
+/// use adflow::graph::Graph;
+/// use adflow::op::Scale;
+/// use adflow::params::Params;
+/// use adflow::place::{Reuse, place};
+/// use adflow::session::{Memory, Session, Sizes};
+/// use adflow::shape::Shape;
+/// use adflow::threads::Threads;
+///
+/// let (mut graph, params) = (Graph::new(), Params::new());
+/// let x = graph.input("x", Shape::vector(3));
+/// let y = graph.emit("y", Scale { factor: 10.0 }, &[x])?;
+/// graph.output("y", y);
+/// let program = place("tenfold", &graph, &params.layout(), Reuse::Share)?;
+///
+/// let (threads, batch) = (Threads::serial(), 2);
+/// let sizes = Sizes::of(&program.program(), batch, threads.count())?;
+/// let mut memory = vec![0.0; sizes.total()];
+/// let memory = Memory::carve(&[], &mut memory, &sizes)?;
+/// let mut session = Session::new(program.program(), batch, Cpu::detect(&threads), memory)?;
+/// session.input("x").expect("an input").copy_from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+/// session.run();
+/// assert_eq!(session.output("y"), Some(&[10.0, 20.0, 30.0, 40.0, 50.0, 60.0][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Session<'m> {
     program: Program<'m>,
     batch: usize,
@@ -177,6 +210,10 @@ impl<'r> Part<'r> {
 
 impl<'m> Session<'m> {
     /// Binds a program to memory.
+    ///
+    /// # Errors
+    /// [`SessionError::Batch`] for no samples, or more than can be addressed; [`SessionError::Memory`] names the region that is too
+    /// short; [`SessionError::ReadOnly`] for a program that trains, with [`ParamsMemory::Shared`].
     pub fn new(
         program: Program<'m>,
         batch: usize,
@@ -187,7 +224,7 @@ impl<'m> Session<'m> {
         Session::bind(program, batch, cpu, memory, &sizes)
     }
 
-    /// The same with sizes that were asked for before (for this program, batch and number of threads).
+    /// [`Session::new`] with sizes that were asked for before, for this program, batch and number of threads.
     pub(crate) fn bind(
         program: Program<'m>,
         batch: usize,
@@ -327,7 +364,7 @@ impl<'m> Session<'m> {
                 if t.region != Region::State as u32 {
                     *input = parts[t.region as usize].get(range.start, range.len());
                 } else {
-                    state = core::mem::take(&mut state).split_at_mut(range.len()).0;
+                    state = &mut core::mem::take(&mut state)[range];
                 }
             }
         }

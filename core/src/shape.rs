@@ -1,11 +1,18 @@
 //! Shapes of tensors: up to four extents, the rest one.
 //!
 //! A sample is C×H×W; a weight is O×I×K×K. The batch is never part of a shape: it is the one symbol of a plan and lives
-//! in [`Type::batched`]. Next: `graph.rs`, which names tensors, and `place.rs`, which gives them a place.
+//! in [`Type::batched`].
 
 use core::fmt;
 
 /// Up to four extents, row-major, outermost first.
+///
+/// ```
+/// use adflow::shape::Shape;
+/// let map = Shape::chw(64, 28, 28);
+/// assert_eq!((map.c(), map.positions(), map.len()), (64, 784, 50_176));
+/// assert_eq!(map.to_string(), "64×28×28");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Shape(pub [u32; 4]);
 

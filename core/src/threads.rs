@@ -13,7 +13,19 @@ use crate::deadline::Deadline;
 #[cfg(feature = "std")]
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
-/// A pool of worker threads, or none. See the [module documentation](self).
+/// A pool of worker threads, or none; the [module](self) says how work is shared.
+///
+/// ```
+/// use adflow::threads::Threads;
+/// let threads = Threads::new(4);
+/// let mut squares = [0.0; 1000];
+/// threads.chunks_mut(&mut squares, 100, &|chunk, _worker, part| {
+///     for (i, s) in part.iter_mut().enumerate() {
+///         *s = ((100 * chunk + i) as f32).powi(2);
+///     }
+/// });
+/// assert_eq!(squares[999], 998_001.0);
+/// ```
 #[derive(Default)]
 pub struct Threads {
     #[cfg(feature = "std")]
@@ -48,7 +60,7 @@ impl Threads {
         Self::new(std::thread::available_parallelism().map_or(1, |n| n.get()))
     }
 
-    /// The same threads with a clock, so that a [deadline](Self::deadline) can be set.
+    /// Gives the threads a clock that counts microseconds, so that a [deadline](Self::deadline) can be set.
     pub fn with_clock(self, clock: fn() -> u32) -> Self {
         Self { deadline: Deadline::with_clock(clock), ..self }
     }

@@ -12,38 +12,42 @@
 //! The promise holds for parts drawn independently. Photographs of one part under several exposures are not; hold out
 //! whole groups of them.
 
-use core::fmt;
+use crate::choice;
 
-/// What to do with a part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// Score at or below the threshold.
-    Good,
-    /// Score in the grey zone, if there is one: a person should look.
-    Unsure,
-    /// Score above the threshold, or not a number.
-    Defective,
-}
-
-impl Verdict {
-    /// "good", "unsure" or "defective".
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Unsure => "unsure",
-            Self::Defective => "defective",
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+choice! {
+    /// What to do with a part.
+    ///
+    /// Ordered: `Good < Unsure < Defective`.
+    ///
+    /// ```
+    /// use adflow::Verdict;
+    /// // Of a part that several cameras see, the worst counts.
+    /// let cameras = [Verdict::Good, Verdict::Unsure, Verdict::Good];
+    /// let part = cameras.into_iter().max().expect("a camera");
+    /// assert_eq!(part.to_string(), "unsure");
+    /// ```
+    pub enum Verdict: "verdict" {
+        /// The score is not above the threshold, nor in the grey zone.
+        Good("good") = 1,
+        /// The score lies in the grey zone: a person should look.
+        Unsure("unsure") = 2,
+        /// The score is above the threshold, or not a number.
+        Defective("defective") = 3,
     }
 }
 
 /// A limit on the score and what it promises.
+///
+/// ```
+/// use adflow::threshold::{Threshold, Verdict};
+/// let threshold = Threshold::manual(12.5);
+/// assert_eq!(threshold.verdict(12.5), Verdict::Good);
+/// assert_eq!(threshold.verdict(12.6), Verdict::Defective);
+/// assert_eq!(threshold.verdict(f32::NAN), Verdict::Defective);
+/// // Between 10 and 12.5 a person looks.
+/// let threshold = Threshold { accept: Some(10.0), ..threshold };
+/// assert_eq!(threshold.verdict(11.0), Verdict::Unsure);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Threshold {
     /// Scores above this are defective.
@@ -110,6 +114,15 @@ impl Threshold {
     /// confidence with which `reject` was chosen, as far as there are enough scores.
     ///
     /// `None` where [`Self::from_held_out`] would give none. An `unsure` below `false_reject` gives an empty grey zone.
+    ///
+    /// ```
+    /// use adflow::threshold::Threshold;
+    /// let scores: Vec<f32> = (0..1000).map(|i| i as f32).collect();
+    /// let threshold = Threshold::from_held_out(&scores, 0.01, 0.95).and_then(|t| t.with_grey_zone(&scores, 0.05));
+    /// let threshold = threshold.expect("scores in order");
+    /// // At most 1 % of good parts are rejected and at most 5 % are looked at, with 95 % confidence each.
+    /// assert_eq!((threshold.accept, threshold.reject), (Some(963.0), 995.0));
+    /// ```
     #[must_use]
     pub fn with_grey_zone(self, sorted: &[f32], unsure: f64) -> Option<Self> {
         let confidence = if self.confidence > 0.0 && self.confidence < 1.0 { self.confidence } else { 0.95 };

@@ -18,7 +18,7 @@ pub const MAX_TENSORS: usize = 32768;
 /// Most blocks of a region: 2³² floats, 16 GiB.
 pub const MAX_BLOCKS: u64 = 1 << 28;
 
-/// Why bytes are not a program.
+/// Why bytes, or a graph, are not a program.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum PlanError {
     /// The bytes end before what the header announces, or go on after it.
@@ -97,7 +97,21 @@ impl fmt::Display for PlanError {
     }
 }
 
-impl core::error::Error for PlanError {}
+impl core::error::Error for PlanError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            PlanError::Shape { error, .. } => Some(error),
+            PlanError::Length { .. }
+            | PlanError::Alignment
+            | PlanError::TooMany { .. }
+            | PlanError::Name { .. }
+            | PlanError::Tensor { .. }
+            | PlanError::Region { .. }
+            | PlanError::Op { .. }
+            | PlanError::Binding { .. } => None,
+        }
+    }
+}
 
 /// Takes `count` records off the front.
 fn take<'a, T: bytemuck::Pod>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [T]> {
@@ -109,6 +123,9 @@ fn take<'a, T: bytemuck::Pod>(bytes: &mut &'a [u8], count: usize) -> Option<&'a 
 
 impl<'a> Program<'a> {
     /// Reads and validates a program. The bytes must be aligned to 8 and end with the program.
+    ///
+    /// # Errors
+    /// Says which record is not valid, and why. Whatever the bytes were, nothing panics.
     pub fn parse(name: &'a str, bytes: &'a [u8]) -> Result<Program<'a>, PlanError> {
         let program = Program::split(name, bytes)?;
         program.check_tensors()?;
@@ -225,15 +242,19 @@ impl<'a> Program<'a> {
     /// Only the optimiser writes parameters and state, and it does so from gradients.
     fn check_regions(&self, op: &Op, record: &OpRecord) -> Result<(), &'static str> {
         let region = |t: u32| Region::from_word(self.tensors[t as usize].region);
-        let at_zero = |t: u32| self.tensors[t as usize].offset == 0;
+        let first = |t: u32| self.tensors[t as usize].offset;
         if let Op::Adam(_) = op {
             let [grads, state, control, ..] = record.inputs;
             let places = region(record.output) == Some(Region::Params)
                 && region(grads) == Some(Region::Grads)
                 && region(state) == Some(Region::State)
                 && region(control) == Some(Region::Fixed);
-            if !places || !at_zero(record.output) || !at_zero(grads) || !at_zero(state) {
+            if !places {
                 return Err("the optimiser reads grads, state and control and writes params");
+            }
+            // Two moments a parameter, so that no part shares them with another.
+            if first(record.output) != first(grads) || first(grads).checked_mul(2) != Some(first(state)) {
+                return Err("the optimiser's grads, state and params are those of one part");
             }
             return Ok(());
         }

@@ -2,37 +2,9 @@
 
 use crate::guard::{Caller, Versioned};
 use crate::status::{Failure, adflow_status, fail};
-use adflow_vulkan::{Compute, DeviceInfo, DeviceKind, Precision, VulkanDevice};
+use adflow_vulkan::{Compute, DeviceInfo, Precision, VulkanDevice};
 use core::ffi::c_char;
 use core::mem::offset_of;
-
-/// What kind of device it is.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_device_kind {
-    /// A graphics card with memory of its own.
-    Discrete = 0,
-    /// A GPU that shares the processor's memory.
-    Integrated = 1,
-    /// A GPU handed to a virtual machine.
-    Virtual = 2,
-    /// Software on the CPU.
-    Software = 3,
-    /// Anything else.
-    Other = 4,
-}
-
-impl adflow_device_kind {
-    fn of(kind: DeviceKind) -> adflow_device_kind {
-        match kind {
-            DeviceKind::Discrete => Self::Discrete,
-            DeviceKind::Integrated => Self::Integrated,
-            DeviceKind::Virtual => Self::Virtual,
-            DeviceKind::Software => Self::Software,
-            DeviceKind::Other => Self::Other,
-        }
-    }
-}
 
 /// A GPU that options can name. The caller sets `struct_size`.
 #[derive(Clone, Copy)]
@@ -103,7 +75,7 @@ pub unsafe extern "C" fn adflow_device_info(index: u32, info: *mut adflow_device
         let found = list.get(index as usize);
         let d = found.ok_or_else(|| fail!(NotFound, "there are {} devices", list.len()))?;
         out.write(adflow_device_description {
-            kind: adflow_device_kind::of(d.kind) as u32,
+            kind: d.kind.number(),
             memory: d.memory,
             name: text(&d.name),
             uuid: text(&d.uuid),

@@ -6,6 +6,7 @@
 
 use crate::log::{adflow_log_level, log};
 use crate::status::{self, Failure, Message, adflow_status, fail};
+use adflow_core::choice::Choice;
 use core::cell::Cell;
 use core::ffi::{CStr, c_char};
 use core::marker::PhantomData;
@@ -23,10 +24,24 @@ macro_rules! guarded {
     }};
 }
 
-/// The value with this number in `all`, an enum `ty` of C in the order of its numbers; `field` is what the caller has set.
+/// The value with this number in `all`, an enum `ty` that only C has, in the order of its numbers; `field` is what the caller has
+/// set.
 pub(crate) fn one_of<T: Copy>(all: &[T], number: u32, field: &str, ty: &str) -> Result<T, Failure> {
     let known = all.get(number as usize).copied();
     known.ok_or_else(|| fail!(Argument, "{field} is {number}, which is not one of {ty}"))
+}
+
+/// The value of a library's choice with this number; `field` is what the caller has set.
+pub(crate) fn choice<T: Choice>(number: u32, field: &str) -> Result<T, Failure> {
+    T::from_number(number).ok_or_else(|| {
+        let ty = T::WHAT.replace(' ', "_");
+        fail!(Argument, "{field} is {number}, which is not one of adflow_{ty}")
+    })
+}
+
+/// The value of an option with this number; 0 leaves it to the library.
+pub(crate) fn chosen<T: Choice>(number: u32, field: &str) -> Result<Option<T>, Failure> {
+    if number == 0 { Ok(None) } else { choice(number, field).map(Some) }
 }
 
 /// Runs the body of an export; errors and panics become a status and the thread's message.

@@ -3,30 +3,11 @@
 //! C strides are bytes from the top-left pixel, of either sign; a view of the core counts samples from the lowest
 //! address. Everything between the two is worked out here in integers that cannot overflow.
 
-use crate::guard::{Caller, Versioned, one_of};
+use crate::guard::{Caller, Versioned, choice, one_of};
 use crate::status::{Failure, fail};
-use adflow_core::image::{ChannelOrder, ImageView, Plane, Region, Samples, Span, resize_row};
+use adflow_core::image::{ChannelOrder, ImageView, Plane, Region, SampleType, Samples, Span, resize_row};
 use core::ffi::c_void;
 use core::mem::{offset_of, size_of};
-
-/// Type of a sample.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_samples {
-    /// 8 bits.
-    U8 = 0,
-    /// Up to 16 bits, in the byte order of the machine.
-    U16 = 1,
-    /// 32-bit floats.
-    F32 = 2,
-}
-
-impl adflow_samples {
-    /// A caller's number.
-    pub(crate) fn new(number: u32) -> Result<adflow_samples, Failure> {
-        one_of(&[Self::U8, Self::U16, Self::F32], number, "image.samples", "adflow_samples")
-    }
-}
 
 /// Channels of an image, in the order of their samples or planes.
 #[derive(Clone, Copy)]
@@ -250,12 +231,8 @@ fn apart(stride: isize, run: i128) -> bool {
 impl adflow_image {
     /// The view of the core.
     pub(crate) fn view<'c>(&self, c: &'c Caller) -> Result<ImageView<'c>, Failure> {
-        let samples = adflow_samples::new(self.samples)?;
-        let (size, white, ty) = match samples {
-            adflow_samples::U8 => (1isize, 255.0, "8-bit samples"),
-            adflow_samples::U16 => (2, 65535.0, "16-bit samples"),
-            adflow_samples::F32 => (4, 1.0, "floats"),
-        };
+        let samples: SampleType = choice(self.samples, "image.samples")?;
+        let size = samples.bytes() as isize;
         let (order, stored) = match adflow_channels::new(self.channels)? {
             adflow_channels::Grey => (ChannelOrder::Grey, 1),
             adflow_channels::Rgb => (ChannelOrder::Rgb, 3),
@@ -267,7 +244,7 @@ impl adflow_image {
         if width == 0 || height == 0 {
             return Err(fail!(Image, "the image has {width}x{height} pixels"));
         }
-        let white = if self.white == 0.0 { white } else { self.white };
+        let white = if self.white == 0.0 { samples.white() } else { self.white };
         let grey = order == ChannelOrder::Grey;
         let separate = !self.plane_2.is_null() || !self.plane_3.is_null();
         if separate && (grey || self.plane_stride != 0) {
@@ -285,7 +262,10 @@ impl adflow_image {
         };
         for (name, stride) in [("pixel_stride", pixel), ("row_stride", row), ("plane_stride", self.plane_stride)] {
             if stride % size != 0 {
-                return Err(fail!(Argument, "image.{name} is {stride} bytes, not a multiple of {size} for {ty}"));
+                return Err(fail!(
+                    Argument,
+                    "image.{name} is {stride} bytes, not a multiple of {size} for samples of type {samples}"
+                ));
             }
         }
         let item = (if planar { 1 } else { order.channels() as i128 }) * size as i128;
@@ -320,7 +300,7 @@ impl adflow_image {
 /// All samples of one plane as a slice from its lowest address.
 fn plane_samples<'c>(
     c: &'c Caller,
-    samples: adflow_samples,
+    samples: SampleType,
     field: &str,
     data: *const c_void,
     reach: &Reach,
@@ -336,9 +316,9 @@ fn plane_samples<'c>(
     lowest.and_then(|at| at.checked_add(bytes)).ok_or_else(outside)?;
     let start = data.wrapping_byte_offset(least);
     Ok(match samples {
-        adflow_samples::U8 => Samples::U8(c.slice("image.data", start.cast(), bytes)?),
-        adflow_samples::U16 => Samples::U16(c.slice("image.data", start.cast(), bytes / 2)?),
-        adflow_samples::F32 => Samples::F32(c.slice("image.data", start.cast(), bytes / 4)?),
+        SampleType::U8 => Samples::U8(c.slice("image.data", start.cast(), bytes)?),
+        SampleType::U16 => Samples::U16(c.slice("image.data", start.cast(), bytes / 2)?),
+        SampleType::F32 => Samples::F32(c.slice("image.data", start.cast(), bytes / 4)?),
     })
 }
 

@@ -12,7 +12,7 @@ use adflow_core::threshold::Threshold;
 use core::ffi::{CStr, c_char, c_void};
 use core::mem::offset_of;
 use std::ffi::CString;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 /// Facts about a model. The caller sets `struct_size`; texts belong to the model and live as long as it.
 #[derive(Clone, Copy)]
@@ -122,7 +122,7 @@ impl adflow_threshold {
 
 /// A trained detector: immutable but for its threshold, and shared by any number of sessions and threads.
 pub struct adflow_model {
-    shared: RwLock<Arc<OwnedModel>>,
+    shared: RwLock<OwnedModel>,
     about: Vec<(CString, CString)>,
     error: Mutex<Message>,
 }
@@ -139,11 +139,11 @@ impl adflow_model {
     pub(crate) fn new(model: OwnedModel) -> adflow_model {
         let text = |s: &str| CString::new(s.replace('\0', " ")).unwrap_or_default();
         let about = model.model().about().map(|(key, value)| (text(key), text(value))).collect();
-        adflow_model { shared: RwLock::new(Arc::new(model)), about, error: Mutex::new(Message::new()) }
+        adflow_model { shared: RwLock::new(model), about, error: Mutex::new(Message::new()) }
     }
 
     /// The model as it is now.
-    pub(crate) fn shared(&self) -> Arc<OwnedModel> {
+    pub(crate) fn shared(&self) -> OwnedModel {
         self.shared.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -298,7 +298,7 @@ pub unsafe extern "C" fn adflow_model_set_threshold(
         let threshold = adflow_threshold::read(c, threshold)?;
         let mut shared = model.shared.write().unwrap_or_else(PoisonError::into_inner);
         let changed = shared.with_threshold(threshold.as_ref());
-        *shared = Arc::new(changed.map_err(|error| fail!(Argument, "threshold: {error}"))?);
+        *shared = changed.map_err(|error| fail!(Argument, "threshold: {error}"))?;
         Ok(())
     })
 }

@@ -7,31 +7,15 @@ use crate::log::{adflow_log_level, log};
 use crate::memory::{Buffer, adflow_allocator};
 use crate::model::{adflow_model, adflow_threshold};
 use crate::status::{self, Failure, Message, adflow_status, fail};
-use adflow_core::cpu::{Cpu, Isa};
 use adflow_core::image::{ImageView, Plane, Region};
+use adflow_core::inspector::{AnomalyMap, Inspector};
 use adflow_core::model::OwnedModel;
-use adflow_core::score::{ScoreError, Scorer, ScorerOptions};
-use adflow_core::threads::Threads;
-use adflow_core::threshold::{Threshold, Verdict};
-use adflow_vulkan::VulkanExecutor;
+use adflow_core::score::{ScoreError, ScorerOptions};
+use adflow_core::threshold::Verdict;
 use core::ffi::c_char;
 use core::mem::offset_of;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
-use std::time::Instant;
-
-/// What to do with a part.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_verdict {
-    /// There is no threshold, so there is no verdict.
-    None = 0,
-    /// The score is not above the threshold.
-    Good = 1,
-    /// The score lies in the grey zone: a person should look.
-    Unsure = 2,
-    /// The score is above the threshold.
-    Defective = 3,
-}
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 /// How a session is made. Zero in a field means the default.
 #[derive(Clone, Copy)]
@@ -89,7 +73,7 @@ unsafe impl Versioned for adflow_result {
 ///
 /// One thread at a time may use a session; different sessions, of one model or several, run at the same time.
 pub struct adflow_session {
-    state: Mutex<State>,
+    inspector: Mutex<Inspector<Buffer>>,
     error: Mutex<Message>,
 }
 
@@ -101,111 +85,34 @@ impl Handle for adflow_session {
     }
 }
 
-struct State {
-    model: Arc<OwnedModel>,
-    threshold: Option<Threshold>,
-    threads: Threads,
-    isa: Isa,
-    options: ScorerOptions,
-    /// The scorer's part, and behind it the model's own map.
-    memory: Buffer,
-    scorer: usize,
-    executor: Option<VulkanExecutor>,
-    /// Microseconds that a call may take.
-    deadline: Option<u32>,
+/// What the options say of the scorer.
+fn scorer_options(options: &adflow_session_options) -> ScorerOptions {
+    let defaults = ScorerOptions::new();
+    let max_width = if options.max_width == 0 { defaults.max_width } else { options.max_width };
+    defaults.with_max_width(max_width).with_map(options.no_map == 0).with_regions(options.regions != 0)
 }
 
-/// What options and model make of each other.
-struct Plan {
-    options: ScorerOptions,
-    /// Floats of the scorer.
-    scorer: usize,
-    /// Floats in all.
-    total: usize,
-}
-
-impl Plan {
-    fn new(model: &OwnedModel, options: &adflow_session_options, threads: Option<usize>) -> Result<Plan, Failure> {
-        let max_width = if options.max_width == 0 { ScorerOptions::default().max_width } else { options.max_width };
-        let options = ScorerOptions { max_width, map: options.no_map == 0, regions: options.regions != 0 };
-        let model = model.model();
-        let scorer = match threads {
-            None => Scorer::memory_len_on_device(&model, &options),
-            Some(threads) => Scorer::memory_len(&model, &options, threads),
-        };
-        // Both parts begin at a multiple of the alignment.
-        let scorer = scorer?.checked_next_multiple_of(16).ok_or(ScoreError::TooLarge)?;
-        let (width, height) = if options.map { model.map_size() } else { (0, 0) };
-        let total = (width as usize).checked_mul(height as usize).and_then(|map| scorer.checked_add(map));
-        let total = total.filter(|t| *t <= isize::MAX as usize / 4).ok_or(ScoreError::TooLarge)?;
-        Ok(Plan { options, scorer, total })
+/// Floats that a session takes from its allocator, with that many threads or on a GPU.
+fn floats(model: &OwnedModel, options: &ScorerOptions, threads: Option<usize>) -> Result<usize, ScoreError> {
+    match threads {
+        None => Inspector::memory_len_on_device(&model.model(), options),
+        Some(threads) => Inspector::memory_len(&model.model(), options, threads),
     }
 }
 
-/// Microseconds since the first call, for deadlines; wraps around after an hour.
-fn microseconds() -> u32 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_micros() as u32
-}
-
-impl State {
-    fn new(c: &Caller, model: Arc<OwnedModel>, options: &adflow_session_options) -> Result<State, Failure> {
-        let threads = crate::train::threads(options.threads)?.with_clock(microseconds);
-        let isa = Cpu::detect(&threads).isa();
-        let parsed = model.model();
-        let executor = match device::open(c, options.device, options.half_precision)? {
-            Some(gpu) => Some(gpu.open_executor(parsed.params(), 0, 0).map_err(|e| fail!(Device, "{e}"))?),
-            None => None,
-        };
-        let plan = Plan::new(&model, options, executor.is_none().then_some(threads.count()))?;
-        let memory = Buffer::new(c, plan.total, options.allocator)?;
-        let threshold = parsed.threshold();
-        log(
-            adflow_log_level::Info,
-            format_args!(
-                "session: {} threads, {}, {} bytes{}",
-                threads.count(),
-                isa.name(),
-                plan.total as u64 * 4,
-                if executor.is_some() { ", on a GPU" } else { "" }
-            ),
-        );
-        let Plan { options, scorer, .. } = plan;
-        Ok(State { threshold, model, threads, isa, options, memory, scorer, executor, deadline: None })
+fn open(c: &Caller, model: OwnedModel, options: &adflow_session_options) -> Result<Inspector<Buffer>, Failure> {
+    let (threads, scorer) = (crate::train::thread_count(options.threads)?, scorer_options(options));
+    let mut builder = Inspector::builder().threads(threads).options(scorer);
+    let gpu = device::open(c, options.device, options.half_precision)?;
+    if let Some(gpu) = &gpu {
+        let executor = gpu.open_executor(model.model().params(), 0, 0).map_err(|e| fail!(Device, "{e}"))?;
+        builder = builder.executor(Box::new(executor));
     }
-
-    fn score(&mut self, image: &ImageView<'_>, region: Option<&Region<'_>>, map: bool) -> Result<f32, Failure> {
-        let (model, options) = (self.model.model(), &self.options);
-        let (memory, own_map) = self.memory.split_at_mut(self.scorer);
-        let mut scorer = match &mut self.executor {
-            Some(executor) => Scorer::on_device(model, options, executor, memory)?,
-            None => Scorer::new(model, options, Cpu::with_isa(self.isa, &self.threads), memory)?,
-        };
-        let map = map.then_some(own_map);
-        Ok(match (region, map) {
-            (Some(region), map) => scorer.score_region(image, region, map)?,
-            (None, Some(map)) => scorer.score_with_map(image, map)?,
-            (None, None) => scorer.score(image)?,
-        })
-    }
-
-    /// The model's own map after a score.
-    fn map(&self) -> &[f32] {
-        &self.memory[self.scorer..]
-    }
-
-    fn in_time(&self) -> Result<(), Failure> {
-        if self.threads.deadline().passed() { Err(ScoreError::TimedOut.into()) } else { Ok(()) }
-    }
-
-    fn verdict(&self, score: f32) -> adflow_verdict {
-        match self.threshold.map(|t| t.verdict(score)) {
-            None => adflow_verdict::None,
-            Some(Verdict::Good) => adflow_verdict::Good,
-            Some(Verdict::Unsure) => adflow_verdict::Unsure,
-            Some(Verdict::Defective) => adflow_verdict::Defective,
-        }
-    }
+    let floats = floats(&model, &scorer, gpu.is_none().then_some(threads))?;
+    let memory = Buffer::new(c, floats, options.allocator)?;
+    let inspector = builder.build_in(model, memory)?;
+    log(adflow_log_level::Info, format_args!("session: {inspector:?}, {} bytes", floats as u64 * 4));
+    Ok(inspector)
 }
 
 /// The object behind a handle, or `Busy`. An object that saw a panic holds only scratch and goes on.
@@ -245,8 +152,8 @@ pub unsafe extern "C" fn adflow_session_new(
         let model = c.get("model", model)?;
         let options = c.read_or_default("options", options)?;
         let out = c.out("session", session)?;
-        let state = State::new(c, model.shared(), &options)?;
-        out.write(Caller::lend(adflow_session { state: Mutex::new(state), error: Mutex::new(Message::new()) }));
+        let inspector = Mutex::new(open(c, model.shared(), &options)?);
+        out.write(Caller::lend(adflow_session { inspector, error: Mutex::new(Message::new()) }));
         Ok(())
     })
 }
@@ -268,8 +175,8 @@ pub unsafe extern "C" fn adflow_session_memory(
         let out = c.out("bytes", bytes)?;
         let on_cpu = options.device.is_null() || c.text("options.device", options.device)? == "cpu";
         let threads = crate::train::thread_count(options.threads)?;
-        let plan = Plan::new(&model, &options, on_cpu.then_some(threads))?;
-        out.write(plan.total as u64 * 4);
+        let floats = floats(&model, &scorer_options(&options), on_cpu.then_some(threads))?;
+        out.write(floats as u64 * 4);
         Ok(())
     })
 }
@@ -334,18 +241,30 @@ fn score(
     };
     let map = MapTarget::new(c, map)?;
     let out = c.out_struct("result", result)?;
-    let mut state = enter(&session.state, "session")?;
-    state.threads.deadline().set(state.deadline);
-    let score = state.score(&image, region.as_ref(), map.is_some())?;
-    state.in_time()?;
-    if let Some(map) = map {
-        let (width, height) = state.model.model().map_size();
-        map.write(&Plane::new(width as usize, height as usize, state.map()))?;
-    }
-    let verdict = state.verdict(score) as u32;
-    let reject = state.threshold.map_or(f32::NAN, |t| t.reject);
+    let mut inspector = enter(&session.inspector, "session")?;
+    let inspection = match (&region, map) {
+        (None, None) => inspector.inspect(&image)?,
+        (Some(region), None) => inspector.inspect_within(&image, region)?,
+        (None, Some(target)) => {
+            let (inspection, map) = inspector.inspect_with_map(&image)?;
+            target.write(&plane(&map))?;
+            inspection
+        }
+        (Some(region), Some(target)) => {
+            let (inspection, map) = inspector.inspect_within_with_map(&image, region)?;
+            target.write(&plane(&map))?;
+            inspection
+        }
+    };
+    let reject = inspector.threshold().map_or(f32::NAN, |t| t.reject);
+    // No verdict is ADFLOW_VERDICT_NONE.
+    let (verdict, score) = (inspection.verdict.map_or(0, Verdict::number), inspection.score);
     out.write(adflow_result { verdict, score, reject, ..adflow_result::new() });
     Ok(())
+}
+
+fn plane<'m>(map: &AnomalyMap<'m>) -> Plane<'m> {
+    Plane::new(map.width() as usize, map.height() as usize, map.values())
 }
 
 /// Changes the threshold of this session only; NULL removes it, so that verdicts are NONE.
@@ -359,7 +278,7 @@ pub unsafe extern "C" fn adflow_session_set_threshold(
     guarded!(|c| {
         let session = c.get("session", session)?;
         let threshold = adflow_threshold::read(c, threshold)?;
-        enter(&session.state, "session")?.threshold = threshold;
+        enter(&session.inspector, "session")?.set_threshold(threshold);
         Ok(())
     })
 }
@@ -376,7 +295,8 @@ pub unsafe extern "C" fn adflow_session_set_deadline(session: *mut adflow_sessio
         if i32::try_from(microseconds).is_err() {
             return Err(fail!(Argument, "a deadline of {microseconds} microseconds is beyond 2^31 - 1"));
         }
-        enter(&session.state, "session")?.deadline = (microseconds != 0).then_some(microseconds);
+        let limit = (microseconds != 0).then(|| Duration::from_micros(microseconds.into()));
+        enter(&session.inspector, "session")?.set_time_limit(limit);
         Ok(())
     })
 }

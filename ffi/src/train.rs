@@ -4,18 +4,19 @@
 //! observer; a checkpoint is a file beside the model that is gone once training has ended well.
 
 use crate::device;
-use crate::guard::{Caller, Handle, Versioned};
-use crate::image::{adflow_image, adflow_samples};
+use crate::guard::{Caller, Handle, Versioned, choice};
+use crate::image::adflow_image;
 use crate::log::{adflow_log_level, log};
 use crate::model::adflow_model;
 use crate::session::enter;
 use crate::status::{self, Failure, Message, adflow_status, fail};
 use crate::train_options::adflow_train_options;
-use crate::training_images::{Image, Stored};
+use crate::training_images;
 use adflow_core::backbones::Backbone;
 use adflow_core::cpu::Cpu;
-use adflow_core::detect::{self, Observer, Others, Phase, Progress, TrainError, TrainOptions};
+use adflow_core::detect::{self, AnomalySources, Observer, Progress, TrainError, TrainOptions};
 use adflow_core::executor::Device;
+use adflow_core::image::Image;
 use adflow_core::model::OwnedModel;
 use adflow_core::threads::Threads;
 use adflow_vulkan::VulkanDevice;
@@ -25,20 +26,6 @@ use core::ops::ControlFlow;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-
-/// What training is doing.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_phase {
-    /// Reading images and computing features.
-    Features = 0,
-    /// Fitting the model.
-    Train = 1,
-    /// Scoring the parts that were set aside.
-    Calibrate = 2,
-    /// Adapting the backbone, before features are computed.
-    Adapt = 3,
-}
 
 /// How far training is.
 #[derive(Clone, Copy)]
@@ -97,9 +84,9 @@ struct State {
     checkpoint: Option<PathBuf>,
     resume: bool,
     gpu: Option<VulkanDevice>,
-    images: Vec<Image>,
+    images: Vec<(String, Image)>,
     /// Of defective parts.
-    defects: Vec<Image>,
+    defects: Vec<(String, Image)>,
 }
 
 /// What an options struct means by a number of threads; 0 is one per processor.
@@ -141,12 +128,18 @@ impl State {
             _ => None,
         };
         let threads = threads(self.threads)?;
-        let (images, defects) = (Stored(&self.images), Stored(&self.defects));
-        let others = Others { defects: Some(&defects), textures: None };
+        let anomalies = AnomalySources { defects: Some(&self.defects), textures: None };
         let cpu = Cpu::detect(&threads);
         let device: &dyn Device = self.gpu.as_ref().map_or(&cpu, |gpu| gpu);
-        let trained =
-            detect::train_with(&images, &others, &self.backbone, &self.options, device, watch, resume.as_deref());
+        let trained = detect::train_with(
+            &self.images,
+            anomalies,
+            &self.backbone,
+            &self.options,
+            device,
+            watch,
+            resume.as_deref(),
+        );
         let trained = match (trained, watch.broken.take()) {
             (_, Some(error)) => return Err(fail!(Io, "{error}")),
             (Err(error), None) => return Err(error.into()),
@@ -201,14 +194,8 @@ impl Watch<'_> {
 
 impl Observer for Watch<'_> {
     fn progress(&mut self, p: &Progress) -> ControlFlow<()> {
-        let phase = match p.phase {
-            Phase::Features => adflow_phase::Features,
-            Phase::Train => adflow_phase::Train,
-            Phase::Calibrate => adflow_phase::Calibrate,
-            Phase::Adapt => adflow_phase::Adapt,
-        };
         self.last = adflow_progress {
-            phase: phase as u32,
+            phase: p.phase.number(),
             done: p.done as u64,
             total: p.total as u64,
             epoch: p.epoch as u32,
@@ -280,7 +267,7 @@ pub unsafe extern "C" fn adflow_trainer_add_image(
             true => format!("image {}", state.images.len()),
             false => c.text("name", name)?.to_string(),
         };
-        state.images.push(Image::copy(name, adflow_samples::new(described.samples)?, &view)?);
+        state.images.push(training_images::copy(name, choice(described.samples, "image.samples")?, &view)?);
         Ok(())
     })
 }
@@ -307,7 +294,7 @@ pub unsafe extern "C" fn adflow_trainer_add_defect(
             true => format!("defect {}", state.defects.len()),
             false => c.text("name", name)?.to_string(),
         };
-        state.defects.push(Image::copy(name, adflow_samples::new(described.samples)?, &view)?);
+        state.defects.push(training_images::copy(name, choice(described.samples, "image.samples")?, &view)?);
         Ok(())
     })
 }

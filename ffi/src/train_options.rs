@@ -1,114 +1,12 @@
 //! What a caller may choose for a training, and what the library is told.
 
-use crate::guard::{Caller, Versioned, one_of};
+use crate::guard::{Caller, Versioned, chosen};
 use crate::image::{Part, adflow_image};
 use crate::status::{Failure, fail};
-use adflow_core::detect::{Canvas, Contrastive, MapLevels, Method, Pooling, Preset, TrainOptions};
+use adflow_core::detect::{Canvas, Contrastive, TrainOptions};
 use adflow_core::image::Roi;
 use core::ffi::c_char;
 use core::mem::offset_of;
-
-/// A detection method.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_method {
-    /// `ADFLOW_METHOD_PADIM`.
-    Default = 0,
-    /// Continuous dense flow on pooled features of several scales.
-    Cdnf = 1,
-    /// RealNVP/Glow flow on pooled features of several scales.
-    Differnet = 2,
-    /// A Gaussian at each position of a feature map.
-    Padim = 3,
-    /// One Gaussian over pooled features: trains in seconds.
-    Gauss = 4,
-    /// A flow over feature maps, conditioned on the position.
-    Posflow = 5,
-    /// FastFlow: 2D flows over feature maps.
-    Fastflow = 6,
-    /// CS-Flow: one flow over feature maps at three scales.
-    Csflow = 7,
-    /// SSNF: 2D flows over feature maps, trained against synthetic anomalies.
-    Ssnf = 8,
-}
-
-impl adflow_method {
-    fn new(number: u32) -> Result<adflow_method, Failure> {
-        let all = [
-            Self::Default,
-            Self::Cdnf,
-            Self::Differnet,
-            Self::Padim,
-            Self::Gauss,
-            Self::Posflow,
-            Self::Fastflow,
-            Self::Csflow,
-            Self::Ssnf,
-        ];
-        one_of(&all, number, "options.method", "adflow_method")
-    }
-}
-
-/// A set of defaults for training.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_preset {
-    /// `ADFLOW_PRESET_FAST`.
-    Default = 0,
-    /// A fixed list of exact views, features computed once: minutes on two cores.
-    Fast = 1,
-    /// The papers' literal settings.
-    Paper = 2,
-}
-
-impl adflow_preset {
-    fn new(number: u32) -> Result<adflow_preset, Failure> {
-        one_of(&[Self::Default, Self::Fast, Self::Paper], number, "options.preset", "adflow_preset")
-    }
-}
-
-/// How flows on several grids make one map.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_map_levels {
-    /// Product for CS-Flow, sum for the others.
-    Default = 0,
-    /// High where every grid is.
-    Product = 1,
-    /// High where any grid is.
-    Sum = 2,
-    /// The finest grid alone.
-    Finest = 3,
-}
-
-impl adflow_map_levels {
-    fn new(number: u32) -> Result<adflow_map_levels, Failure> {
-        one_of(
-            &[Self::Default, Self::Product, Self::Sum, Self::Finest],
-            number,
-            "options.map_levels",
-            "adflow_map_levels",
-        )
-    }
-}
-
-/// What methods that describe an image by one vector keep of a map.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub enum adflow_pooling {
-    /// `ADFLOW_POOLING_MEAN`.
-    Default = 0,
-    /// The mean of each channel.
-    Mean = 1,
-    /// Mean and deviation of each channel.
-    Statistics = 2,
-}
-
-impl adflow_pooling {
-    fn new(number: u32) -> Result<adflow_pooling, Failure> {
-        one_of(&[Self::Default, Self::Mean, Self::Statistics], number, "options.pooling", "adflow_pooling")
-    }
-}
 
 /// How a model is trained. Zero (NULL) in a field means the default.
 #[derive(Clone, Copy)]
@@ -162,7 +60,7 @@ pub struct adflow_train_options {
     /// Border of a tile that is there only to be seen, in pixels; a multiple of the backbone's stride. 0: an eighth of a
     /// tile, at least 64.
     pub margin: u32,
-    /// One of `adflow_map_levels`; for methods with flows on several grids.
+    /// One of `adflow_map_levels`; for methods with flows on several grids. 0: product for `csflow`, sum for the others.
     pub map_levels: u32,
     /// Most epochs of a contrastive phase, which adapts the backbone to the parts before the flow is trained: method `Cdnf`
     /// only, and not with the backbone that needs no file. 0: none.
@@ -187,33 +85,6 @@ impl adflow_train_options {
         let given = |number: u32| (number != 0).then_some(number);
         let or = |number: f64, default: f64| if number == 0.0 { default } else { number };
         let defaults = TrainOptions::default();
-        let method = match adflow_method::new(self.method)? {
-            adflow_method::Default => defaults.method,
-            adflow_method::Cdnf => Method::Cdnf,
-            adflow_method::Differnet => Method::DifferNet,
-            adflow_method::Csflow => Method::CsFlow,
-            adflow_method::Fastflow => Method::FastFlow,
-            adflow_method::Ssnf => Method::Ssnf,
-            adflow_method::Posflow => Method::PosFlow,
-            adflow_method::Padim => Method::Padim,
-            adflow_method::Gauss => Method::Gauss,
-        };
-        let preset = match adflow_preset::new(self.preset)? {
-            adflow_preset::Default => defaults.preset,
-            adflow_preset::Fast => Preset::Fast,
-            adflow_preset::Paper => Preset::Paper,
-        };
-        let map_levels = match adflow_map_levels::new(self.map_levels)? {
-            adflow_map_levels::Default => None,
-            adflow_map_levels::Product => Some(MapLevels::Product),
-            adflow_map_levels::Sum => Some(MapLevels::Sum),
-            adflow_map_levels::Finest => Some(MapLevels::Finest),
-        };
-        let pooling = match adflow_pooling::new(self.pooling)? {
-            adflow_pooling::Default => defaults.pooling,
-            adflow_pooling::Mean => Pooling::Mean,
-            adflow_pooling::Statistics => Pooling::Statistics,
-        };
         let roi = match self.region.is_null() {
             true => None,
             false => {
@@ -235,8 +106,8 @@ impl adflow_train_options {
             Contrastive { epochs, learning_rate: rate.unwrap_or(Contrastive::default().learning_rate) }
         });
         Ok(TrainOptions {
-            method,
-            preset,
+            method: chosen(self.method, "options.method")?.unwrap_or(defaults.method),
+            preset: chosen(self.preset, "options.preset")?.unwrap_or(defaults.preset),
             size: given(self.size),
             canvas,
             margin: given(self.margin),
@@ -249,8 +120,8 @@ impl adflow_train_options {
             seed: self.seed,
             learning_rate: (self.learning_rate != 0.0).then_some(self.learning_rate),
             map: self.no_map == 0,
-            map_levels,
-            pooling,
+            map_levels: chosen(self.map_levels, "options.map_levels")?,
+            pooling: chosen(self.pooling, "options.pooling")?.unwrap_or(defaults.pooling),
             contrastive,
             roi,
         })

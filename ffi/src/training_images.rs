@@ -1,45 +1,30 @@
 //! Copies of the caller's images, which training reads several times.
 
-use crate::image::adflow_samples;
 use crate::status::{Failure, fail};
-use adflow_core::detect::Images;
-use adflow_core::image::{ChannelOrder, ImageView, Samples};
+use adflow_core::image::{Image, ImageView, Sample, SampleType};
 
-/// A copied image: samples of their own type, channels side by side, no padding.
-pub(crate) struct Image {
-    name: String,
-    width: u32,
-    height: u32,
-    order: ChannelOrder,
-    white: f32,
-    pixels: Pixels,
-}
-
-enum Pixels {
-    U8(Vec<u8>),
-    U16(Vec<u16>),
-    F32(Vec<f32>),
-}
-
-impl Image {
-    /// Copies an image. Floats must be finite, so that no error is left for later.
-    pub fn copy(name: String, samples: adflow_samples, view: &ImageView<'_>) -> Result<Image, Failure> {
-        let (width, height, order) = (view.width(), view.height(), view.order());
-        let pixels = match samples {
-            // Integers are exact in f32.
-            adflow_samples::U8 => Pixels::U8(collect(view, |s| s as u8)?),
-            adflow_samples::U16 => Pixels::U16(collect(view, |s| s as u16)?),
-            adflow_samples::F32 => Pixels::F32(collect(view, |s| s)?),
-        };
-        if let Pixels::F32(values) = &pixels
-            && let Some(at) = values.iter().position(|v| !v.is_finite())
-        {
-            let at = at / order.channels();
-            let (x, y) = (at % width as usize, at / width as usize);
-            return Err(fail!(Image, "{name}: pixel ({x}, {y}) is not a finite number"));
+/// Copies an image under its name. Floats must be finite, so that no error is left for later.
+pub(crate) fn copy(name: String, samples: SampleType, view: &ImageView<'_>) -> Result<(String, Image), Failure> {
+    let image = match samples {
+        // Integers are exact in f32.
+        SampleType::U8 => store(view, collect(view, |s| s as u8)?),
+        SampleType::U16 => store(view, collect(view, |s| s as u16)?),
+        SampleType::F32 => {
+            let values = collect(view, |s| s)?;
+            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+                let (at, width) = (at / view.order().channels(), view.width() as usize);
+                let (x, y) = (at % width, at / width);
+                return Err(fail!(Image, "{name}: pixel ({x}, {y}) is not a finite number"));
+            }
+            store(view, values)
         }
-        Ok(Image { name, width, height, order, white: view.white(), pixels })
-    }
+    };
+    Ok((name, image?))
+}
+
+fn store<T: Sample>(view: &ImageView<'_>, samples: Vec<T>) -> Result<Image, Failure> {
+    let image = Image::new(view.width(), view.height(), view.order(), samples);
+    image.and_then(|image| image.with_white(view.white())).map_err(|error| fail!(Internal, "internal error: {error}"))
 }
 
 fn collect<T>(view: &ImageView<'_>, convert: impl Fn(f32) -> T) -> Result<Vec<T>, Failure> {
@@ -53,31 +38,4 @@ fn collect<T>(view: &ImageView<'_>, convert: impl Fn(f32) -> T) -> Result<Vec<T>
         }
     }
     Ok(values)
-}
-
-/// Copied images, as training reads them.
-pub(crate) struct Stored<'s>(pub &'s [Image]);
-
-impl Images for Stored<'_> {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn name(&self, index: usize) -> String {
-        self.0[index].name.clone()
-    }
-
-    fn with(&self, index: usize, f: &mut dyn FnMut(&ImageView<'_>)) -> Result<(), String> {
-        let image = &self.0[index];
-        let samples = match &image.pixels {
-            Pixels::U8(values) => Samples::U8(values),
-            Pixels::U16(values) => Samples::U16(values),
-            Pixels::F32(values) => Samples::F32(values),
-        };
-        let channels = image.order.channels() as isize;
-        let row = image.width as isize * channels;
-        let view = ImageView::new(samples, image.width, image.height, image.order, 0, channels, row, 1, image.white);
-        f(&view.map_err(|error| error.to_string())?);
-        Ok(())
-    }
 }

@@ -1,4 +1,4 @@
-/* What the C tests share: CHECK, and images whose samples are known to the Rust side too (`pixel` in c_abi.rs). */
+/* What the C tests share: CHECK, and images whose samples are known to the Rust side too (`pixels` in programs.rs). */
 #ifndef CHECK_H
 #define CHECK_H
 

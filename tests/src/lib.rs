@@ -3,6 +3,7 @@
 //! The idea: an op is described once, as a list of [`cases`], and every executor is held against [`mod@reference`], which
 //! is written to be read, not to be fast. How closely an op must agree is stated in one table, [`compare::tolerance`].
 
+pub mod c_enums;
 pub mod cases;
 pub mod compare;
 pub mod cross;

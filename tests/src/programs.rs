@@ -3,11 +3,11 @@
 //!
 //! The idea: what a C program prints is held against what Rust computes for the same pixels, so both must be made from one
 //! description. Where a tool is missing, the test says `skipped:` and passes; where `ADFLOW_REQUIRE_TOOLS` is set, as
-//! `./check` does, it fails instead. Next: `tests/c_abi.rs`.
+//! `./check` does, it fails instead. Next: `tests/c_library`.
 
 use adflow::backbones::Backbone;
 use adflow::cpu::Cpu;
-use adflow::detect::{Images, Method, Silent, TrainOptions, train};
+use adflow::detect::{Images, Method, TrainOptions, train};
 use adflow::image::{ImageView, Plane, PlaneMut, resize_bilinear};
 use adflow::model::OwnedModel;
 use adflow::score::{Scorer, ScorerOptions};
@@ -75,7 +75,7 @@ pub fn so_folder() -> &'static Path {
 pub fn scratch(name: &str) -> PathBuf {
     let target = built_into();
     let test = std::env::current_exe().expect("a test knows its file");
-    // "c_abi-0123456789abcdef": other tests have folders of their own.
+    // "c_library-0123456789abcdef": other tests have folders of their own.
     let test = test.file_stem().and_then(OsStr::to_str).and_then(|n| n.split('-').next()).unwrap_or("test").to_string();
     let folder = target.parent().expect("a target folder").join("tmp").join("programs").join(test).join(name);
     fs::create_dir_all(&folder).expect("the target folder can be written to");
@@ -211,10 +211,10 @@ pub fn expected() -> &'static Expected {
 
 fn make() -> Expected {
     let options =
-        TrainOptions { method: Method::Gauss, size: Some(64), seed: 7, held_out: 0.3, ..TrainOptions::default() };
+        TrainOptions { method: Method::GAUSS, size: Some(64), seed: 7, held_out: 0.3, ..TrainOptions::default() };
     let all = Threads::all();
     let cpu = Cpu::detect(&all);
-    let trained = train(&Parts, &Backbone::builtin(), &options, &cpu, &mut Silent, None).expect("parts train");
+    let trained = train(&Parts, &Backbone::builtin(), &options, &cpu, &mut (), None).expect("parts train");
     let owned = OwnedModel::from_bytes(&trained.model).expect("a trained model is valid");
     assert!(owned.model().threshold().is_some());
     let threads = Threads::serial();

@@ -5,7 +5,7 @@ use adflow_vulkan::{OpenError, VulkanDevice, VulkanOptions};
 
 /// A device for the tests, or `None`, said loudly. With `ADFLOW_REQUIRE_VULKAN=1` a missing device is a failure.
 pub fn device(options: VulkanOptions) -> Option<VulkanDevice> {
-    let watched = VulkanOptions { validation: true, ..options.clone() };
+    let watched = options.clone().with_validation(true);
     let opened = match VulkanDevice::open(&watched) {
         Err(OpenError::NoValidation) => {
             eprintln!("skipped: Vulkan validation (its layers are not installed)");

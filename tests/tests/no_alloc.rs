@@ -1,11 +1,12 @@
-//! Running a session, reading a model and scoring an image allocate nothing, on one thread and on two.
+//! Running a session, reading a model, scoring an image and inspecting one allocate nothing, on one thread and on two.
 //!
 //! The allocator of this process counts; there is no test harness, whose own threads would be counted too.
 #![allow(unsafe_code)] // A global allocator is an unsafe trait; each method only hands on to the system's.
 
 use adflow::cpu::{Cpu, Isa};
-use adflow::image::ImageView;
-use adflow::model::Model;
+use adflow::image::{ImageView, Region};
+use adflow::inspector::Inspector;
+use adflow::model::{Model, OwnedModel};
 use adflow::place::{Reuse, place};
 use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
@@ -60,7 +61,7 @@ fn pool(count: usize) -> Threads {
     threads
 }
 
-const OPTIONS: ScorerOptions = ScorerOptions { max_width: 64, map: true, regions: true };
+const OPTIONS: ScorerOptions = ScorerOptions::new().with_max_width(64).with_regions(true);
 
 /// From the bytes of a file to the score and the map of an image.
 fn score(bytes: &[u8], cpu: Cpu<'_>, image: &ImageView<'_>, memory: &mut [f32], map: &mut [f32]) -> f32 {
@@ -110,6 +111,46 @@ fn scoring() {
     }
 }
 
+/// What an inspector says, with and without a map, of the whole image and of a region.
+fn inspect(inspector: &mut Inspector, image: &ImageView<'_>) -> f32 {
+    let score = inspector.inspect(image).expect("a score").score;
+    let (with_map, map) = inspector.inspect_with_map(image).expect("a score and a map");
+    assert!(map.values().iter().any(|m| *m > 0.0) && with_map.score.to_bits() == score.to_bits());
+    let mask = [255u8; 40 * 30];
+    let mask = ImageView::grey_u8(40, 30, &mask).expect("a mask");
+    let within = inspector.inspect_within(image, &Region::Mask(&mask)).expect("a score of a region").score;
+    let (with_map, _) = inspector.inspect_within_with_map(image, &Region::Mask(&mask)).expect("a score of a region");
+    assert_eq!(within.to_bits(), with_map.score.to_bits());
+    score
+}
+
+fn inspecting() {
+    let samples: Vec<u16> = (0..3 * 40 * 30).map(|i| (i * 7919 % 65536) as u16).collect();
+    let image = ImageView::rgb_u16(40, 30, &samples).expect("an image");
+    for file in [map_model(), flow_model_within(Some(&region())), tiled_model(CUT, Some(&tiled_region()))] {
+        let model = OwnedModel::from_bytes(&file).expect("a model");
+        let mut expected = None;
+        for workers in [1, 2] {
+            let builder = Inspector::builder().threads(workers).options(OPTIONS);
+            let mut inspector = builder.build(model.clone()).expect("an inspector");
+            inspector.set_time_limit(Some(std::time::Duration::from_secs(600)));
+            // A thread that starts allocates for itself, whenever the system lets it.
+            let mut starting = if workers == 1 { 0 } else { 1000 };
+            loop {
+                let count = requests(|| {
+                    let score = inspect(&mut inspector, &image);
+                    assert_eq!(score.to_bits(), *expected.get_or_insert(score.to_bits()));
+                });
+                match count {
+                    0 => break,
+                    _ if starting == 0 => panic!("inspecting on {workers} threads: {count} requests"),
+                    _ => starting -= 1,
+                }
+            }
+        }
+    }
+}
+
 /// An image of 8000×2000 pixels of 16 bits takes the memory of one tile and of what a tile leaves behind.
 fn a_large_image() {
     let cut = Cut { canvas: (8000, 2000), side: 256, margin: 16, top: 100, reduce: 4 };
@@ -118,7 +159,7 @@ fn a_large_image() {
     bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..file.len()].copy_from_slice(&file);
     let model = Model::parse(&bytemuck::cast_slice(&words)[..file.len()]).expect("a model");
     let threads = pool(2);
-    let options = ScorerOptions { max_width: 8000, map: true, regions: false };
+    let options = ScorerOptions::new().with_max_width(8000);
     let len = Scorer::memory_len(&model, &options, 2).expect("a size");
     let pixels: Vec<u16> = (0..8000 * 2000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 18) as u16).collect();
     // The grid and what counts of it, a map and its blur, rows of the grid: 4 million positions, half a million pixels.
@@ -143,6 +184,7 @@ fn a_large_image() {
 fn main() {
     assert!(requests(|| drop(std::hint::black_box(vec![1u8; 100]))) >= 2, "the counter counts");
     scoring();
+    inspecting();
     a_large_image();
     let mut runs = 0;
     for workers in [1, 2] {

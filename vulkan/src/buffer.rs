@@ -58,7 +58,7 @@ impl Buffer {
         mapped.map_or(&[], |p| unsafe { std::slice::from_raw_parts(p.as_ptr().cast(), self.bytes as usize / 4) })
     }
 
-    /// The same, to be written.
+    /// The values as the CPU sees them, to be written.
     pub fn values_mut(&mut self) -> &mut [f32] {
         let mapped = self.allocation.as_ref().and_then(Allocation::mapped_ptr);
         // SAFETY: as above, and `&mut self` keeps others away.

@@ -5,6 +5,7 @@ use crate::error::{Doing, OpenError};
 use crate::executor::VulkanExecutor;
 use crate::gpu::Gpu;
 use crate::instance::Instance;
+use adflow::choice;
 use adflow::executor::{Device, DeviceError, Executor};
 use ash::vk;
 use std::fmt;
@@ -12,31 +13,19 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What kind of device it is, the best first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum DeviceKind {
-    /// A graphics card with memory of its own.
-    Discrete,
-    /// A GPU that shares the processor's memory.
-    Integrated,
-    /// A GPU handed to a virtual machine.
-    Virtual,
-    /// Software on the CPU, such as lavapipe: for tests.
-    Software,
-    /// Anything else.
-    Other,
-}
-
-impl DeviceKind {
-    /// Name in listings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DeviceKind::Discrete => "discrete",
-            DeviceKind::Integrated => "integrated",
-            DeviceKind::Virtual => "virtual",
-            DeviceKind::Software => "software",
-            DeviceKind::Other => "other",
-        }
+choice! {
+    /// What kind of device it is, the best first.
+    pub enum DeviceKind: "device kind" {
+        /// A graphics card with memory of its own.
+        Discrete("discrete") = 0,
+        /// A GPU that shares the processor's memory.
+        Integrated("integrated") = 1,
+        /// A GPU handed to a virtual machine.
+        Virtual("virtual") = 2,
+        /// Software on the CPU, such as lavapipe: for tests.
+        Software("software") = 3,
+        /// Anything else.
+        Other("other") = 4,
     }
 }
 
@@ -45,19 +34,19 @@ impl DeviceKind {
 pub struct DeviceInfo {
     /// Position in the list of [`devices`], the N of `vulkan:N`.
     pub index: usize,
-    /// Its name.
+    /// Name of the device, as its driver gives it.
     pub name: String,
-    /// What it is.
+    /// Discrete, integrated, virtual or software.
     pub kind: DeviceKind,
-    /// Identifies it across runs, 32 hexadecimal digits.
+    /// Identifies the device across runs, 32 hexadecimal digits.
     pub uuid: String,
     /// The driver's own version number.
     pub driver_version: u32,
     /// Vulkan version, `major.minor.patch`.
     pub api_version: String,
-    /// Bytes of its largest heap of device memory.
+    /// Bytes of the largest heap of device memory.
     pub memory: u64,
-    /// Whether the CPU can reach all of its memory, so that inputs and outputs need no copy.
+    /// Whether the CPU can reach all device memory, so that inputs and outputs need no copy.
     pub unified: bool,
     /// Largest range a shader can be given, bytes: the limit of one tensor.
     pub max_range: u64,
@@ -149,7 +138,8 @@ impl Compute {
     /// [`Compute::Vulkan`]: whatever keeps the device from opening. [`Compute::Auto`] never fails: without a usable
     /// graphics card it is the CPU.
     pub fn open(&self, precision: Precision) -> Result<Option<VulkanDevice>, OpenError> {
-        let with = |choice: &Choice| VulkanOptions { choice: choice.clone(), precision, ..VulkanOptions::default() };
+        let options = VulkanOptions::default().with_precision(precision);
+        let with = |choice: &Choice| options.clone().with_choice(choice.clone());
         match self {
             Compute::Cpu => Ok(None),
             Compute::Auto => Ok(VulkanDevice::open(&with(&Choice::Card)).ok()),
@@ -158,21 +148,28 @@ impl Compute {
     }
 }
 
-/// How exactly programs that score compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// Everything in 32 bits: scores as on the CPU, to about 1e-5.
-    #[default]
-    Full,
-    /// Intermediate values in 16 bits, sums in 32, cooperative matrices where there are any: half the traffic, scores to a few
-    /// hundredths. A device without 16-bit storage computes in full.
-    Half,
+choice! {
+    /// How exactly programs that score compute.
+    pub enum Precision: "precision", default Full {
+        /// 32 bits throughout: scores as on the CPU, to about 1e-5.
+        Full("full") = 0,
+        /// Intermediate values in 16 bits, sums in 32: faster, scores differ by a few hundredths.
+        ///
+        /// Cooperative matrices are used where there are any. A device without 16-bit storage computes in full.
+        Half("half") = 1,
+    }
 }
 
 /// How to open a device.
+///
+/// ```
+/// use adflow_vulkan::{Choice, Precision, VulkanOptions};
+/// let options = VulkanOptions::default().with_choice(Choice::Index(1)).with_precision(Precision::Half);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct VulkanOptions {
-    /// Which one.
+    /// Which device.
     pub choice: Choice,
     /// Whether the validation layers watch (slow; for tests). Also by `ADFLOW_VULKAN_VALIDATION=1`.
     pub validation: bool,
@@ -206,7 +203,64 @@ impl Default for VulkanOptions {
     }
 }
 
+impl VulkanOptions {
+    /// Sets which device is opened.
+    #[must_use]
+    pub fn with_choice(self, choice: Choice) -> VulkanOptions {
+        VulkanOptions { choice, ..self }
+    }
+
+    /// Sets whether the validation layers watch.
+    #[must_use]
+    pub fn with_validation(self, validation: bool) -> VulkanOptions {
+        VulkanOptions { validation, ..self }
+    }
+
+    /// Sets how exactly programs that score compute.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> VulkanOptions {
+        VulkanOptions { precision, ..self }
+    }
+
+    /// Sets whether to use nothing that Vulkan 1.1 leaves to the device.
+    #[must_use]
+    pub fn with_generic(self, generic: bool) -> VulkanOptions {
+        VulkanOptions { generic, ..self }
+    }
+
+    /// Sets whether to copy inputs and outputs even where memory is shared.
+    #[must_use]
+    pub fn with_staging(self, staging: bool) -> VulkanOptions {
+        VulkanOptions { staging, ..self }
+    }
+
+    /// Sets the least alignment of ranges, in bytes: a power of two up to 256.
+    #[must_use]
+    pub fn with_alignment(self, alignment: u64) -> VulkanOptions {
+        VulkanOptions { alignment, ..self }
+    }
+
+    /// Sets roughly how many multiplications one submission has at most.
+    #[must_use]
+    pub fn with_submission(self, submission: u64) -> VulkanOptions {
+        VulkanOptions { submission, ..self }
+    }
+
+    /// Sets how long to wait for one run before the device counts as lost.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> VulkanOptions {
+        VulkanOptions { timeout, ..self }
+    }
+}
+
 /// The devices of this machine, in the order of the loader.
+///
+/// ```
+/// // A machine without a driver has none.
+/// for device in adflow_vulkan::devices().unwrap_or_default() {
+///     println!("vulkan:{} {} ({})", device.index, device.name, device.kind.as_str());
+/// }
+/// ```
 ///
 /// # Errors
 /// [`OpenError::NoLoader`] or [`OpenError::NoDevice`].
@@ -343,7 +397,21 @@ fn choose(
     best.ok_or_else(|| OpenError::NotFound { wanted: choice.to_string(), found })
 }
 
-/// An opened device. Cheap to copy; the device closes when the last copy and the last executor are gone.
+/// An opened device. Cheap to clone; the device closes when the last clone and the last executor are gone.
+///
+/// ```no_run
+/// use adflow::Inspector;
+/// use adflow::model::OwnedModel;
+/// use adflow_vulkan::{VulkanDevice, VulkanOptions};
+///
+/// let gpu = VulkanDevice::open(&VulkanOptions::default())?;
+/// let model = OwnedModel::open("part.adflow")?;
+/// let executor = gpu.open_executor(model.model().params(), 0, 0)?;
+/// let mut inspector = Inspector::builder().executor(Box::new(executor)).build(model)?;
+/// # let frame = adflow::Image::grey(64, 64, vec![0u8; 64 * 64])?;
+/// println!("{}", inspector.inspect(&frame.view())?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct VulkanDevice(Arc<Shared>);
 
@@ -367,7 +435,7 @@ impl VulkanDevice {
         Ok(VulkanDevice(Arc::new(Shared { instance, physical, info, options: options.clone(), gpu })))
     }
 
-    /// What it is.
+    /// Name, memory and abilities of the device.
     pub fn info(&self) -> &DeviceInfo {
         &self.0.info
     }

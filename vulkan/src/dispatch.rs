@@ -218,6 +218,15 @@ pub(crate) fn dispatch(
         let words = [n, shape(0).c(), positions(0)];
         Ok(new(shader).words(&words).floats(&[eps]).groups(shape(0).c(), u64::from(input(0)?)))
     };
+    // One position a workgroup; x is in slot `first`.
+    let search = |shader, first: usize, radius: u32, root: bool| -> Result<Dispatch, DeviceError> {
+        let (s, count) = (shape(first), shape(first + 1).0[0]);
+        let groups = word(batch * s.positions())?;
+        let words = [n, s.c(), s.h(), s.w(), count, radius, u32::from(root)];
+        // A position near which there is no vector is compared with all, whatever the radius.
+        let work = u64::from(groups) * u64::from(count) * u64::from(s.c());
+        Ok(new(shader).words(&words).groups(groups, work))
+    };
     // `passes`: how often each pair of positions is looked at.
     let attention = |shader, heads: u32, slot: usize, passes: u64| {
         let (depth, tokens) = (shape(slot).c() / 3 / heads, positions(slot));
@@ -317,6 +326,8 @@ pub(crate) fn dispatch(
             let [positions, cout, cin, _] = shape(1).0;
             new(Shader::PositionLinearDx).words(&[n, positions, cin, cout]).products(tuning, positions, cin, n, cout)?
         }
+        Op::Nearest(a) => search(Shader::Nearest, 0, a.radius, a.root)?,
+        Op::NearestDx(a) => search(Shader::NearestDx, 1, a.radius, a.root)?,
         Op::Activate(a) => new(Shader::Activate).words(&[out, a.act.to_word()]).elements(out),
         Op::ActivateDx(a) => new(Shader::ActivateDx).words(&[out, a.act.to_word()]).elements(out),
         Op::Add(_) => new(Shader::Add).words(&[out]).elements(out),

@@ -20,7 +20,7 @@ pub enum OpenError {
     },
     /// Validation was asked for, but its layers are not installed.
     NoValidation,
-    /// The device does not open.
+    /// The device is there but does not open.
     Device(DeviceError),
 }
 
@@ -38,7 +38,16 @@ impl fmt::Display for OpenError {
     }
 }
 
-impl std::error::Error for OpenError {}
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            OpenError::Device(error) => Some(error),
+            OpenError::NoLoader(_) | OpenError::NoDevice(_) | OpenError::NotFound { .. } | OpenError::NoValidation => {
+                None
+            }
+        }
+    }
+}
 
 impl From<DeviceError> for OpenError {
     fn from(error: DeviceError) -> OpenError {

@@ -379,14 +379,6 @@ impl VulkanExecutor {
         matches!(self.side, Side::Cpu(_))
     }
 
-    /// Bytes of device memory that parameters and programs take; 0 on the CPU.
-    pub fn device_bytes(&self) -> u64 {
-        match &self.side {
-            Side::Gpu(on) => on.bytes(),
-            Side::Cpu(_) => 0,
-        }
-    }
-
     /// Runs a program once and says how long each op took on the device.
     ///
     /// # Errors
@@ -524,6 +516,13 @@ impl Executor for VulkanExecutor {
 
     fn is_volatile(&self) -> bool {
         matches!(self.side, Side::Gpu(_))
+    }
+
+    fn device_bytes(&self) -> u64 {
+        match &self.side {
+            Side::Gpu(on) => on.bytes(),
+            Side::Cpu(_) => 0,
+        }
     }
 
     fn preferred_batch(&self) -> usize {

@@ -1,8 +1,24 @@
 //! Trains and scores adflow models on any GPU with a Vulkan 1.1 driver.
 //!
 //! [`devices`] lists what there is, [`VulkanDevice::open`] opens one. It is an [`adflow::executor::Device`]: hand it to
-//! `adflow::detect::train`, or make an executor with it and hand that to `Scorer::on_device`. Programs are those of the
-//! model file; nothing here knows layers or methods.
+//! [`adflow::detect::train`], or make an executor with it and hand that to
+//! [`InspectorBuilder::executor`](adflow::inspector::InspectorBuilder::executor). Programs are those of the model file; nothing
+//! here knows layers or methods.
+//!
+//! ```no_run
+//! use adflow::backbones::Backbone;
+//! use adflow::detect::{Silent, TrainOptions, train};
+//! use adflow_vulkan::{VulkanDevice, VulkanOptions};
+//!
+//! # let good: Vec<adflow::Image> = Vec::new();
+//! let gpu = VulkanDevice::open(&VulkanOptions::default())?;
+//! println!("training on {}", gpu.info().name);
+//! let trained = train(&good, &Backbone::builtin(), &TrainOptions::default(), &gpu, &mut Silent, None)?;
+//! trained.save("part.adflow")?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! How a program gets there:
 //!
 //! ```text
 //! Program ──dispatch.rs──▶ shader, constants, parameters ──record.rs──▶ command buffers, recorded once a batch size

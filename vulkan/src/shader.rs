@@ -74,6 +74,8 @@ shaders! {
     MaxPool = "max_pool",
     MaxPoolDx = "max_pool_dx",
     Multiply = "multiply",
+    Nearest = "nearest",
+    NearestDx = "nearest_dx",
     Permute = "permute",
     PositionLinear = "position_linear",
     PositionLinearDx = "position_linear_dx",

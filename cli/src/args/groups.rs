@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use adflow::detect::{Canvas, Contrastive, TrainOptions};
+use adflow::detect::{Canvas, Contrastive, Method, Pooling, TrainOptions};
 use adflow::image::Roi;
-use adflow_vulkan::Compute as Device;
+use adflow_vulkan::{Compute as Device, Precision};
 use clap::Args;
 
 use super::values::*;
@@ -17,7 +17,7 @@ use crate::failure::{Context, Failure, Outcome};
 #[derive(Debug, Args)]
 pub struct MethodArgs {
     /// How normality is learned
-    #[arg(long, value_enum, default_value_t = Method::Padim)]
+    #[arg(long, value_parser = choice::<Method>(), default_value_t)]
     pub method: Method,
     #[command(flatten)]
     pub backbone: BackboneArgs,
@@ -92,7 +92,7 @@ pub struct TrainingArgs {
     /// posflow, fastflow and csflow
     #[arg(long, value_name = "WxH|native", value_parser = canvas)]
     canvas: Option<Canvas>,
-    /// Border of a tile that is there only to be seen, in pixels [default: an eighth of a tile, at least 64]
+    /// Overlap around each tile in pixels: context for the network, never scored [default: an eighth of a tile, at least 64]
     #[arg(long, value_name = "N", requires = "canvas")]
     margin: Option<u32>,
     /// Passes over the training images [default: chosen on held-out good parts]
@@ -102,7 +102,7 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     views: Option<u32>,
     /// What cdnf, differnet and gauss keep of a map, as they describe an image by one vector; builtin has means only
-    #[arg(long, value_enum, value_name = "HOW", default_value_t = Pooling::Mean)]
+    #[arg(long, value_name = "HOW", value_parser = choice::<Pooling>(), default_value_t)]
     pooling: Pooling,
 }
 
@@ -115,7 +115,7 @@ impl TrainingArgs {
             margin: self.margin,
             epochs: self.epochs,
             views: self.views,
-            pooling: self.pooling.into(),
+            pooling: self.pooling,
             ..TrainOptions::default()
         }
     }
@@ -175,7 +175,7 @@ impl ComputeArgs {
     }
 
     fn with(&self, precision: Precision) -> Outcome<Compute> {
-        let gpu = self.device.open(precision.into()).map_err(|error| Failure::new(error.to_string()))?;
+        let gpu = self.device.open(precision).map_err(|error| Failure::new(error.to_string()))?;
         Ok(Compute { threads: self.threads.count(), gpu })
     }
 }
@@ -185,8 +185,8 @@ impl ComputeArgs {
 pub struct ScoringArgs {
     #[command(flatten)]
     compute: ComputeArgs,
-    /// How exactly a GPU scores: half keeps intermediate values in 16 bits, scores differ by a few hundredths
-    #[arg(long, value_enum, default_value_t = Precision::Full)]
+    /// How exactly a GPU scores
+    #[arg(long, value_parser = choice::<Precision>(), default_value_t)]
     precision: Precision,
 }
 

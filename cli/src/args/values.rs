@@ -1,21 +1,56 @@
 //! What options take: the library's words as values, and numbers in their ranges.
 
+use adflow::choice::Choice;
 use adflow::detect::Canvas;
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-/// The library's synthetic anomalies, by the names the command line knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SynthKind {
-    /// A rectangle of the same image in the wrong place, lighter or darker
-    Cutpaste,
-    /// A thin turned strip of the same image
-    Scar,
-    /// Blobs of another texture
-    Perlin,
-    /// Patches of another good image, blended without a seam
-    Nsa,
-    /// Each image in every way
+/// One value of a choice that the library defines; help lists names and meanings as the library says them.
+pub fn choice<T: Choice>() -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(possible::<T>()).map(|name| named(&name))
+}
+
+/// One of several values that were asked for, or all there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OneOrAll<T> {
+    /// This one.
+    One(T),
+    /// All.
     All,
+}
+
+/// One of several values, or `all`: with `value_delimiter = ','` a list for [`chosen`].
+pub fn choice_or_all<T: Choice>() -> impl TypedValueParser<Value = OneOrAll<T>> {
+    let all = PossibleValue::new("all").help("All of them");
+    PossibleValuesParser::new(possible::<T>().chain([all])).map(|name| match name.as_str() {
+        "all" => OneOrAll::All,
+        name => OneOrAll::One(named(name)),
+    })
+}
+
+/// The values that were asked for, each once, in the order given.
+pub fn chosen<T: Choice>(asked: &[OneOrAll<T>]) -> Vec<T> {
+    let mut values = Vec::new();
+    for asked in asked {
+        let named = match asked {
+            OneOrAll::One(value) => core::slice::from_ref(value),
+            OneOrAll::All => T::ALL,
+        };
+        for value in named {
+            if !values.contains(value) {
+                values.push(*value);
+            }
+        }
+    }
+    values
+}
+
+fn possible<T: Choice>() -> impl Iterator<Item = PossibleValue> {
+    T::ALL.iter().map(|value| PossibleValue::new(value.as_str()).help(value.summary()))
+}
+
+fn named<T: Choice>(name: &str) -> T {
+    T::from_name(name).expect("the parser only passes names of values")
 }
 
 /// How samples are brought to a network.
@@ -34,139 +69,6 @@ pub enum Layout {
     Nchw,
     /// 1 x height x width x channels
     Nhwc,
-}
-
-/// Channels of an exported graph's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ImageOrder {
-    /// Red, green, blue
-    Rgb,
-    /// Blue, green, red, as OpenCV has it
-    Bgr,
-    /// One channel
-    Grey,
-}
-
-/// Type of the samples of an exported graph's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ImageType {
-    /// 8 bits
-    U8,
-    /// 16 bits
-    U16,
-    /// Floats
-    F32,
-}
-
-/// The library's precisions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32 bits
-    Full,
-    /// 16 bits
-    Half,
-}
-
-impl From<Precision> for adflow_vulkan::Precision {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::Full => Self::Full,
-            Precision::Half => Self::Half,
-        }
-    }
-}
-
-/// The library's methods, by the names the command line knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Method {
-    /// Flow over pooled features of several scales
-    Cdnf,
-    /// The flow of Rudolph et al. 2021
-    Differnet,
-    /// One flow over feature maps at three scales (Rudolph et al. 2022)
-    Csflow,
-    /// 2D flows over feature maps (Yu et al. 2021)
-    Fastflow,
-    /// 2D flows over feature maps, trained against synthetic anomalies
-    Ssnf,
-    /// A flow over feature maps that knows positions
-    Posflow,
-    /// A Gaussian for each position of the feature maps
-    Padim,
-    /// One Gaussian over pooled features
-    Gauss,
-}
-
-impl From<Method> for adflow::detect::Method {
-    fn from(method: Method) -> Self {
-        match method {
-            Method::Cdnf => Self::Cdnf,
-            Method::Differnet => Self::DifferNet,
-            Method::Csflow => Self::CsFlow,
-            Method::Fastflow => Self::FastFlow,
-            Method::Ssnf => Self::Ssnf,
-            Method::Posflow => Self::PosFlow,
-            Method::Padim => Self::Padim,
-            Method::Gauss => Self::Gauss,
-        }
-    }
-}
-
-/// The library's presets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Preset {
-    /// Fixed views, features computed once
-    Fast,
-    /// Random rotations, features computed in every epoch
-    Paper,
-}
-
-impl From<Preset> for adflow::detect::Preset {
-    fn from(preset: Preset) -> Self {
-        match preset {
-            Preset::Fast => Self::Fast,
-            Preset::Paper => Self::Paper,
-        }
-    }
-}
-
-/// How grids make one map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum MapLevels {
-    /// High where every grid is
-    Product,
-    /// High where any grid is
-    Sum,
-    /// The finest grid alone
-    Finest,
-}
-
-impl From<MapLevels> for adflow::detect::MapLevels {
-    fn from(levels: MapLevels) -> Self {
-        match levels {
-            MapLevels::Product => Self::Product,
-            MapLevels::Sum => Self::Sum,
-            MapLevels::Finest => Self::Finest,
-        }
-    }
-}
-
-/// What is kept of a map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Pooling {
-    /// Means of channels
-    Mean,
-    /// Means and deviations
-    Statistics,
-}
-
-impl From<Pooling> for adflow::detect::Pooling {
-    fn from(pooling: Pooling) -> Self {
-        match pooling {
-            Pooling::Mean => Self::Mean,
-            Pooling::Statistics => Self::Statistics,
-        }
-    }
 }
 
 pub fn number(text: &str) -> Result<f64, String> {

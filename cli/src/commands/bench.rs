@@ -6,15 +6,17 @@
 use std::time::{Duration, Instant};
 
 use adflow::cpu::Isa;
+use adflow::executor::{Device, Executor};
 use adflow::model::OwnedModel;
 use adflow::rng::Rng;
+use adflow_vulkan::OpTime;
 use serde::Serialize;
 
 use crate::args::Bench;
 use crate::compute::Compute;
 use crate::decode::{Decoded, Pixels};
 use crate::evaluate::Milliseconds;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Context, Failure, Outcome};
 use crate::inspector::{Inspector, open_model};
 use crate::progress::{self, bytes};
 
@@ -126,16 +128,22 @@ pub fn run(args: &Bench) -> Outcome<u8> {
 /// Time by kind of op, the median of several runs of each op.
 fn profile(owned: &OwnedModel, compute: &Compute) -> Outcome<Vec<OpKind>> {
     const RUNS: usize = 9;
-    let mut inspector = Inspector::new(owned, compute, false, None)?;
-    let runs: Vec<_> = (0..RUNS).map(|_| inspector.profile()).collect::<Result<_, _>>().map_err(Failure::new)?;
+    let gpu = compute.gpu.as_ref().ok_or_else(|| Failure::new("--profile needs --device vulkan"))?;
+    let model = owned.model();
+    let program = model.program("score").ok_or_else(|| Failure::new("the model has no program that scores"))?;
+    let mut executor = gpu.open_executor(model.params(), 0, 0).context(gpu.describe())?;
+    let prepared = executor.prepare(program, 1).context(gpu.describe())?;
+    let runs: Vec<Vec<OpTime>> =
+        (0..RUNS).map(|_| executor.profile(prepared)).collect::<Result<_, _>>().context(gpu.describe())?;
     let mut kinds: Vec<OpKind> = Vec::new();
-    for (at, (op, _)) in runs[0].iter().enumerate() {
-        let mut times: Vec<f64> = runs.iter().map(|run| run[at].1).collect();
+    for (n, first) in runs[0].iter().enumerate() {
+        let op = program.op(first.at).op.name();
+        let mut times: Vec<f64> = runs.iter().map(|run| run[n].ns).collect();
         times.sort_by(f64::total_cmp);
-        let kind = match kinds.iter().position(|k| k.op == *op) {
+        let kind = match kinds.iter().position(|k| k.op == op) {
             Some(found) => found,
             None => {
-                kinds.push(OpKind { op: op.clone(), count: 0, microseconds: 0.0 });
+                kinds.push(OpKind { op: op.to_string(), count: 0, microseconds: 0.0 });
                 kinds.len() - 1
             }
         };

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use adflow::detect::{Method, TrainOptions};
 
-use crate::args::Compare;
+use crate::args::{Compare, chosen};
 use crate::comparison::{Comparison, Protocol, Spread};
 use crate::evaluate::Evaluation;
 use crate::failure::{ERROR, Failure, Outcome};
@@ -59,7 +59,7 @@ pub fn run(args: &Compare) -> Outcome<u8> {
         let page = args.report.as_ref().map(|folder| folder.join("report.html"));
         page.map_or(Ok(()), |page| output::write(&page, report::comparison_page(so_far).as_bytes()))
     };
-    let (comparison, interrupted) = protocol.run(&args.methods.0, &seeds, &mut show, &mut keep)?;
+    let (comparison, interrupted) = protocol.run(&chosen(&args.methods), &seeds, &mut show, &mut keep)?;
     if args.json.as_deref() != Some(Path::new("-")) || interrupted {
         print_table(&comparison);
     }

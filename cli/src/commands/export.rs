@@ -1,9 +1,9 @@
 //! `adflow export MODEL -o model.onnx`: the whole detector as one graph for ONNX Runtime, OpenVINO and the like.
 
-use crate::args::{Export, ImageOrder, ImageType, Layout};
+use crate::args::{Export, Layout};
 use crate::failure::{Context, Outcome};
 use crate::inspector::open_model;
-use crate::onnx::{self, Input, Order, Sample};
+use crate::onnx::{self, Input};
 use crate::output;
 use crate::progress::{bytes, note};
 
@@ -13,21 +13,7 @@ pub fn run(args: &Export) -> Outcome<u8> {
     let owned = open_model(&args.model)?;
     let model = owned.model();
     let (width, height) = args.image.unwrap_or_else(|| model.canvas());
-    let input = Input {
-        sample: match args.r#type {
-            ImageType::U8 => Sample::U8,
-            ImageType::U16 => Sample::U16,
-            ImageType::F32 => Sample::F32,
-        },
-        order: match args.order {
-            ImageOrder::Rgb => Order::Rgb,
-            ImageOrder::Bgr => Order::Bgr,
-            ImageOrder::Grey => Order::Grey,
-        },
-        nhwc: args.layout == Layout::Nhwc,
-        width,
-        height,
-    };
+    let input = Input { sample: args.r#type, order: args.order, nhwc: args.layout == Layout::Nhwc, width, height };
     let exported = onnx::export(&model, &input, !args.no_map).context(format_args!(
         "{}: method {}",
         args.model.display(),

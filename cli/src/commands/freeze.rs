@@ -28,7 +28,7 @@ pub fn run(args: &Freeze) -> Outcome<u8> {
         )));
     }
     let memory = |map: bool| {
-        let options = ScorerOptions { max_width: args.camera_width, map, regions: false };
+        let options = ScorerOptions::new().with_max_width(args.camera_width).with_map(map);
         Scorer::memory_len(&model, &options, 1).map(|floats| bytes(floats * 4)).context(args.model.display())
     };
     let (plain, maps) = (memory(false)?, if model.map_size().0 > 0 { Some(memory(true)?) } else { None });

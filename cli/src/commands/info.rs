@@ -3,7 +3,7 @@
 use crate::args::Info;
 use crate::compute::Compute;
 use crate::failure::Outcome;
-use crate::inspector::{Inspector, open_model};
+use crate::inspector::{Inspector, device_bytes, open_model};
 use crate::progress::{self, bytes, short};
 
 /// Runs the command.
@@ -26,7 +26,7 @@ pub fn run(args: &Info) -> Outcome<u8> {
         "working memory",
         format!("{} on one thread", bytes(Inspector::new(&owned, &Compute::cpu(1), width > 0, None)?.memory_bytes())),
     );
-    row("GPU memory", bytes(Inspector::device_bytes(&owned, width > 0)?));
+    row("GPU memory", bytes(device_bytes(&owned, width > 0)?));
     for (key, value) in model.about().filter(|(key, _)| !["method", "backbone", "size"].contains(key)) {
         row(key, value.to_string());
     }

@@ -13,7 +13,7 @@ use adflow::rng::Rng;
 use adflow::synth::{Anomaly, Kind, Picture, Synth as Generator};
 use image::{GrayImage, Rgb, RgbImage, imageops};
 
-use crate::args::{Synth, SynthKind};
+use crate::args::{Synth, chosen};
 use crate::failure::{Context, Failure, Outcome};
 use crate::progress::{Stage, note};
 use crate::{dataset, decode, heatmap, interrupt, output};
@@ -39,7 +39,7 @@ pub fn run(args: &Synth) -> Outcome<u8> {
     };
     output::make_folder(&args.out)?;
     refuse_own_data(args, &good.items)?;
-    let kinds = kinds(args.kind);
+    let kinds = chosen(&args.kind);
     for folder in kinds.iter().flat_map(|kind| [image_folder(&args.out, *kind), mask_folder(&args.out, *kind)]) {
         output::make_folder(&folder)?;
     }
@@ -65,19 +65,9 @@ pub fn run(args: &Synth) -> Outcome<u8> {
     for (kind, tally) in kinds.iter().zip(&tallies) {
         tally.print(*kind, work.count(), &args.out);
     }
-    let columns: Vec<_> = kinds.iter().map(|kind| format!("{} and mask", kind.name())).collect();
+    let columns: Vec<_> = kinds.iter().map(|kind| format!("{kind} and mask")).collect();
     println!("{:<9} {}: original, {}", "sheet", path.display(), columns.join(", "));
     Ok(0)
-}
-
-fn kinds(asked: SynthKind) -> Vec<Kind> {
-    match asked {
-        SynthKind::Cutpaste => vec![Kind::CutPaste],
-        SynthKind::Scar => vec![Kind::Scar],
-        SynthKind::Perlin => vec![Kind::Perlin],
-        SynthKind::Nsa => vec![Kind::Nsa],
-        SynthKind::All => Kind::ALL.to_vec(),
-    }
 }
 
 fn textures_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
@@ -110,11 +100,11 @@ fn order(args: &Synth, good: &[PathBuf]) -> Vec<usize> {
 }
 
 fn image_folder(out: &Path, kind: Kind) -> PathBuf {
-    out.join("test").join(kind.name())
+    out.join("test").join(kind.as_str())
 }
 
 fn mask_folder(out: &Path, kind: Kind) -> PathBuf {
-    out.join("ground_truth").join(kind.name())
+    out.join("ground_truth").join(kind.as_str())
 }
 
 /// What came of one kind.
@@ -130,7 +120,7 @@ impl Tally {
         let folder = image_folder(out, kind);
         println!(
             "{:<9} {} images, {mean:.1} % of the pixels anomalous  {}",
-            kind.name(),
+            kind.as_str(),
             self.written,
             folder.display()
         );
@@ -138,7 +128,7 @@ impl Tally {
             note(&format!(
                 "{} {} images were left out: no patch of another image changed anything visible",
                 asked - self.written,
-                kind.name()
+                kind.as_str()
             ));
         }
     }

@@ -183,11 +183,11 @@ impl OtherImages {
         path.map(|path| load(dataset::listed(path)?, compute)).transpose()
     }
 
-    fn borrow(&self) -> detect::Others<'_> {
+    fn borrow(&self) -> detect::AnomalySources<'_> {
         fn images(given: &Option<TrainingImages>) -> Option<&dyn detect::Images> {
             given.as_ref().map(|images| images as &dyn detect::Images)
         }
-        detect::Others { defects: images(&self.defects), textures: images(&self.textures) }
+        detect::AnomalySources { defects: images(&self.defects), textures: images(&self.textures) }
     }
 }
 
@@ -223,7 +223,7 @@ pub fn fit(
 ) -> Outcome<Trained> {
     let others = others.borrow();
     let trained =
-        compute.with_device(|device| detect::train_with(images, &others, backbone, options, device, watch, state));
+        compute.with_device(|device| detect::train_with(images, others, backbone, options, device, watch, state));
     watch.stage = None;
     trained.map_err(|error| explain(error, watch))
 }

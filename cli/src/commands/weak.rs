@@ -113,7 +113,7 @@ pub fn run(args: &Weak) -> Outcome<u8> {
         let mut scores = Vec::new();
         let mut train_seconds = [0.0; 2];
         for (at, contrastive) in [None, Some(args.contrast.options())].into_iter().enumerate() {
-            let options = TrainOptions { method: Method::Cdnf, seed, contrastive, ..args.training.options() };
+            let options = TrainOptions { method: Method::CDNF, seed, contrastive, ..args.training.options() };
             let name = if contrastive.is_some() { "contrastive" } else { "cdnf" };
             let path = args.models.as_ref().map(|folder| folder.join(format!("{name}-seed{seed}.adflow")));
             let none = OtherImages::default();

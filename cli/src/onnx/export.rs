@@ -71,7 +71,7 @@ pub fn export(model: &Model<'_>, input: &Input, wants_map: bool) -> Result<Expor
     let score = g.output(&score, "score");
     let map = map.map(|map| g.output(&map, "map"));
     let mut graph = g.finish("adflow");
-    graph.input.push(info("image", input.sample.element(), &input.dims(), &describe(input)));
+    graph.input.push(info("image", input.element(), &input.dims(), &describe(input)));
     graph.output.push(info("score", element::FLOAT, &score.dims, "anomaly score, larger is stranger"));
     if let Some(map) = &map {
         graph.output.push(info("map", element::FLOAT, &map.dims, "how strange each pixel of the canvas is"));
@@ -96,9 +96,7 @@ pub fn export(model: &Model<'_>, input: &Input, wants_map: bool) -> Result<Expor
 /// What the input is, for people.
 pub fn describe(input: &Input) -> String {
     let layout = if input.nhwc { "1xHxWxC" } else { "1xCxHxW" };
-    let order = format!("{:?}", input.order).to_lowercase();
-    let sample = format!("{:?}", input.sample).to_lowercase();
-    format!("{sample} {order} image, {}x{}, {layout}", input.width, input.height)
+    format!("{} {} image, {}x{}, {layout}", input.sample, input.order, input.width, input.height)
 }
 
 fn info(name: &str, elem_type: i32, dims: &[usize], doc: &str) -> ValueInfoProto {

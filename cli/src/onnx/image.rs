@@ -3,7 +3,7 @@
 //! Rows and columns are resized by one matrix each, which also picks the rows and columns of overlapping tiles; order of
 //! channels, luma and normalisation are one 1×1 convolution. What the plan then sees is N×C×S×S, N being tiles or views.
 
-use adflow::image::{CanvasWindow, RoiBits, rotate_nearest, view_d4};
+use adflow::image::{CanvasWindow, ChannelOrder, RoiBits, SampleType, rotate_nearest, view_d4};
 use adflow::model::{Model, ViewKind};
 
 use super::graph::{GraphBuilder, Tensor, int};
@@ -13,54 +13,13 @@ use super::proto::element;
 /// Luma of ITU-R BT.601.
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
-/// Type of a sample, and what white is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sample {
-    /// 8 bits, white is 255.
-    U8,
-    /// 16 bits, white is 65535.
-    U16,
-    /// Float, white is 1.
-    F32,
-}
-
-impl Sample {
-    /// ONNX's number.
-    pub fn element(self) -> i32 {
-        match self {
-            Sample::U8 => element::UINT8,
-            Sample::U16 => element::UINT16,
-            Sample::F32 => element::FLOAT,
-        }
-    }
-
-    fn white(self) -> f64 {
-        match self {
-            Sample::U8 => 255.0,
-            Sample::U16 => 65535.0,
-            Sample::F32 => 1.0,
-        }
-    }
-}
-
-/// Channels of an image and their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Red first.
-    Rgb,
-    /// Blue first, as OpenCV has it.
-    Bgr,
-    /// One channel.
-    Grey,
-}
-
 /// What the exported graph is given.
 #[derive(Clone, Copy, Debug)]
 pub struct Input {
     /// Type of samples.
-    pub sample: Sample,
+    pub sample: SampleType,
     /// Order of channels.
-    pub order: Order,
+    pub order: ChannelOrder,
     /// Whether the channels of a pixel lie side by side: 1×H×W×C in place of 1×C×H×W.
     pub nhwc: bool,
     /// Width in pixels.
@@ -72,7 +31,16 @@ pub struct Input {
 impl Input {
     /// Channels.
     pub fn channels(&self) -> usize {
-        if self.order == Order::Grey { 1 } else { 3 }
+        self.order.channels()
+    }
+
+    /// ONNX's number of the type of samples.
+    pub fn element(&self) -> i32 {
+        match self.sample {
+            SampleType::U8 => element::UINT8,
+            SampleType::U16 => element::UINT16,
+            SampleType::F32 => element::FLOAT,
+        }
     }
 
     /// Extents of the tensor.
@@ -113,7 +81,7 @@ pub fn prepare(
 ) -> Tensor {
     g.scope("preprocess");
     let mut x = image.clone();
-    if input.sample != Sample::F32 {
+    if input.sample != SampleType::F32 {
         x = g.node("Cast", &[&x], vec![int("to", element::FLOAT as usize)], x.dims.clone());
     }
     if input.nhwc {
@@ -128,7 +96,7 @@ pub fn prepare(
         .collect();
     let columns: Vec<usize> =
         windows[..across].iter().flat_map(|window| (0..size).map(move |i| window.column(i))).collect();
-    let rows = Matrix::shrink(input.height, canvas.1, &rows).times(1.0 / input.sample.white());
+    let rows = Matrix::shrink(input.height, canvas.1, &rows).times(1.0 / f64::from(input.sample.white()));
     let columns = Matrix::shrink(input.width, canvas.0, &columns);
     x = g.resample(&x, &rows, &columns);
     x = normalise(g, model, input.order, &x);
@@ -146,15 +114,15 @@ pub fn prepare(
 }
 
 /// Channels in the plan's order, scaled and shifted.
-fn normalise(g: &mut GraphBuilder, model: &Model<'_>, order: Order, x: &Tensor) -> Tensor {
+fn normalise(g: &mut GraphBuilder, model: &Model<'_>, order: ChannelOrder, x: &Tensor) -> Tensor {
     let how = model.preprocess();
     let (to, from) = (how.channels as usize, x.dims[1]);
     let mut mix = vec![0.0; to * from];
     for c in 0..to {
         for (at, weight) in mix[c * from..][..from].iter_mut().enumerate() {
-            let colour = if order == Order::Bgr { 2 - at } else { at };
+            let colour = if order == ChannelOrder::Bgr { 2 - at } else { at };
             let share = match (order, to) {
-                (Order::Grey, _) => 1.0,
+                (ChannelOrder::Grey, _) => 1.0,
                 (_, 1) => LUMA[colour],
                 _ => f32::from(u8::from(colour == c)),
             };

@@ -11,5 +11,5 @@ mod outputs;
 mod proto;
 
 pub use export::{describe, export};
-pub use image::{Input, Order, Sample};
+pub use image::Input;
 pub use import::import;

@@ -8,7 +8,7 @@ use adflow::kernels::Activation;
 use adflow::kernels::coupling::SoftClamp;
 use adflow::kernels::smooth::Curve;
 use adflow::model::Model;
-use adflow::op::{Conv2d, Interpolation, MAX_INPUTS, Op, Run};
+use adflow::op::{Conv2d, EVERYWHERE, Interpolation, MAX_INPUTS, Nearest, Op, Run};
 use adflow::plan::{BLOCK, PlannedOp, Program, Region};
 use adflow::shape::Shape;
 use adflow::threads::Threads;
@@ -398,6 +398,7 @@ impl<'a, 'm> Emit<'a, 'm> {
                 let y = self.g.transpose(&y, &[2, 1, 0]);
                 self.g.reshape(&y, &self.output())
             }
+            Op::Nearest(op) => self.nearest(op)?,
             Op::Magnitude(_) => {
                 let x = self.x(0)?;
                 let squares = self.g.zip("Mul", &x, &x);
@@ -496,6 +497,7 @@ impl<'a, 'm> Emit<'a, 'm> {
             | Op::BatchMean(_)
             | Op::TopMeanDx(_)
             | Op::PositionLinearDx(_)
+            | Op::NearestDx(_)
             | Op::Adam(_)
             | Op::BatchStats(_)
             | Op::BatchStatsDx(_)
@@ -520,6 +522,52 @@ impl<'a, 'm> Emit<'a, 'm> {
             | Op::BatchMixDx(_) => return Err("it is an op of training".into()),
         };
         Ok(y)
+    }
+
+    /// All distances at once, P×M a sample, of which those beyond the radius are large; then the least.
+    fn nearest(&mut self, op: Nearest) -> Result<Tensor, Refusal> {
+        let x = self.x(0)?;
+        let [_, channels, rows, columns] = [0, 1, 2, 3].map(|at| x.dims[at]);
+        let positions = rows * columns;
+        let count = self.shape(1).0[0] as usize;
+        let bank = self.values(1)?;
+        let mut turned = vec![0.0; bank.len()];
+        bank.iter().enumerate().for_each(|(i, v)| turned[i % channels * count + i / channels] = *v);
+        let norms: Vec<f32> = bank.chunks_exact(channels).map(|m| m.iter().map(|v| v * v).sum()).collect();
+        let turned = self.g.floats("bank", &[1, channels, count], &turned);
+        let norms = self.g.floats("norms", &[1, 1, count], &norms);
+        let x = self.g.reshape(&x, &[self.batch, channels, positions]);
+        let x = self.g.transpose(&x, &[0, 2, 1]);
+        let squares = self.g.zip("Mul", &x, &x);
+        let own = self.g.sum(&squares, &[2]);
+        let products = self.g.matmul(&x, &turned);
+        let products = self.g.with("Mul", &products, -2.0);
+        let distances = self.g.zip("Add", &products, &norms);
+        let mut distances = self.g.zip("Add", &distances, &own);
+        if op.radius != EVERYWHERE {
+            let cells: Vec<usize> = self.values(2)?.iter().map(|bits| bits.to_bits() as usize).collect();
+            let radius = op.radius as usize;
+            let is_near = |at: usize, cell: usize| {
+                (cell / columns).abs_diff(at / columns) <= radius && (cell % columns).abs_diff(at % columns) <= radius
+            };
+            let mut near: Vec<bool> = Vec::with_capacity(positions * count);
+            for at in 0..positions {
+                let first = near.len();
+                near.extend(cells.iter().map(|cell| is_near(at, *cell)));
+                if !near[first..].contains(&true) {
+                    near[first..].fill(true);
+                }
+            }
+            let near = self.g.flags(&[1, positions, count], &near);
+            distances = self.g.select(&near, &distances, f32::MAX);
+        }
+        let least = self.g.with("Mul", &distances, -1.0);
+        let least = self.g.largest(&least, &[2]);
+        let least = self.g.with("Mul", &least, -1.0);
+        // Rounding may leave less than nothing.
+        let least = self.g.map("Relu", &least);
+        let y = if op.root { self.g.map("Sqrt", &least) } else { least };
+        Ok(self.g.reshape(&y, &self.output()))
     }
 
     fn conv2d(&mut self, op: Conv2d) -> Result<Tensor, Refusal> {

@@ -4,7 +4,7 @@
 //! torchvision's names `features.{0,3,6,8,10}.{weight,bias}`, and samples are normalised with ImageNet's mean and
 //! deviation; the classifier's tensors are ignored. 2,469,696 parameters. The smallest image is 63×63.
 
-use super::{Adaptation, Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError, conv_tensors};
+use super::{Adaptation, Architecture, BuildError, Emitter, Roles, TapInfo, Weights, WeightsError, conv_tensors};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::{Conv2d, MaxPool};
@@ -21,6 +21,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
     taps: &TAPS,
     pooled_taps: &["pool5"],
+    roles: Roles { grids: &[&["conv5"]], ..Roles::of(&["conv5"]) },
     centre,
     standardise_pooled: false,
     // All of it, as in CDNF.

@@ -27,7 +27,7 @@
 //!
 //! 36 million multiplications at 448×448, 4 thousand weights.
 
-use super::{Architecture, BuildError, Emitter, TapInfo, Weights, conv_tensors};
+use super::{Architecture, BuildError, Emitter, Roles, TapInfo, Weights, conv_tensors};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::{Activate, Add, Concat, Conv2d, GlobalMean, Interpolation, Magnitude, MaxPool, Resize, Root, Slice};
@@ -46,6 +46,14 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     shift: [0.0; 3],
     taps: &TAPS,
     pooled_taps: &["builtin.layout"],
+    roles: Roles {
+        levels: &["builtin.fine"],
+        grids: &[&["builtin.coarse"]],
+        colour: &["builtin.colour"],
+        small: Some(&["builtin.texture"]),
+        trained: false,
+        ..Roles::of(&["builtin.coarse"])
+    },
     // Filters are even, have odd sides and are padded evenly.
     centre: |_, _, _| Ok(0.0),
     standardise_pooled: true,

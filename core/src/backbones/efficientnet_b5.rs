@@ -16,7 +16,7 @@
 //! ε = 1e-5; it cannot be told from its tensors and must not be used here.
 
 use super::batch_norm::NormedConv;
-use super::{Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError, conv_tensors};
+use super::{Architecture, BuildError, Emitter, Roles, TapInfo, Weights, WeightsError, conv_tensors};
 use crate::graph::TensorId;
 use crate::kernels::smooth::Curve;
 use crate::op::{ChannelScale, Conv2d, GlobalMean, Smooth};
@@ -33,6 +33,12 @@ pub(super) const TORCHVISION: Architecture = Architecture {
     shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
     taps: &TAPS,
     pooled_taps: &["features.6"],
+    roles: Roles {
+        levels: &["features.2", "features.3", "features.6"],
+        grid_channels: 200,
+        grids: &[&["features.3"], &["features.3", "features.5"]],
+        ..Roles::of(&["features.3", "features.5"])
+    },
     centre: |weights, tap, side| centre(Source::Torchvision, weights, tap, side),
     standardise_pooled: false,
     adaptation: None,

@@ -6,7 +6,7 @@
 //! run from −1 to 1. Tensors: `features.0.conv`, `features.{i}.{expand,dw,project}`, each `.weight` (OIHW) and `.bias`.
 //! An adaptation trains the layers from `features.11` on. Taps are block outputs, after the residual: linear, signed.
 
-use super::{Adaptation, Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError, conv_tensors};
+use super::{Adaptation, Architecture, BuildError, Emitter, Roles, TapInfo, Weights, WeightsError, conv_tensors};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::Conv2d;
@@ -23,6 +23,11 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     shift: [-1.0; 3],
     taps: &TAPS,
     pooled_taps: &["features.13", "features.16"],
+    roles: Roles {
+        levels: &["features.3", "features.6", "features.13"],
+        grids: &[&["features.6"], &["features.6", "features.13"]],
+        ..Roles::of(&["features.6", "features.13"])
+    },
     centre,
     standardise_pooled: false,
     adaptation: Some(Adaptation { from: Some("features.10") }),

@@ -1,10 +1,14 @@
 //! Backbones: networks with fixed weights that turn an image into maps of features.
 //!
+//! [`Backbone::builtin`] needs no file; `Backbone::open` (feature `safetensors`) reads one with PyTorch's names and recognises
+//! the network by them; [`Backbone::from_network`] takes layers as data.
+//!
 //! A backbone has named taps, points where its features can be read, and [`Backbone::emit`] writes the ops up to the
 //! deepest tap asked for into a graph, with its weights as frozen parameters. Emitting twice with the same prefix shares
-//! the weights, so one backbone can see an image at several scales ([`Backbone::pooled`]). Each architecture is one file
-//! and one line in the list `ARCHITECTURES`; a weights file is recognised by the name of a tensor that only that one has.
-//! Sides of images are free, odd ones too. Next: `mobilenet_v2.rs`, `resnet.rs`, `builtin.rs`; `weights.rs`.
+//! the weights, so one backbone can see an image at several scales ([`Backbone::pooled`]). Sides of images are free, odd ones
+//! too.
+//!
+//! In the source, each architecture is one file and one line in the list `ARCHITECTURES`.
 
 mod alexnet;
 mod batch_norm;
@@ -14,12 +18,14 @@ mod mobilenet_v2;
 mod network;
 mod pooling;
 mod resnet;
+mod roles;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
 mod weights;
 
 pub use network::{Network, Source, Step};
 pub use pooling::Pooling;
+pub use roles::Roles;
 pub use weights::{Weight, Weights, WeightsError};
 
 use crate::graph::{Graph, GraphError, TensorId};
@@ -38,7 +44,7 @@ use core::fmt;
 pub struct TapInfo {
     /// Name, for example `features.13`.
     pub name: &'static str,
-    /// Channels of its map.
+    /// Channels of the map.
     pub channels: u32,
     /// Pixels of the image for one step of the map.
     pub stride: u32,
@@ -67,6 +73,8 @@ struct Architecture {
     taps: &'static [TapInfo],
     /// What [`Backbone::pooled`] reads unless told otherwise.
     pooled_taps: &'static [&'static str],
+    /// What methods on maps read.
+    roles: Roles,
     /// [`Backbone::centre`] of a tap, for images of this side.
     centre: fn(weights: &Weights, tap: &str, side: u32) -> Result<f32, WeightsError>,
     /// Whether a flow needs these standardised.
@@ -95,14 +103,14 @@ const ARCHITECTURES: &[Architecture] = &[
 /// Why a backbone cannot be emitted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BuildError {
-    /// It has no such tap.
+    /// The backbone has no such tap.
     Tap {
         /// Name of the backbone.
         backbone: &'static str,
         /// The tap asked for.
         tap: String,
     },
-    /// The image has not three channels of positive sides.
+    /// The image has not three channels, or a side of 0.
     Image {
         /// Name of the backbone.
         backbone: &'static str,
@@ -113,19 +121,19 @@ pub enum BuildError {
     Position {
         /// Name of the backbone.
         backbone: &'static str,
-        /// Whose map it is.
+        /// The tap of the map.
         tap: String,
         /// Shape of the image, or of a decimation of it.
         image: Shape,
     },
-    /// Its layers cannot be adapted.
+    /// The layers of the backbone cannot be adapted to parts.
     Adaptation {
         /// Name of the backbone.
         backbone: &'static str,
     },
-    /// A step of a network that was given as data cannot be.
+    /// A step of a network that was given as data is not valid.
     Step {
-        /// Its name.
+        /// Name of the step.
         name: String,
         /// What is wrong with it.
         why: &'static str,
@@ -134,7 +142,7 @@ pub enum BuildError {
     Graph(GraphError),
     /// A parameter cannot be added.
     Param(ParamError),
-    /// A weight is not there.
+    /// A weight is missing, or is not what the network needs.
     Weights(WeightsError),
 }
 
@@ -169,7 +177,20 @@ impl fmt::Display for BuildError {
     }
 }
 
-impl core::error::Error for BuildError {}
+impl core::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            BuildError::Graph(error) => Some(error),
+            BuildError::Param(error) => Some(error),
+            BuildError::Weights(error) => Some(error),
+            BuildError::Tap { .. }
+            | BuildError::Image { .. }
+            | BuildError::Position { .. }
+            | BuildError::Adaptation { .. }
+            | BuildError::Step { .. } => None,
+        }
+    }
+}
 
 impl From<GraphError> for BuildError {
     fn from(error: GraphError) -> BuildError {
@@ -190,6 +211,24 @@ impl From<WeightsError> for BuildError {
 }
 
 /// A network with fixed weights.
+///
+/// ```
+/// use adflow::backbones::Backbone;
+/// use adflow::graph::Graph;
+/// use adflow::params::Params;
+/// use adflow::shape::Shape;
+///
+/// let backbone = Backbone::builtin();
+/// for tap in backbone.taps() {
+///     println!("{}: {} channels, a step every {} pixels", tap.name, tap.channels, tap.stride);
+/// }
+/// let (mut graph, mut params) = (Graph::new(), Params::new());
+/// let image = graph.input("image", Shape::chw(3, 64, 64));
+/// let tap = backbone.taps()[0];
+/// let maps = backbone.emit(&mut graph, &mut params, "backbone.", image, &[tap.name])?;
+/// assert_eq!(graph.shape(maps[0]), Shape::chw(tap.channels, 64 / tap.stride, 64 / tap.stride));
+/// # Ok::<(), adflow::backbones::BuildError>(())
+/// ```
 #[derive(Clone)]
 pub struct Backbone {
     architecture: &'static Architecture,
@@ -206,7 +245,7 @@ impl fmt::Debug for Backbone {
 }
 
 impl Backbone {
-    /// The one that needs no file.
+    /// The backbone that needs no file: a bank of wavelets, computed, not trained.
     pub fn builtin() -> Backbone {
         let weights = builtin::weights();
         let digest = weights.digest();
@@ -216,6 +255,19 @@ impl Backbone {
     /// The network that these tensors are for, recognised by their names. Every tensor that the network needs is checked
     /// here: name, shape, finite values; others are dropped, unless they say that this is another network. Batch
     /// normalisation is folded into the convolutions.
+    ///
+    /// ```
+    /// use adflow::backbones::{Backbone, Weights};
+    /// let mut weights = Weights::new();
+    /// weights.insert("fc.bias", &[1000], vec![0.0; 1000])?;
+    /// let error = Backbone::from_weights(weights).unwrap_err();
+    /// assert!(error.to_string().starts_with("no known network has these tensors"));
+    /// # Ok::<(), adflow::backbones::WeightsError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`WeightsError::Unknown`] where no known network has such tensors, [`WeightsError::Unexpected`] for a larger one of a
+    /// known family; else the first tensor that is missing, of another shape, or not finite.
     pub fn from_weights(mut weights: Weights) -> Result<Backbone, WeightsError> {
         let Some(architecture) = ARCHITECTURES.iter().find(|a| weights.contains(a.marker)) else {
             return Err(WeightsError::Unknown { found: weights.names().next().map(ToString::to_string) });
@@ -237,6 +289,18 @@ impl Backbone {
     }
 
     /// The network in a safetensors file (F32, F16 or BF16), recognised by the names of its tensors.
+    ///
+    /// ```no_run
+    /// use adflow::Trainer;
+    /// use adflow::backbones::Backbone;
+    /// # let good: Vec<adflow::Image> = Vec::new();
+    /// let backbone = Backbone::open("mobilenet_v2.safetensors")?;
+    /// Trainer::new().backbone(backbone).train(&good)?.save("part.adflow")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`WeightsError::File`] names the file and says why it cannot be read; else those of [`Backbone::from_weights`].
     #[cfg(feature = "safetensors")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Backbone, WeightsError> {
         Backbone::from_weights(safetensors::open(path.as_ref())?)
@@ -254,13 +318,15 @@ impl Backbone {
         self.network.as_ref().map_or(known, network::Checked::normalisation)
     }
 
-    /// Names the weights in the record of a model: see [`Weights::digest`].
+    /// Names the weights in the record of a model: [`Weights::digest`] of what the backbone was made from.
     pub fn digest(&self) -> u64 {
         self.digest
     }
 
-    /// Whether the network can be adapted to parts ([`TrainOptions::contrastive`](crate::detect::TrainOptions::contrastive)); the
-    /// error names those that can.
+    /// Whether the network can be adapted to parts ([`TrainOptions::contrastive`](crate::detect::TrainOptions::contrastive)).
+    ///
+    /// # Errors
+    /// [`BuildError::Adaptation`], whose text names the networks that can.
     pub fn adaptable(&self) -> Result<(), BuildError> {
         self.adaptation().map(|_| ())
     }
@@ -270,8 +336,8 @@ impl Backbone {
         self.architecture.adaptation.ok_or(BuildError::Adaptation { backbone: self.name() })
     }
 
-    /// The same network with the values of those of its weights that are in `params` under `prefix`. It keeps its digest, which
-    /// names where it comes from.
+    /// The network with new values for those of its weights that are in `params` under `prefix`. The digest stays: it names where
+    /// the network comes from.
     pub(crate) fn with_params(&self, params: &Params, prefix: &str) -> Backbone {
         let mut adapted = self.clone();
         for p in params.iter() {
@@ -282,7 +348,7 @@ impl Backbone {
         adapted
     }
 
-    /// Weights and biases, including those behind the last tap that is used.
+    /// Number of weights and biases, those behind the last tap included.
     pub fn param_count(&self) -> usize {
         self.weights.iter().map(|(_, w)| w.data.len()).sum()
     }
@@ -293,6 +359,9 @@ impl Backbone {
     }
 
     /// A tap by name.
+    ///
+    /// # Errors
+    /// [`BuildError::Tap`], whose text lists the taps that there are.
     pub fn tap(&self, name: &str) -> Result<TapInfo, BuildError> {
         let unknown = || BuildError::Tap { backbone: self.name(), tap: name.to_string() };
         self.taps().iter().find(|t| t.name == name).copied().ok_or_else(unknown)
@@ -303,12 +372,26 @@ impl Backbone {
         self.network.as_ref().map_or(self.architecture.pooled_taps, |n| n.names)
     }
 
+    /// Which taps methods on maps read. A network given as data has one grid, joined from all of its taps.
+    pub fn roles(&self) -> Roles {
+        self.network.as_ref().map_or(self.architecture.roles, |n| Roles::of(n.names))
+    }
+
+    /// Grids for methods that share what they learn between positions, the finer one first: [`Roles::grids`], or all taps joined.
+    pub fn grids(&self) -> Vec<&'static [&'static str]> {
+        let roles = self.roles();
+        if roles.grids.is_empty() { vec![roles.grid] } else { roles.grids.to_vec() }
+    }
+
     /// Where a tap's map lies in a square image of this side: the pixel that its first step looks at, 0 being the centre of
     /// the first pixel. The next step looks [`TapInfo::stride`] pixels further.
     ///
     /// Each layer looks at the mean position of its filters' squared weights. That is the middle of the receptive field
     /// where filters are even; trained ones are not: those of MobileNetV2 undo two thirds of the shift that its padding on
     /// one side brings, 1.9 pixels instead of 7.5 at `features.13`.
+    ///
+    /// # Errors
+    /// [`BuildError::Weights`] for a tap of another backbone.
     pub fn centre(&self, tap: &TapInfo, side: u32) -> Result<f32, BuildError> {
         match &self.network {
             Some(network) => Ok(network.centre(tap.name)),
@@ -327,6 +410,9 @@ impl Backbone {
     /// Parameters are called `prefix` + the tensor's name; they are added to `params`, frozen, unless there are such
     /// already: then those are used. Ops are named after `image`, so that several images in one graph stay apart.
     /// `image` is 3×H×W, already normalised; for TensorFlow-trained networks zero padding means zero after that.
+    ///
+    /// # Errors
+    /// [`BuildError::Tap`], [`BuildError::Image`], or [`BuildError::Graph`] for an image that is too small for the network.
     pub fn emit(
         &self,
         g: &mut Graph,
@@ -377,7 +463,24 @@ impl Backbone {
     ///
     /// Scale s sees the image at `⌊H/2ˢ⌋×⌊W/2ˢ⌋`, of which it takes the nearest pixel at the top left: `x[2ˢ·i, 2ˢ·j]`
     /// on divisible sides. The vector holds Σ channels · scales means (CDNF: 256 · 3 = 768), and as many deviations, those of a
-    /// tap behind its means; a map of one position has none, which is an error then.
+    /// tap behind its means.
+    ///
+    /// ```
+    /// use adflow::backbones::{Backbone, Pooling};
+    /// use adflow::graph::Graph;
+    /// use adflow::params::Params;
+    /// use adflow::shape::Shape;
+    /// let (backbone, mut graph, mut params) = (Backbone::builtin(), Graph::new(), Params::new());
+    /// let image = graph.input("image", Shape::chw(3, 128, 128));
+    /// let taps = backbone.pooled_taps();
+    /// let vector = backbone.pooled(&mut graph, &mut params, "backbone.", image, 3, taps, Pooling::Mean)?;
+    /// let channels: u32 = taps.iter().filter_map(|tap| backbone.tap(tap).ok()).map(|tap| tap.channels).sum();
+    /// assert_eq!(graph.shape(vector), Shape::vector(3 * channels));
+    /// # Ok::<(), adflow::backbones::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Backbone::emit`], and [`BuildError::Position`] where deviations are asked for of a map of one position.
     pub fn pooled(
         &self,
         g: &mut Graph,
@@ -393,7 +496,7 @@ impl Backbone {
         self.pooled_from(g, params, prefix, &scaled, None, taps, pooling)
     }
 
-    /// The same behind a tap, whose maps at the scales are given, or of these images.
+    /// Like [`pooled`](Self::pooled), starting from given images, or with `from` from the maps of that tap.
     pub(crate) fn pooled_from(
         &self,
         g: &mut Graph,

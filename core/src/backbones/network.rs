@@ -1,11 +1,11 @@
 //! A convolutional network that is none of the known architectures: its layers as data.
 //!
-//! Whoever reads a network from a foreign file (the command line reads ONNX) writes it as [`Step`]s: ops in an order in which they
+//! What reads a network from a foreign file (the command line reads ONNX) writes it as [`Step`]s: ops in an order in which they
 //! can run, each reading the image, earlier steps or weights. Everything is checked here once, by emitting it for a picture of a
 //! usual size: unknown weights, steps that read later ones and shapes that do not fit are errors, and taps learn their channels,
-//! stride and centre. Taps keep their names for as long as the process lives, as those of the known networks do.
+//! stride and centre. Names of taps are kept for as long as the process lives, as those of the known networks are.
 
-use super::{Architecture, Backbone, BuildError, Emitter, TapInfo, Weights, WeightsError};
+use super::{Architecture, Backbone, BuildError, Emitter, Roles, TapInfo, Weights, WeightsError};
 use crate::graph::{Graph, TensorId};
 use crate::op::{MAX_INPUTS, Op};
 use crate::params::Params;
@@ -24,6 +24,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     shift: [0.0; 3],
     taps: &[],
     pooled_taps: &[],
+    roles: Roles::of(&[]),
     centre: |_, _, _| Ok(0.0),
     // Nothing is known of its features, and standardised ones suit every flow.
     standardise_pooled: true,
@@ -36,7 +37,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
 /// Side of the picture that a network is tried on.
 const PROBE: u32 = 256;
 
-/// What a step reads.
+/// What a [`Step`] reads.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// The normalised image.
@@ -47,21 +48,21 @@ pub enum Source {
     Weight(String, Shape),
 }
 
-/// One op.
+/// One op of a [`Network`].
 #[derive(Clone, Debug)]
 pub struct Step {
     /// Name in messages and dumps.
     pub name: String,
     /// What it does: convolutions, activations, pooling, means over positions, sums, products, concatenations, scales.
     pub op: Op,
-    /// Its inputs, slot by slot.
+    /// Inputs of the op, slot by slot.
     pub inputs: Vec<Option<Source>>,
 }
 
-/// A network as data.
+/// A network as data, for [`Backbone::from_network`].
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// Its layers.
+    /// Layers, in an order in which they can run.
     pub steps: Vec<Step>,
     /// Where features are read: name, and the step whose result it is.
     pub taps: Vec<(String, usize)>,
@@ -96,9 +97,33 @@ impl Checked {
 impl Backbone {
     /// A network given step by step.
     ///
+    /// ```
+    /// use adflow::backbones::{Backbone, Network, Source, Step, Weights};
+    /// use adflow::op::{Activation, Conv2d};
+    /// use adflow::shape::Shape;
+    ///
+    /// let mut weights = Weights::new();
+    /// weights.insert("first.weight", &[8, 3, 3, 3], (0..216).map(|i| (i % 7) as f32 - 3.0).collect())?;
+    /// let filters = Source::Weight("first.weight".into(), Shape([8, 3, 3, 3]));
+    /// let network = Network {
+    ///     steps: vec![Step {
+    ///         name: "first".into(),
+    ///         op: Conv2d::new().stride(2).pad(1).act(Activation::Relu).into(),
+    ///         inputs: vec![Some(Source::Image), Some(filters)],
+    ///     }],
+    ///     taps: vec![("edges".into(), 0)],
+    ///     scale: [1.0; 3],
+    ///     shift: [0.0; 3],
+    ///     digest: weights.digest(),
+    /// };
+    /// let backbone = Backbone::from_network(network, weights)?;
+    /// assert_eq!((backbone.taps()[0].channels, backbone.taps()[0].stride), (8, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
-    /// `Step` names a step that cannot be; `Weights` a weight that is missing, of another shape or not finite; `Graph` an op whose
-    /// inputs do not fit.
+    /// [`BuildError::Step`] names a step that is not valid, [`BuildError::Weights`] a weight that is missing, of another shape or
+    /// not finite, [`BuildError::Graph`] an op whose inputs do not fit.
     pub fn from_network(network: Network, weights: Weights) -> Result<Backbone, BuildError> {
         let fault = |name: &str, why| Err(BuildError::Step { name: name.to_string(), why });
         for (at, step) in network.steps.iter().enumerate() {

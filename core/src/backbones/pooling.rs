@@ -1,32 +1,27 @@
 //! What is kept of a map when it becomes a vector.
 
 use super::BuildError;
+use crate::choice;
 use crate::graph::{Graph, TensorId};
 use crate::op::{Add, GlobalMean, Multiply, Root, Scale};
 use alloc::format;
 use alloc::vec::Vec;
 
-/// What is kept of a map when it becomes a vector: of each channel its mean, or its deviation as well.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Pooling {
-    /// The mean over positions, as in CDNF and DifferNet.
-    #[default]
-    Mean,
-    /// Statistics pooling (Snyder et al. 2018, x-vectors): the means, then the deviations over positions
-    /// `√(mean(x²) − mean(x)² + 1e-6)`. A defect of share p whose features differ by δ moves a mean by pδ and a variance by
-    /// about pδ²: few positions that differ much count for more.
-    Statistics,
+choice! {
+    /// What is kept of each channel of a map when the map becomes a vector.
+    pub enum Pooling: "pooling", default Mean {
+        /// The mean of each channel, as in CDNF and DifferNet.
+        Mean("mean") = 1,
+        /// Mean and standard deviation of each channel: statistics pooling.
+        ///
+        /// First the means, then the deviations over positions `√(mean(x²) − mean(x)² + 1e-6)` (Snyder et al. 2018, x-vectors). A
+        /// defect of share p whose features differ by δ moves a mean by pδ and a variance by about pδ²: few positions that
+        /// differ much count for more.
+        Statistics("statistics") = 2,
+    }
 }
 
 impl Pooling {
-    /// Name in files and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Pooling::Mean => "mean",
-            Pooling::Statistics => "statistics",
-        }
-    }
-
     /// Appends the vectors of a map, a number a channel each; ops are named after `name`.
     pub(super) fn emit(
         self,

@@ -9,7 +9,7 @@
 //! WideResNet-101-2) is refused. Stem to tap `layer3`: 2.78 and 24.86 million parameters.
 
 use super::batch_norm::NormedConv;
-use super::{Adaptation, Architecture, BuildError, Emitter, TapInfo, Weights, WeightsError};
+use super::{Adaptation, Architecture, BuildError, Emitter, Roles, TapInfo, Weights, WeightsError};
 use crate::graph::TensorId;
 use crate::kernels::activation::Activation;
 use crate::op::{Activate, Conv2d, MaxPool};
@@ -24,6 +24,8 @@ pub(super) const RESNET18: Architecture = Architecture {
     marker: "layer1.0.conv1.weight",
     taps: &taps(&BASIC),
     centre: |weights, tap, _| centre(&BASIC, weights, tap),
+    // PaDiM's paper draws as many.
+    roles: Roles { grid_channels: 100, ..COMMON.roles },
     tensors: || tensors(&BASIC),
     fold: |weights| fold(&BASIC, weights),
     emit: |e, image| emit(&BASIC, e, image),
@@ -35,6 +37,8 @@ pub(super) const WIDE_RESNET50_2: Architecture = Architecture {
     marker: "layer1.0.conv3.weight",
     taps: &taps(&WIDE),
     centre: |weights, tap, _| centre(&WIDE, weights, tap),
+    // PaDiM's paper draws 550, which would make a model of 340 MB.
+    roles: Roles { grid_channels: 300, ..COMMON.roles },
     tensors: || tensors(&WIDE),
     fold: |weights| fold(&WIDE, weights),
     emit: |e, image| emit(&WIDE, e, image),
@@ -50,6 +54,7 @@ const COMMON: Architecture = Architecture {
     shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
     taps: &[],
     pooled_taps: &["layer3"],
+    roles: Roles { grids: &[&["layer2"], &["layer2", "layer3"]], ..Roles::of(&LAYERS) },
     centre: |_, _, _| Ok(0.0),
     standardise_pooled: false,
     adaptation: Some(Adaptation { from: Some(LAYERS[1]) }),

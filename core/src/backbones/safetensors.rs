@@ -12,7 +12,10 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
 
-/// Reads a file. Errors say which file.
+/// Reads a file.
+///
+/// # Errors
+/// [`WeightsError::File`] names the file and says why it cannot be read or is no safetensors file.
 pub fn open(path: &Path) -> Result<Weights, WeightsError> {
     let file = |reason: &str| WeightsError::File(format!("{}: {reason}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| file(&format!("{error}")))?;
@@ -23,6 +26,23 @@ pub fn open(path: &Path) -> Result<Weights, WeightsError> {
 }
 
 /// Reads the bytes of a file.
+///
+/// ```
+/// use adflow::backbones::safetensors::read;
+/// use adflow::shape::Shape;
+/// // One tensor of two floats, as the format has it: length of the table, table, values.
+/// let table = r#"{"bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// let mut file = (table.len() as u64).to_le_bytes().to_vec();
+/// file.extend_from_slice(table.as_bytes());
+/// [1.0f32, 2.0].iter().for_each(|value| file.extend_from_slice(&value.to_le_bytes()));
+/// let weights = read(&file)?;
+/// assert_eq!(weights.get("bias", Shape::vector(2))?, [1.0, 2.0]);
+/// # Ok::<(), adflow::backbones::WeightsError>(())
+/// ```
+///
+/// # Errors
+/// [`WeightsError::File`] where they are no safetensors file. Tensors of a type that is not read are an error only when they are
+/// asked for.
 pub fn read(bytes: &[u8]) -> Result<Weights, WeightsError> {
     let table = SafeTensors::deserialize(bytes)
         .map_err(|error| WeightsError::File(format!("not a whole safetensors file: {error}")))?;

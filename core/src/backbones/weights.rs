@@ -1,7 +1,7 @@
 //! Named tensors of a network that was trained elsewhere.
 //!
-//! A file is never trusted: a tensor is used only after it was asked for by name and shape, and whoever asks gets an error
-//! that names the tensor, what was expected and what was found. Next: `safetensors.rs` fills this from a file.
+//! A file is never trusted: a tensor is used only after it was asked for by name and shape; errors name the tensor, what was
+//! expected and what was found.
 
 use crate::checksum::Digest;
 use crate::shape::Shape;
@@ -10,7 +10,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// One tensor.
+/// One tensor of [`Weights`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weight {
     /// Extents, outermost first, as in the file.
@@ -42,14 +42,14 @@ pub enum WeightsError {
     Type {
         /// Which tensor.
         name: String,
-        /// Its type, in the file's words.
+        /// Type of the values, in the file's words.
         found: String,
     },
     /// The number of values does not fit the shape.
     Length {
         /// Which tensor.
         name: String,
-        /// Its shape.
+        /// The shape it was given.
         shape: Vec<usize>,
         /// Number of values given.
         found: usize,
@@ -70,7 +70,7 @@ pub enum WeightsError {
     },
     /// The file is for a larger network of the same family.
     Unexpected {
-        /// A tensor that the network has not.
+        /// A tensor that the network does not have.
         name: String,
         /// The network.
         backbone: &'static str,
@@ -166,7 +166,10 @@ impl Weights {
         Weights::default()
     }
 
-    /// Adds a tensor, or replaces the one of that name. Values are row-major; their number must fit the shape.
+    /// Adds a tensor, or replaces the one of that name. Values are row-major.
+    ///
+    /// # Errors
+    /// [`WeightsError::Length`] where their number does not fit the shape.
     pub fn insert(&mut self, name: &str, shape: &[usize], data: Vec<f32>) -> Result<(), WeightsError> {
         let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         if len != Some(data.len()) {
@@ -180,6 +183,9 @@ impl Weights {
     }
 
     /// Values of a tensor that must have this shape and finite values.
+    ///
+    /// # Errors
+    /// [`WeightsError::Missing`], [`WeightsError::Type`], [`WeightsError::Shape`] or [`WeightsError::NotFinite`].
     pub fn get(&self, name: &str, expected: Shape) -> Result<&[f32], WeightsError> {
         let name = || name.to_string();
         let Some(weight) = self.tensors.get(&name()) else {

@@ -1,16 +1,21 @@
 //! Finishes a detector: scores the parts that were set aside with the very program that will score at the line, chooses
 //! the threshold from them, and writes the model.
 
-use super::options::Setup;
-use super::{Draft, Images, Observer, Phase, TrainError, Trained, extractor, report};
-use crate::backbones::Backbone;
-use crate::executor::{Device, Executor};
+use super::error::{Result, TrainError};
+use super::features::extractor;
+use super::images;
+use super::job::Job;
+use super::observer::{Observer, Phase, report};
+use super::trained::Trained;
+use crate::executor::Executor;
 use crate::image::{GridPlace, ImageView, Tiling};
 use crate::model::{DetectorRecord, MapKind, Model, ModelWriter, OwnedModel, TilesRecord};
+use crate::params::Params;
+use crate::place::OwnedProgram;
 use crate::score::{ScoreError, Scorer, ScorerOptions};
 use crate::threshold::Threshold;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use bytemuck::Zeroable;
@@ -46,7 +51,7 @@ impl MapPlan {
         MapPlan { kind: MapKind::Program, blur: 4.0, grid: Some((steps, place)) }
     }
 
-    /// Writes the map's part of the record; with tiles, `top` as in [`Draft`].
+    /// Writes the map's part of the record; with tiles, `top` as in [`Uncalibrated`].
     fn apply(&self, d: &mut DetectorRecord, tiling: Option<&Tiling>, top: u32) -> Option<TilesRecord> {
         let side = if self.kind == MapKind::None { 0 } else { d.size };
         (d.map_kind, d.map_width, d.map_height, d.map_blur) = (self.kind as u32, side, side, self.blur);
@@ -65,27 +70,37 @@ impl MapPlan {
     }
 }
 
-pub(super) fn finish(
-    images: &dyn Images,
-    backbone: &Backbone,
-    setup: &Setup,
-    draft: Draft,
-    device: &dyn Device,
-    observer: &mut dyn Observer,
-) -> Result<Trained, TrainError> {
+/// A fitted detector before calibration.
+pub(super) struct Uncalibrated {
+    pub params: Params,
+    pub programs: Vec<OwnedProgram>,
+    pub map: MapPlan,
+    /// With tiles: positions of the canvas whose mean is the score, the largest; 0: the highest tile's score.
+    pub tiles_top: u32,
+    /// Images that were set aside.
+    pub held_out: Vec<usize>,
+    pub epochs: usize,
+    pub final_loss: Option<f64>,
+    /// `key=value` lines of the model.
+    pub about: Vec<(String, String)>,
+}
+
+/// Scores what was set aside, chooses the threshold, and writes the model.
+pub(super) fn finish(job: &Job<'_>, fitted: Uncalibrated, observer: &mut dyn Observer) -> Result<Trained> {
+    let Job { setup, backbone, .. } = *job;
     let mut detector = extractor::detector(setup, backbone);
-    let tiles = draft.map.apply(&mut detector, setup.tiling.as_ref(), draft.tiles_top);
+    let tiles = fitted.map.apply(&mut detector, setup.tiling.as_ref(), fitted.tiles_top);
     let mut writer = ModelWriter {
         detector,
-        about: draft.about,
-        params: &draft.params,
+        about: fitted.about,
+        params: &fitted.params,
         held_out_scores: Vec::new(),
         tiles,
         roi: setup.roi.as_ref(),
-        programs: draft.programs.iter().collect(),
+        programs: fitted.programs.iter().collect(),
     };
     let model = OwnedModel::from_bytes(&writer.write()?)?;
-    let measured = measure(images, &model, &draft.held_out, device, observer)?;
+    let measured = measure(job, &model, &fitted.held_out, observer)?;
     drop(model);
     (writer.detector.map_typical, writer.detector.map_limit) = measured.map_scale;
     let threshold = Threshold::from_held_out(&measured.scores, setup.false_reject, setup.confidence);
@@ -108,8 +123,8 @@ pub(super) fn finish(
     }
     Ok(Trained {
         model: writer.write()?,
-        epochs: draft.epochs,
-        final_loss: draft.final_loss,
+        epochs: fitted.epochs,
+        final_loss: fitted.final_loss,
         held_out_scores: measured.scores,
     })
 }
@@ -119,28 +134,20 @@ struct Measured {
     map_scale: (f32, f32),
 }
 
-fn measure(
-    images: &dyn Images,
-    model: &OwnedModel,
-    held_out: &[usize],
-    device: &dyn Device,
-    observer: &mut dyn Observer,
-) -> Result<Measured, TrainError> {
-    let model = model.model();
+fn measure(job: &Job<'_>, model: &OwnedModel, held_out: &[usize], observer: &mut dyn Observer) -> Result<Measured> {
+    let (images, model) = (job.images, model.model());
     let (width, height) = model.map_size();
     let mut map = vec![0.0; width as usize * height as usize];
-    let mut executor = device.executor(model.params(), 0, 0)?;
+    let mut executor = job.device.executor(model.params(), 0, 0)?;
     let mut memory = Vec::new();
     let (mut scores, mut typical, mut limit) = (Vec::new(), Vec::new(), 0.0f32);
     for (n, &index) in held_out.iter().enumerate() {
         report(observer, Phase::Calibrate, n, held_out.len())?;
         let with_map = !map.is_empty() && n < MAPS;
-        let mut result: Result<f32, ScoreError> = Ok(0.0);
-        let read = images.with(index, &mut |view: &ImageView<'_>| {
-            result = score(view, &model, &mut *executor, &mut memory, with_map.then_some(map.as_mut_slice()));
-        });
-        read.map_err(|error| TrainError::Image { name: images.name(index), error })?;
-        scores.push(result.map_err(|e| TrainError::Image { name: images.name(index), error: e.to_string() })?);
+        scores.push(images::read(images, index, &mut |view| {
+            score(view, &model, &mut *executor, &mut memory, with_map.then_some(map.as_mut_slice()))
+                .map_err(|error| TrainError::Image { name: images.name(index), error: error.to_string() })
+        })?);
         if with_map {
             limit = map.iter().fold(limit, |l, m| l.max(*m));
             // Outside of a region of interest the map is 0.

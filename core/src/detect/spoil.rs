@@ -1,12 +1,12 @@
 //! From what a network sees to a picture that can be spoilt (`synth`), and back. Nothing changes outside of a region of interest.
 
-use super::TrainError;
+use super::error::{Result, TrainError};
 use crate::image::Preprocess;
 use crate::synth::Picture;
 use alloc::string::ToString;
 
 /// The planes that a network sees as a picture in 0..1.
-pub(super) fn picture(how: &Preprocess, base: &[f32]) -> Result<Picture, TrainError> {
+pub(super) fn picture(how: &Preprocess, base: &[f32]) -> Result<Picture> {
     let (side, pixels) = (how.size as usize, base.len() / 3);
     let value = |(i, v): (usize, &f32)| ((v - how.shift[i / pixels]) / how.scale[i / pixels]).clamp(0.0, 1.0);
     let planes = base.iter().enumerate().map(value).collect();

@@ -39,7 +39,7 @@ pub struct CsFlow {
 }
 
 impl CsFlow {
-    /// The paper's: 4 blocks of width 1024, α = 3.
+    /// The setting of the paper: 4 blocks of width 1024, α = 3.
     pub fn paper(channels: u32) -> CsFlow {
         CsFlow { channels, blocks: 4, width: 1024, clamp: 3.0 }
     }
@@ -61,6 +61,9 @@ impl CsFlow {
     }
 
     /// Adds the flow's parameters, called `name` and so on, drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Param`] where a parameter of such a name is there.
     pub fn init(&self, params: &mut Params, name: &str, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         let (half, width) = (self.channels / 2, self.width);
@@ -159,6 +162,9 @@ impl CsFlow {
 
     /// Emits the forward direction: latents of the maps, finest first, each half as high and wide as the one before, and
     /// log_det of each sample over all of them.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn forward(
         &self,
         g: &mut Graph,
@@ -193,6 +199,9 @@ impl CsFlow {
     }
 
     /// Emits the inverse direction: maps of latents.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn inverse(
         &self,
         g: &mut Graph,

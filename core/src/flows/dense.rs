@@ -21,6 +21,40 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// Configuration of a continuous dense flow.
+///
+/// ```
+/// use adflow::cpu::Cpu;
+/// use adflow::executor::{Device, Executor};
+/// use adflow::flows::DenseFlow;
+/// use adflow::graph::Graph;
+/// use adflow::params::Params;
+/// use adflow::place::{Reuse, place};
+/// use adflow::shape::Shape;
+/// use adflow::threads::Threads;
+///
+/// let flow = DenseFlow { dims: 6, blocks: 2, width: 16, clamp: 2.0, zero_last: false };
+/// let (mut params, mut graph) = (Params::new(), Graph::new());
+/// flow.init(&mut params, 0)?;
+/// let x = graph.input("x", Shape::vector(6));
+/// let (z, log_det) = flow.forward(&mut graph, &params, x)?;
+/// let back = flow.inverse(&mut graph, &params, z)?;
+/// graph.output("z", z);
+/// graph.output("log_det", log_det);
+/// graph.output("back", back);
+/// let program = place("there and back", &graph, &params.layout(), Reuse::Share)?;
+///
+/// let threads = Threads::serial();
+/// let cpu = Cpu::detect(&threads);
+/// let mut executor = cpu.executor(&params.pack(), 0, 0)?;
+/// let prepared = executor.prepare(program.program(), 1)?;
+/// let features = [0.3, -1.2, 0.7, 2.0, -0.1, 0.5];
+/// executor.input(prepared, "x").copy_from_slice(&features);
+/// executor.run(prepared)?;
+/// assert!(executor.output(prepared, "z") != features && executor.output(prepared, "log_det")[0] != 0.0);
+/// let back = executor.output(prepared, "back");
+/// assert!(back.iter().zip(features).all(|(b, f)| (b - f).abs() < 1e-5));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DenseFlow {
     /// D, dimension of the features.
@@ -107,7 +141,7 @@ fn level(nodes: &[(u32, u32)], dims: u32) -> Level {
 }
 
 impl DenseFlow {
-    /// The paper's best: 3 blocks of width 768, α = 2.
+    /// The best setting of the paper: 3 blocks of width 768, α = 2.
     pub fn paper(dims: u32) -> DenseFlow {
         DenseFlow { dims, blocks: 3, width: 768, clamp: 2.0, zero_last: true }
     }
@@ -131,6 +165,9 @@ impl DenseFlow {
     }
 
     /// Adds the flow's parameters, drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Param`] where a parameter of such a name is there.
     pub fn init(&self, params: &mut Params, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         let levels = levels(self.dims);
@@ -234,6 +271,9 @@ impl DenseFlow {
     }
 
     /// Emits the forward direction: latent z and log_det (one number per sample) of features x.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), FlowError> {
         self.check()?;
         let levels = levels(self.dims);
@@ -249,6 +289,9 @@ impl DenseFlow {
     }
 
     /// Emits the inverse direction: features of latent z.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn inverse(&self, g: &mut Graph, params: &Params, z: TensorId) -> Result<TensorId, FlowError> {
         self.check()?;
         let levels = levels(self.dims);

@@ -29,7 +29,7 @@ pub struct DifferNetFlow {
 }
 
 impl DifferNetFlow {
-    /// The paper's: 8 blocks of width 2048, α = 3.
+    /// The setting of the paper: 8 blocks of width 2048, α = 3.
     pub fn paper(dims: u32) -> DifferNetFlow {
         DifferNetFlow { dims, blocks: 8, width: 2048, clamp: 3.0 }
     }
@@ -49,6 +49,9 @@ impl DifferNetFlow {
     }
 
     /// Adds the flow's parameters, drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Param`] where a parameter of such a name is there.
     pub fn init(&self, params: &mut Params, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         let (half, h) = (self.dims / 2, self.width);
@@ -93,6 +96,9 @@ impl DifferNetFlow {
     }
 
     /// Emits the forward direction: latent z and log_det (one number per sample) of features x.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn forward(&self, g: &mut Graph, params: &Params, x: TensorId) -> Result<(TensorId, TensorId), FlowError> {
         self.check()?;
         let (mut h, mut j) = (x, None);
@@ -110,6 +116,9 @@ impl DifferNetFlow {
     }
 
     /// Emits the inverse direction: features of latent z.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn inverse(&self, g: &mut Graph, params: &Params, z: TensorId) -> Result<TensorId, FlowError> {
         self.check()?;
         let mut h = z;

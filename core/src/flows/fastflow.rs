@@ -23,6 +23,21 @@ pub enum Kernels {
 }
 
 /// Configuration of FastFlow on one map.
+///
+/// ```
+/// use adflow::flows::{FastFlow, FlowError};
+/// use adflow::graph::Graph;
+/// use adflow::params::Params;
+/// use adflow::shape::Shape;
+/// let flow = FastFlow { steps: 4, ..FastFlow::paper(64) };
+/// let (mut params, mut graph) = (Params::new(), Graph::new());
+/// flow.init(&mut params, "fine", 0)?;
+/// let map = graph.input("map", Shape::chw(64, 28, 28));
+/// let normal = flow.normalise(&mut graph, "fine.normal", map)?;
+/// let (z, log_det) = flow.forward_map(&mut graph, &params, "fine", normal)?;
+/// assert_eq!((graph.shape(z), graph.shape(log_det)), (Shape::chw(64, 28, 28), Shape::chw(1, 28, 28)));
+/// # Ok::<(), FlowError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FastFlow {
     /// C, channels of the map.
@@ -64,6 +79,9 @@ impl FastFlow {
     }
 
     /// Adds the flow's parameters, drawn from `seed`; their names begin with `name`. Maps of one model need a seed each.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Param`] where a parameter of such a name is there.
     pub fn init(&self, params: &mut Params, name: &str, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         for k in 0..self.steps {
@@ -77,11 +95,17 @@ impl FastFlow {
     }
 
     /// Emits the normalisation that comes before the flow.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn normalise(&self, g: &mut Graph, name: &str, x: TensorId) -> Result<TensorId, FlowError> {
         step::normalise(g, name, x)
     }
 
     /// Emits the forward direction: latent z, as large as x, and log_det, one number per sample.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn forward(
         &self,
         g: &mut Graph,
@@ -93,6 +117,9 @@ impl FastFlow {
     }
 
     /// Emits the forward direction with what each position adds to log_det, 1×H×W.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn forward_map(
         &self,
         g: &mut Graph,
@@ -109,6 +136,9 @@ impl FastFlow {
     }
 
     /// Emits the inverse direction: the normalised map of latent z.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn inverse(&self, g: &mut Graph, params: &Params, name: &str, z: TensorId) -> Result<TensorId, FlowError> {
         self.steps()?.inverse(g, params, name, z)
     }

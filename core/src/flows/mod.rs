@@ -1,8 +1,17 @@
 //! Normalizing flows: invertible maps from features to a standard normal, built from couplings.
 //!
 //! Every flow has a forward direction (features to latent z, with the log-determinant of each sample) and an inverse,
-//! over the same parameters. The two laws: `inverse(forward(x)) = x`, and log_det is the logarithm of the Jacobian's
-//! determinant.
+//! over the same parameters. Two laws hold: `inverse(forward(x)) = x`, and log_det is the logarithm of the absolute value of the
+//! Jacobian's determinant. The negative log-likelihood of features is `½‖z‖² − log_det`, up to a constant.
+//!
+//! | flow | of | source |
+//! |---|---|---|
+//! | [`DenseFlow`] | vectors | CDNF |
+//! | [`DifferNetFlow`] | vectors | Rudolph et al., WACV 2021 |
+//! | [`CsFlow`] | maps at three scales | Rudolph et al., WACV 2022 |
+//! | [`FastFlow`] | one map | Yu et al., 2021 |
+//! | [`Ssnf`] | one map, with attention | SSNF |
+//! | [`PositionFlow`] | whitened maps, with positions | `docs/methods.md` of the repository |
 
 mod csflow;
 mod dense;
@@ -31,11 +40,11 @@ use core::fmt;
 /// Why a flow cannot be built.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FlowError {
-    /// The graph refuses an op.
+    /// The graph refuses an op, for example because features have other dimensions than the flow.
     Graph(GraphError),
     /// A parameter cannot be added.
     Param(ParamError),
-    /// The configuration makes no sense.
+    /// The configuration is out of range, for the reason given.
     Config(&'static str),
 }
 
@@ -49,7 +58,15 @@ impl fmt::Display for FlowError {
     }
 }
 
-impl core::error::Error for FlowError {}
+impl core::error::Error for FlowError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            FlowError::Graph(error) => Some(error),
+            FlowError::Param(error) => Some(error),
+            FlowError::Config(_) => None,
+        }
+    }
+}
 
 impl From<GraphError> for FlowError {
     fn from(error: GraphError) -> FlowError {

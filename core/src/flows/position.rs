@@ -99,6 +99,9 @@ impl PositionFlow {
     }
 
     /// Adds the flow's parameters, called `name` and so on, drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Param`] where a parameter of such a name is there.
     pub fn init(&self, params: &mut Params, name: &str, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         for block in 0..self.blocks {
@@ -142,6 +145,9 @@ impl PositionFlow {
 
     /// Emits the forward direction: latent z of whitened features x and log_det of each sample.
     /// `code` is batched, [`CODE`](Self::CODE)×H×W.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn forward(
         &self,
         g: &mut Graph,
@@ -167,6 +173,9 @@ impl PositionFlow {
     }
 
     /// Emits the inverse direction: whitened features of latent z.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn inverse(
         &self,
         g: &mut Graph,

@@ -66,6 +66,9 @@ impl Ssnf {
     }
 
     /// Adds the flow's parameters, drawn from `seed`; their names begin with `name`. Maps of one model need a seed each.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Param`] where a parameter of such a name is there.
     pub fn init(&self, params: &mut Params, name: &str, seed: u64) -> Result<(), FlowError> {
         self.check()?;
         let h = self.width;
@@ -101,11 +104,17 @@ impl Ssnf {
     }
 
     /// Emits the normalisation that comes before the flow.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn normalise(&self, g: &mut Graph, name: &str, x: TensorId) -> Result<TensorId, FlowError> {
         step::normalise(g, name, x)
     }
 
     /// Emits the forward direction: latent z, as large as x, and log_det, one number per sample.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn forward(
         &self,
         g: &mut Graph,
@@ -117,6 +126,9 @@ impl Ssnf {
     }
 
     /// Emits the forward direction with what each position adds to log_det, 1×H×W.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn forward_map(
         &self,
         g: &mut Graph,
@@ -133,12 +145,18 @@ impl Ssnf {
     }
 
     /// Emits the inverse direction: the normalised map of latent z.
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn inverse(&self, g: &mut Graph, params: &Params, name: &str, z: TensorId) -> Result<TensorId, FlowError> {
         self.steps()?.inverse(g, params, name, z)
     }
 
     /// Emits the negative log-likelihood of each cell and channel up to a constant, `n_q = (½‖z_q‖² − j_q)/C`, 1×H×W, from the
     /// outputs of [`Ssnf::forward_map`].
+    ///
+    /// # Errors
+    /// [`FlowError::Config`] where the configuration is out of range, [`FlowError::Graph`] where the shape of the input is another or a parameter is missing.
     pub fn likelihood(&self, g: &mut Graph, name: &str, z: TensorId, j: TensorId) -> Result<TensorId, FlowError> {
         let share = 1.0 / self.channels as f32;
         let squares = SquareSum { scale: 0.5 * share, per_position: true, root: false };

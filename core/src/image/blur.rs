@@ -5,7 +5,7 @@
 
 use crate::deadline::Deadline;
 
-/// Elements of scratch [`gaussian_blur`] needs.
+/// Elements of scratch that [`gaussian_blur`] needs.
 #[must_use]
 pub fn gaussian_blur_scratch_len(width: usize, height: usize, sigma: f32) -> usize {
     let reach = reach(sigma);
@@ -18,6 +18,16 @@ fn reach(sigma: f32) -> usize {
 }
 
 /// Blurs a `height`×`width` map in place; σ in pixels. σ ≤ 0 or NaN leaves it as it is.
+///
+/// ```
+/// use adflow::image::{gaussian_blur, gaussian_blur_scratch_len};
+/// let mut map = [0.0; 9 * 9];
+/// map[4 * 9 + 4] = 1.0;
+/// let mut scratch = vec![0.0; gaussian_blur_scratch_len(9, 9, 1.0)];
+/// gaussian_blur(9, 9, 1.0, &mut map, &mut scratch);
+/// assert!(map[4 * 9 + 4] < 0.2 && map[4 * 9 + 5] > 0.05);
+/// assert!((map.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+/// ```
 ///
 /// # Panics
 /// If `map` is not height·width long or `scratch` is shorter than [`gaussian_blur_scratch_len`].

@@ -4,7 +4,7 @@
 //! where an even division of the image would put it. Between centres values are interpolated linearly, outside of the
 //! outermost ones they stay.
 
-/// Where the steps of a grid lie in an image, the same in both directions.
+/// Where the steps of a grid lie in an image, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GridPlace {
     /// Pixel at the centre of the first step; 0 is the centre of the first pixel.
@@ -30,6 +30,15 @@ impl GridPlace {
 
 /// Enlarges a grid of `steps` = columns×rows values to `size` = width×height pixels. `rows` is scratch, a width long for each
 /// row of the grid.
+///
+/// ```
+/// use adflow::image::{GridPlace, enlarge};
+/// // Steps that look at pixels 1 and 5 of a row of 7.
+/// let place = GridPlace { first: 1.0, stride: 4.0 };
+/// let (mut rows, mut map) = ([0.0; 7], [0.0; 7]);
+/// enlarge(place, (2, 1), &[0.0, 8.0], (7, 1), &mut rows, &mut map);
+/// assert_eq!(map, [0.0, 0.0, 2.0, 4.0, 6.0, 8.0, 8.0]);
+/// ```
 ///
 /// # Panics
 /// If a slice has another length or there are no steps.

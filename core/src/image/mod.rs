@@ -1,13 +1,20 @@
 //! From a camera's bytes to the tensor a model reads, and the geometry of views and maps.
 //!
-//! [`ImageView`] looks at the caller's samples where they lie; its constructor checks every address once. [`Preprocess`]
-//! resizes and normalises such a view into C×S×S planes, of which a
-//! [`Roi`] may leave parts out; [`Tiling`] cuts large images into windows. Around the model, views are made with [`view_d4`] and
-//! [`rotate_nearest`], gradient maps are turned back with [`rotate_cubic`], grids [`enlarge`]d to maps, maps are smoothed with [`gaussian_blur`] and
-//! brought to another size with [`resize_bilinear`]. Nothing here allocates.
+//! | | |
+//! |---|---|
+//! | [`ImageView`], [`Image`](struct@Image) | samples where the caller has them, and samples that are owned |
+//! | [`Region`], [`Roi`](struct@Roi) | the part of one image that is inspected, and that of a model |
+//! | [`Preprocess`] | resizes and normalises a view to the C×S×S planes that a model reads |
+//! | [`Tiling`] | cuts large images into overlapping squares |
+//! | [`view_d4`], [`rotate_nearest`] | turned and mirrored views of an image |
+//! | [`enlarge`](fn@enlarge), [`rotate_cubic`], [`gaussian_blur`], [`resize_bilinear`] | from what a model says of positions to a map |
+//!
+//! Only what owns its samples allocates.
 
 mod blur;
 mod enlarge;
+#[cfg(feature = "alloc")]
+mod owned;
 mod preprocess;
 mod resize;
 mod roi;
@@ -19,6 +26,8 @@ mod view;
 pub(crate) use blur::gaussian_blur_until;
 pub use blur::{gaussian_blur, gaussian_blur_scratch_len};
 pub use enlarge::{GridPlace, enlarge};
+#[cfg(feature = "alloc")]
+pub use owned::{Image, Sample};
 pub use preprocess::{Preprocess, resample_weights};
 pub use resize::{Plane, PlaneMut, resize_bilinear, resize_row};
 #[cfg(feature = "alloc")]
@@ -28,7 +37,7 @@ pub(crate) use roi::{Rows, keep_scratch_len, keep_window};
 pub use rotate::{d4_inverse, rotate_nearest, view_d4};
 pub use spline::rotate_cubic;
 pub use tiling::{CanvasWindow, Tiling};
-pub use view::{ChannelOrder, ImageError, ImageView, Samples};
+pub use view::{ChannelOrder, ImageError, ImageView, SampleType, Samples};
 
 /// (cos, sin) of an angle in degrees, exact at multiples of 90.
 fn cos_sin(degrees: f64) -> (f64, f64) {

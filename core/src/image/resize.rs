@@ -17,7 +17,7 @@ pub struct Plane<'a> {
     pub stride: usize,
 }
 
-/// A plane of floats to write, laid out as [`Plane`].
+/// A plane of floats to write: element (x, y) is `values[y·stride + x]`.
 #[derive(Debug)]
 pub struct PlaneMut<'a> {
     /// The elements; at least (height−1)·stride + width of them.
@@ -52,6 +52,14 @@ fn fits(len: usize, width: usize, height: usize, stride: usize) -> bool {
 }
 
 /// Resizes `from` to the size of `to`; elements between the rows of `to` are left alone.
+///
+/// ```
+/// use adflow::image::{Plane, PlaneMut, resize_bilinear};
+/// // A map of 2×2 values over an image of 4×4 pixels.
+/// let (map, mut pixels) = ([0.0, 1.0, 0.0, 1.0], [0.0; 16]);
+/// resize_bilinear(Plane::new(2, 2, &map), PlaneMut::new(4, 4, &mut pixels));
+/// assert_eq!(pixels[..4], [0.0, 0.25, 0.75, 1.0]);
+/// ```
 ///
 /// # Panics
 /// If a plane's elements do not reach its last row, or `from` is empty while `to` is not.

@@ -11,6 +11,13 @@ use super::view::{ChannelOrder, ImageView};
 use crate::cpu::Isa;
 
 /// A region as one bit a cell, row by row, the lowest bit of a byte first; 1 is inside. Borrowed, for example from a model.
+///
+/// ```
+/// use adflow::image::RoiBits;
+/// let bits = RoiBits::new(3, 2, &[0b011_110]).expect("six bits");
+/// assert!(!bits.inside(0, 0) && bits.inside(1, 0) && bits.inside(0, 1));
+/// assert_eq!(bits.share(), 4.0 / 6.0);
+/// ```
 #[derive(Clone, Copy, PartialEq)]
 pub struct RoiBits<'a> {
     width: u32,
@@ -132,7 +139,17 @@ pub struct Span {
     pub last: i32,
 }
 
-/// Part of one image, in its own pixels, in the form that the caller has it.
+/// The part of one image that is inspected, in the form in which the caller has it: a mask, run lengths, a rectangle.
+///
+/// ```
+/// use adflow::image::{ImageView, Region, Roi, Span};
+/// let mask = [0u8, 255, 255, 0, 255, 0];
+/// let mask = ImageView::grey_u8(3, 2, &mask)?;
+/// let spans = [Span { row: 0, first: 1, last: 2 }, Span { row: 1, first: 1, last: 1 }];
+/// let spans = Region::spans(3, 2, &spans).expect("in order");
+/// assert_eq!(Roi::from_region(&Region::Mask(&mask)), Roi::from_region(&spans));
+/// # Ok::<(), adflow::image::ImageError>(())
+/// ```
 #[derive(Clone, Copy)]
 pub enum Region<'r> {
     /// Inside where every channel of an image is at least half of white.
@@ -141,7 +158,7 @@ pub enum Region<'r> {
     Spans(Spans<'r>),
 }
 
-/// See [`Region::spans`].
+/// Run lengths of a region that have been checked: [`Region::spans`].
 #[derive(Clone, Copy)]
 pub struct Spans<'r> {
     spans: &'r [Span],

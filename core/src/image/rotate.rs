@@ -11,6 +11,15 @@ use super::cos_sin;
 ///
 /// Views 0 to 3 are the rotations, 0 is the identity. The view [`d4_inverse`]`(index)` undoes it.
 ///
+/// ```
+/// use adflow::image::{d4_inverse, view_d4};
+/// let (image, mut turned, mut back) = ([1.0, 2.0, 3.0, 4.0], [0.0; 4], [0.0; 4]);
+/// view_d4(1, 1, 2, &image, &mut turned);
+/// assert_eq!(turned, [2.0, 4.0, 1.0, 3.0]);
+/// view_d4(d4_inverse(1), 1, 2, &turned, &mut back);
+/// assert_eq!(back, image);
+/// ```
+///
 /// # Panics
 /// If a slice is not channels·size² long. An index of 8 or more is taken modulo 8.
 pub fn view_d4(index: usize, channels: usize, size: usize, from: &[f32], to: &mut [f32]) {
@@ -50,6 +59,13 @@ pub const fn d4_inverse(index: usize) -> usize {
 
 /// Rotates planes of `height`×`width`, one for each entry of `fill`, by `degrees`; corners outside the input become
 /// `fill[c]` (black after normalisation is [`Preprocess::shift`](super::Preprocess::shift)).
+///
+/// ```
+/// use adflow::image::rotate_nearest;
+/// let (image, mut turned) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], [0.0; 9]);
+/// rotate_nearest(3, 3, 90.0, &[0.0], &image, &mut turned); // counter-clockwise
+/// assert_eq!(turned, [3.0, 6.0, 9.0, 2.0, 5.0, 8.0, 1.0, 4.0, 7.0]);
+/// ```
 ///
 /// # Panics
 /// If a slice is not fill.len()·height·width long.

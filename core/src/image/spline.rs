@@ -2,8 +2,8 @@
 //!
 //! The image is first filtered into spline coefficients, so that the spline passes through the pixels: one causal and one
 //! anti-causal recursion with pole √3 − 2 along rows and columns, mirrored at the borders (Unser, Aldroubi, Eden, "B-spline
-//! signal processing", 1993). Each output pixel is then a sum of 4×4 coefficients. Outside the input the output is 0. Same
-//! convention as `scipy.ndimage.rotate(order=3, reshape=False)`, and as [`rotate_nearest`](super::rotate_nearest).
+//! signal processing", 1993). Each output pixel is then a sum of 4×4 coefficients. Outside the input the output is 0. The
+//! conventions are those of `scipy.ndimage.rotate(order=3, reshape=False)` and of [`rotate_nearest`](super::rotate_nearest).
 
 use super::cos_sin;
 

@@ -5,7 +5,13 @@
 //! image, so the outermost tiles see pictures of the same kind as the others and no tile's middle is near a border of zeros.
 //! The canvas is never made: a window of it is computed from the image (`preprocess.rs`).
 
-/// A square part of a canvas.
+/// A square part of a canvas. Beyond the edges the canvas goes on as its mirror image.
+///
+/// ```
+/// use adflow::image::CanvasWindow;
+/// let window = CanvasWindow { canvas: (100, 80), x: -2, y: 0 };
+/// assert_eq!([0, 1, 2, 3].map(|i| window.column(i)), [1, 0, 0, 1]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CanvasWindow {
     /// Width and height of the canvas, above 0.
@@ -61,8 +67,8 @@ impl Tiling {
     /// Most tiles of a canvas.
     pub const MAX_TILES: usize = 1 << 16;
 
-    /// Tiles of `side` pixels, `margin` of which at each edge are there only to be seen; `None` if nothing else is left, or if
-    /// the canvas is empty or too large.
+    /// Tiles of `side` pixels, of which `margin` at each edge are context for the network and never scored; `None` if nothing
+    /// else is left, or if the canvas is empty or too large.
     pub fn new(canvas: (u32, u32), side: u32, margin: u32) -> Option<Tiling> {
         let sides = 1..=Tiling::MAX_CANVAS;
         let fits = sides.contains(&canvas.0) && sides.contains(&canvas.1) && sides.contains(&side);
@@ -80,12 +86,12 @@ impl Tiling {
         self.side
     }
 
-    /// Width of the border of a tile that other tiles own, or that lies beyond the canvas.
+    /// Overlap around each tile, in pixels: context for the network, scored by the neighbours or lying beyond the canvas.
     pub fn margin(&self) -> u32 {
         self.margin
     }
 
-    /// Side of the middle of a tile.
+    /// Side of the middle of a tile, which is what it is scored by.
     pub fn owned(&self) -> u32 {
         self.side - 2 * self.margin
     }
@@ -100,7 +106,7 @@ impl Tiling {
         self.canvas.1.div_ceil(self.owned()) as usize
     }
 
-    /// Tiles.
+    /// Number of tiles.
     pub fn count(&self) -> usize {
         self.across() * self.down()
     }

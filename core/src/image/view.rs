@@ -5,12 +5,13 @@
 //! mirrored (negative strides). [`ImageView::new`] proves that all of them lie inside the slice; nothing fails after it.
 //! Planes that were allocated apart have a slice each: [`ImageView::planes`].
 
+use crate::choice;
 use crate::cpu::Isa;
 use crate::simd::{Op, Simd};
 use core::fmt;
 use core::ops::Range;
 
-/// The samples of an image as they lie in memory.
+/// The samples of an image as they lie in memory, for [`ImageView::new`].
 #[derive(Clone, Copy, Debug)]
 pub enum Samples<'a> {
     /// 8 bits.
@@ -31,15 +32,50 @@ impl Samples<'_> {
     }
 }
 
-/// What the channels mean, in the order of increasing `plane_stride`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChannelOrder {
-    /// One channel.
-    Grey,
-    /// Red, green, blue.
-    Rgb,
-    /// Blue, green, red.
-    Bgr,
+choice! {
+    /// Type of an image's samples.
+    pub enum SampleType: "samples", default U8 {
+        /// 8 bits.
+        U8("u8") = 0,
+        /// Up to 16 bits, in the byte order of the machine.
+        U16("u16") = 1,
+        /// 32-bit floats.
+        F32("f32") = 2,
+    }
+}
+
+impl SampleType {
+    /// The sample that means white unless an image says otherwise: 255, 65535 or 1.
+    #[must_use]
+    pub const fn white(self) -> f32 {
+        match self {
+            Self::U8 => 255.0,
+            Self::U16 => 65535.0,
+            Self::F32 => 1.0,
+        }
+    }
+
+    /// Bytes of a sample: 1, 2 or 4.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::U16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+choice! {
+    /// What the channels of an image mean, in the order in which they lie in memory.
+    pub enum ChannelOrder: "channels" {
+        /// One channel.
+        Grey("grey") = 0,
+        /// Red, green, blue.
+        Rgb("rgb") = 1,
+        /// Blue, green, red, as OpenCV keeps them.
+        Bgr("bgr") = 2,
+    }
 }
 
 impl ChannelOrder {
@@ -153,8 +189,22 @@ impl<'a> ImageView<'a> {
     /// Views `samples`; origin and strides count elements, not bytes. `white` is the sample that means 1.0: 255, 65535,
     /// 4095 for 12 bits in 16, often 1 for floats. A grey image ignores `plane_stride`.
     ///
+    /// ```
+    /// use adflow::image::{ChannelOrder, ImageView, Samples};
+    /// // As OpenCV has it: 640×480 pixels of blue, green, red; rows padded to 2048 bytes.
+    /// let frame = vec![0u8; 480 * 2048];
+    /// let view = ImageView::new(Samples::U8(&frame), 640, 480, ChannelOrder::Bgr, 0, 3, 2048, 1, 255.0)?;
+    /// // 100×100 pixels of it from (200, 50) on.
+    /// let part = ImageView::new(Samples::U8(&frame), 100, 100, ChannelOrder::Bgr, 50 * 2048 + 200 * 3, 3, 2048, 1, 255.0)?;
+    /// // A bitmap that is stored bottom-up: the first row is the last in memory.
+    /// let bitmap = vec![0u8; 480 * 640];
+    /// let view = ImageView::new(Samples::U8(&bitmap), 640, 480, ChannelOrder::Grey, 479 * 640, 1, -640, 0, 255.0)?;
+    /// # Ok::<(), adflow::image::ImageError>(())
+    /// ```
+    ///
     /// # Errors
-    /// `Empty`, `OutOfBounds` and `White`; every address is checked, so that no later use can fail.
+    /// [`ImageError::Empty`], [`ImageError::OutOfBounds`] and [`ImageError::White`]. Every address is checked here, so that no
+    /// later use can fail.
     pub fn new(
         samples: Samples<'a>,
         width: u32,
@@ -190,6 +240,16 @@ impl<'a> ImageView<'a> {
     /// Views a colour image whose three planes lie anywhere, in the order of `order`, all with the same strides; else as
     /// [`ImageView::new`]. A grey image has only the first.
     ///
+    /// ```
+    /// use adflow::image::{ChannelOrder, ImageView, Samples};
+    /// // As HALCON has it: three planes that were allocated apart.
+    /// let (red, green, blue) = (vec![0u16; 64 * 48], vec![1u16; 64 * 48], vec![2u16; 64 * 48]);
+    /// let planes = [Samples::U16(&red), Samples::U16(&green), Samples::U16(&blue)];
+    /// let view = ImageView::planes(planes, 64, 48, ChannelOrder::Rgb, 0, 1, 64, 4095.0)?;
+    /// assert_eq!(view.sample(63, 47, 2), Some(2.0));
+    /// # Ok::<(), adflow::image::ImageError>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`ImageView::new`], for each plane.
     pub fn planes(
@@ -211,7 +271,7 @@ impl<'a> ImageView<'a> {
         Ok(whole)
     }
 
-    fn dense(
+    pub(super) fn dense(
         samples: Samples<'a>,
         width: u32,
         height: u32,

@@ -25,6 +25,7 @@ pub mod linear;
 pub mod log_det;
 pub mod log_scale;
 pub mod magnitude;
+pub mod nearest;
 pub mod pool;
 pub mod position_linear;
 pub mod reduce;

@@ -9,6 +9,14 @@ use alloc::{vec, vec::Vec};
 /// Numbers the regions of a `width`-wide mask from 1 in reading order of their first pixels, 0 where there is none, and
 /// returns their number.
 ///
+/// ```
+/// use adflow::metrics::label_regions;
+/// let mask = [true, false, false, true, true, false, false, false]; // 4×2; corners connect
+/// let mut labels = [0; 8];
+/// assert_eq!(label_regions(4, &mask, &mut labels), 2);
+/// assert_eq!(labels, [1, 0, 0, 2, 1, 0, 0, 0]);
+/// ```
+///
 /// # Panics
 /// If `labels` is not as long as `mask`, or that is not a whole number of rows.
 pub fn label_regions(width: usize, mask: &[bool], labels: &mut [u32]) -> u32 {
@@ -48,6 +56,12 @@ pub fn label_regions(width: usize, mask: &[bool], labels: &mut [u32]) -> u32 {
 ///
 /// An output pixel is defective if at least half of its area is. A region of which no overlapped output pixel is
 /// defective marks the one it covers most, the first of equals.
+///
+/// ```
+/// use adflow::metrics::resize_mask;
+/// let scratch = [0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]; // one pixel of 4×4
+/// assert_eq!(resize_mask(4, 4, &scratch, 2, 2), [true, false, false, false]);
+/// ```
 ///
 /// # Panics
 /// If `mask` is not width·height long, or the mask is empty and the output is not.

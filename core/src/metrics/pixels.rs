@@ -25,7 +25,7 @@ pub enum MetricsError {
     },
     /// The map has a NaN.
     NotANumber {
-        /// Where.
+        /// Position of the value, row by row.
         index: usize,
     },
     /// More than 2³² − 1 regions.
@@ -104,7 +104,7 @@ impl Pixels {
     /// Adds an image as it is. An empty mask means a good image.
     ///
     /// # Errors
-    /// If lengths do not fit or the map has a NaN; nothing is added then.
+    /// [`MetricsError::Length`] and [`MetricsError::NotANumber`], or [`MetricsError::TooManyRegions`]; nothing is added then.
     pub fn push(&mut self, width: usize, height: usize, map: &[f32], mask: &[bool]) -> Result<(), MetricsError> {
         check(width, height, map.len())?;
         if let Some(index) = map.iter().position(|s| s.is_nan()) {
@@ -135,8 +135,20 @@ impl Pixels {
     /// Adds an image at 256×256: the map is resized bilinearly, the mask (defective where not 0) by area without losing
     /// a region. An empty mask means a good image.
     ///
+    /// ```
+    /// use adflow::metrics::Pixels;
+    /// let mut pixels = Pixels::new();
+    /// let (map, mut mask) = ([0.0, 0.0, 0.0, 9.0], vec![0u8; 1000 * 800]);
+    /// mask[700 * 1000 + 900] = 255; // a pinhole of one pixel, kept although it is smaller than a pixel at 256×256
+    /// pixels.push_resized((2, 2), &map, (1000, 800), &mask)?;
+    /// let metrics = pixels.finish(0.3);
+    /// assert_eq!((metrics.regions, metrics.defective), (1, 1));
+    /// assert!(metrics.auroc > 0.9);
+    /// # Ok::<(), adflow::metrics::MetricsError>(())
+    /// ```
+    ///
     /// # Errors
-    /// As [`Self::push`].
+    /// Those of [`Self::push`].
     pub fn push_resized(
         &mut self,
         (map_width, map_height): (usize, usize),
@@ -158,7 +170,7 @@ impl Pixels {
     /// Adds an image at the size of its mask: the map is resized bilinearly to it.
     ///
     /// # Errors
-    /// As [`Self::push`]; the mask must not be empty here.
+    /// Those of [`Self::push`], and [`MetricsError::Length`] for an empty mask.
     pub fn push_native(
         &mut self,
         (map_width, map_height): (usize, usize),
@@ -240,6 +252,13 @@ impl Curve {
 /// AUPRO up to `limit` of maps and masks that lie one after another, each `width`×`height`.
 ///
 /// NaN if there is no region or no good pixel, lengths differ, or a map has a NaN.
+///
+/// ```
+/// use adflow::metrics::aupro;
+/// // Two defects in one image of 4×1 pixels; the map finds one of them.
+/// let (map, mask) = ([0.9, 0.2, 0.1, 0.0], [true, false, false, true]);
+/// assert_eq!(aupro(4, 1, &map, &mask, 0.3), 0.5);
+/// ```
 #[must_use]
 pub fn aupro(width: usize, height: usize, maps: &[f32], masks: &[bool], limit: f64) -> f64 {
     let area = width.saturating_mul(height);

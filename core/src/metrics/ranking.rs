@@ -131,6 +131,14 @@ pub fn image_auroc(scores: &[f32], labels: &[bool]) -> f64 {
 }
 
 /// Average precision: Σ (Rₖ − Rₖ₋₁)·Pₖ over distinct scores from high to low, without interpolation.
+///
+/// ```
+/// use adflow::metrics::average_precision;
+/// // The two defects come first and third: precision 1, then 2/3.
+/// let precision = average_precision(&[0.9, 0.8, 0.7, 0.1], &[true, false, true, false]);
+/// assert!((precision - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
+/// assert!(average_precision(&[0.9, 0.8], &[false, false]).is_nan(), "undefined without defects");
+/// ```
 #[must_use]
 pub fn average_precision(scores: &[f32], labels: &[bool]) -> f64 {
     Ranking::new(scores, labels).map_or(f64::NAN, |r| r.average_precision())
@@ -139,6 +147,12 @@ pub fn average_precision(scores: &[f32], labels: &[bool]) -> f64 {
 /// The greatest F1 over thresholds θ ("defective if score ≥ θ", θ among the scores), and the smallest θ that has it.
 ///
 /// θ has seen the labels: for deployment take it from other data, or use [`Threshold`](crate::threshold::Threshold).
+///
+/// ```
+/// use adflow::metrics::f1_max;
+/// let (f1, threshold) = f1_max(&[0.9, 0.8, 0.7, 0.1], &[true, false, true, false]);
+/// assert_eq!((f1, threshold), (0.8, 0.7)); // both defects found, one good part rejected
+/// ```
 #[must_use]
 pub fn f1_max(scores: &[f32], labels: &[bool]) -> (f64, f32) {
     Ranking::new(scores, labels).map_or((f64::NAN, f32::NAN), |r| r.f1_max())
@@ -156,6 +170,14 @@ pub struct RocPoint {
 }
 
 /// The ROC curve from (0, 0) to (1, 1), one point for each distinct score; empty where AUROC is undefined.
+///
+/// ```
+/// use adflow::metrics::roc;
+/// let curve = roc(&[0.9, 0.8, 0.7, 0.1], &[true, false, true, false]);
+/// // Of thresholds that reject no good part, the one that finds most defects.
+/// let best = curve.iter().rfind(|point| point.false_positive_rate == 0.0).expect("the first point");
+/// assert_eq!((best.threshold, best.true_positive_rate), (0.9, 0.5));
+/// ```
 #[must_use]
 pub fn roc(scores: &[f32], labels: &[bool]) -> Vec<RocPoint> {
     let Some(ranking) = Ranking::new(scores, labels) else { return Vec::new() };

@@ -14,8 +14,22 @@ use alloc::vec::Vec;
 
 /// The frozen file of a model; it has been read back and validated.
 ///
+/// ```
+/// # let (good, model) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
+/// use adflow::Inspector;
+/// use adflow::model::freeze;
+/// let frozen = freeze(&model.model())?;
+/// println!("{} of {} bytes are read when inspecting", frozen.len(), model.bytes().len());
+/// # assert!(frozen.len() < model.bytes().len());
+/// let view = good[0].view();
+/// let score = Inspector::from_bytes(&frozen)?.inspect(&view)?.score;
+/// assert_eq!(score, Inspector::new(model)?.inspect(&view)?.score);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
-/// None for models of this library; an error says what the frozen file breaks.
+/// None for models that this library made; [`ModelError::Section`] for one without a program that scores, else what the frozen
+/// file breaks.
 pub fn freeze(model: &Model<'_>) -> Result<Vec<u8>, ModelError> {
     let program = model.program("score").ok_or(ModelError::Section("program score"))?;
     let (moved, params) = compact(&program, model.params());

@@ -1,11 +1,13 @@
 //! Model files: everything a detector needs, as data.
 //!
-//! `record.rs` has the fixed-size records (the byte layout is `docs/format.md`), this file reads and validates them in
-//! place, `write.rs` makes new files, `freeze.rs` strips them to what scoring reads, `owned.rs` keeps a file's bytes.
-//! After [`Model::parse`] nothing panics and nothing reads out of bounds, whatever bytes came in.
+//! [`OwnedModel`] keeps the bytes of a file, [`Model`] reads bytes where they lie; both validate them once. After that nothing
+//! panics and nothing reads out of bounds, whatever the bytes were. [`ModelWriter`] makes new files, [`freeze()`] strips one to
+//! what inspecting reads. The byte layout is explained in `docs/format.md` of the repository; the records are
+//! [`DetectorRecord`] and the other structs with names that end so.
 
 #[cfg(feature = "alloc")]
 mod freeze;
+mod indices;
 #[cfg(feature = "alloc")]
 mod owned;
 mod record;
@@ -24,7 +26,6 @@ pub use write::ModelWriter;
 
 use crate::checksum::{crc32, crc32_continue};
 use crate::image::{Preprocess, RoiBits};
-use crate::op::Op;
 use crate::plan::{BLOCK, PlanError, Program, Region, blocks_of};
 use crate::shape::{Shape, Type};
 use crate::threshold::Threshold;
@@ -35,15 +36,25 @@ use core::mem::size_of;
 pub const MAX_PROGRAMS: usize = 8;
 
 /// Why bytes are not a model.
+///
+/// ```
+/// # let (_, model) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
+/// use adflow::model::{ModelError, OwnedModel};
+/// assert_eq!(OwnedModel::from_bytes(b"a photograph").unwrap_err(), ModelError::Magic);
+/// let mut damaged = model.bytes().to_vec();
+/// *damaged.last_mut().expect("a byte") ^= 1;
+/// let error = OwnedModel::from_bytes(&damaged).unwrap_err();
+/// assert!(error.to_string().starts_with("the model is damaged: checksum "));
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum ModelError {
     /// The first bytes are not a model's.
     Magic,
-    /// A version this library does not read.
+    /// A version of the format that this library does not read.
     Version {
-        /// The file's.
+        /// Version of the file.
         found: u32,
-        /// The library's.
+        /// Version that this library reads.
         supported: u32,
     },
     /// The file is shorter or longer than its header says.
@@ -55,9 +66,9 @@ pub enum ModelError {
     },
     /// The checksum differs: the file is damaged.
     Checksum {
-        /// The header's.
+        /// Checksum in the header.
         expected: u32,
-        /// Of the bytes present.
+        /// Checksum of the bytes present.
         found: u32,
     },
     /// The bytes in memory are not aligned to 8.
@@ -113,9 +124,37 @@ impl fmt::Display for ModelError {
     }
 }
 
-impl core::error::Error for ModelError {}
+impl core::error::Error for ModelError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            ModelError::Program { error, .. } => Some(error),
+            ModelError::Magic
+            | ModelError::Version { .. }
+            | ModelError::Length { .. }
+            | ModelError::Checksum { .. }
+            | ModelError::Alignment
+            | ModelError::Endianness
+            | ModelError::Section(_)
+            | ModelError::Detector(_)
+            | ModelError::Param { .. }
+            | ModelError::Interface { .. } => None,
+        }
+    }
+}
 
 /// A validated model; borrows the file's bytes and copies nothing.
+///
+/// ```
+/// # let (_, model) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
+/// let model = model.model();
+/// println!("{} on {}, {} views", model.method(), model.backbone(), model.views());
+/// assert_eq!((model.input_size(), model.map_size()), (64, (64, 64)));
+/// let threshold = model.threshold().expect("parts were held out");
+/// println!("scores above {} are defective: {} parts were held out", threshold.reject, threshold.held_out);
+/// for (key, value) in model.about() {
+///     println!("{key}: {value}"); // how it was made: size, seed, number of images, …
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Model<'a> {
     detector: DetectorRecord,
@@ -167,7 +206,11 @@ impl<'a> Sections<'a> {
 }
 
 impl<'a> Model<'a> {
-    /// Reads and validates a model. `bytes` must be aligned to 8, as from an allocator or a memory map.
+    /// Reads and validates a model where it lies. `bytes` must be aligned to 8, as from a memory map or flash;
+    /// [`OwnedModel`] takes bytes that are not.
+    ///
+    /// # Errors
+    /// Whatever [`ModelError`] says.
     pub fn parse(bytes: &'a [u8]) -> Result<Model<'a>, ModelError> {
         Model::read(bytes, Gate::Check)
     }
@@ -284,7 +327,7 @@ impl<'a> Model<'a> {
             if program.blocks(Region::Params) * BLOCK as u64 != self.params.len() as u64 {
                 return Err(fail("it was planned for other parameters"));
             }
-            self.check_indices(program).map_err(fail)?;
+            indices::check(program, self.params).map_err(fail)?;
             let typed = |name: &str, ty: Type, output: bool| {
                 program.bindings().any(|(n, t, o)| n == name && t == ty && o == output)
             };
@@ -312,42 +355,12 @@ impl<'a> Model<'a> {
         Ok(())
     }
 
-    /// Index tensors of permutations must be permutations.
-    fn check_indices(&self, program: &Program<'_>) -> Result<(), &'static str> {
-        for at in 0..program.len() {
-            let planned = program.op(at);
-            if let Op::Permute(_) = planned.op {
-                let t = &program.tensors[planned.record.inputs[1] as usize];
-                if t.region != Region::Params as u32 {
-                    return Err("the index of a permutation must be a parameter");
-                }
-                let c = Shape(t.dims).len();
-                let index = &self.params[t.offset as usize * BLOCK..][..c];
-                // In range, and the sums of the first two powers are a permutation's: cheap, and enough to find damage.
-                let (mut sum, mut squares) = (0u128, 0u128);
-                for bits in index {
-                    let k = u128::from(bits.to_bits());
-                    if k >= c as u128 {
-                        return Err("an index of a permutation is out of range");
-                    }
-                    sum += k;
-                    squares += k * k;
-                }
-                let n = c as u128;
-                if sum != n * (n - 1) / 2 || squares != (n - 1) * n * (2 * n - 1) / 6 {
-                    return Err("an index is not a permutation");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Method: `cdnf`, `differnet`, `padim`, `gauss`.
+    /// Method by which it was trained, for example `padim`; `unknown` in a file that does not say.
     pub fn method(&self) -> &'a str {
         self.about_value("method").unwrap_or("unknown")
     }
 
-    /// Name of the backbone.
+    /// Backbone on which it was trained, for example `builtin`; `unknown` in a file that does not say.
     pub fn backbone(&self) -> &'a str {
         self.about_value("backbone").unwrap_or("unknown")
     }
@@ -388,7 +401,7 @@ impl<'a> Model<'a> {
         (self.detector.map_width, self.detector.map_height)
     }
 
-    /// Everything fixed-size about the detector.
+    /// The fixed-size record of the file, from which most other answers are taken.
     pub fn detector(&self) -> &DetectorRecord {
         &self.detector
     }
@@ -399,11 +412,22 @@ impl<'a> Model<'a> {
     }
 
     /// Scores of the held-out good parts, ascending; a new threshold can be calibrated from them at any time.
+    ///
+    /// ```
+    /// # let (_, model) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
+    /// use adflow::threshold::Threshold;
+    /// // At most 5 % of good parts rejected, with 90 % confidence where there are enough parts.
+    /// let threshold = Threshold::from_held_out(model.model().held_out_scores(), 0.05, 0.9);
+    /// let model = model.with_threshold(threshold.as_ref())?;
+    /// # assert!(model.model().threshold() == threshold);
+    /// # Ok::<(), adflow::model::ModelError>(())
+    /// ```
     pub fn held_out_scores(&self) -> &'a [f32] {
         self.scores
     }
 
-    /// Colour scale of maps: the median and the highest pixel of held-out good parts.
+    /// Colour scale for maps: the median and the highest value on held-out good parts. What is above the second is stranger than
+    /// anything that was seen on a good part.
     pub fn map_scale(&self) -> (f32, f32) {
         (self.detector.map_typical, self.detector.map_limit)
     }
@@ -413,7 +437,7 @@ impl<'a> Model<'a> {
         self.detector.views
     }
 
-    /// How the model was made: `key=value`.
+    /// How the model was made: pairs of key and value, as `("seed", "0")`.
     pub fn about(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         self.about.lines().filter_map(|line| line.split_once('='))
     }
@@ -423,7 +447,7 @@ impl<'a> Model<'a> {
         self.about().find(|(k, _)| *k == key).map(|(_, v)| v)
     }
 
-    /// All parameters as the programs see them.
+    /// All parameters as the programs see them, for [`Device::executor`](crate::executor::Device::executor).
     pub fn params(&self) -> &'a [f32] {
         self.params
     }
@@ -443,7 +467,7 @@ impl<'a> Model<'a> {
         })
     }
 
-    /// A program by name.
+    /// A program by name: `score` in every model, `localize` where maps are gradients.
     pub fn program(&self, name: &str) -> Option<Program<'a>> {
         self.programs().find(|p| p.name() == name)
     }
@@ -469,7 +493,10 @@ impl<'a> Model<'a> {
         self.bytes
     }
 
-    /// The model as text: facts, parameters, programs.
+    /// Writes the model as text: facts, parameters, programs.
+    ///
+    /// # Errors
+    /// Those of `f`.
     pub fn dump(&self, f: &mut dyn fmt::Write) -> fmt::Result {
         writeln!(f, "adflow model, format {VERSION}, {} bytes", self.bytes.len())?;
         for (key, value) in self.about() {

@@ -1,4 +1,4 @@
-//! The fixed-size records of a model file, little-endian. `docs/format.md` explains each byte.
+//! The fixed-size records of a model file, little-endian. `docs/format.md` of the repository explains each byte.
 
 use crate::threshold::Threshold;
 use bytemuck::{Pod, Zeroable};
@@ -46,12 +46,12 @@ fn text(bytes: &[u8]) -> Option<&str> {
 }
 
 impl SectionRecord {
-    /// What it is; empty if not text.
+    /// Kind of the section; empty if it is not text.
     pub fn kind(&self) -> &str {
         text(&self.kind).unwrap_or("")
     }
 
-    /// Name of a program.
+    /// Name of the program in the section; `None` for other kinds.
     pub fn name(&self) -> Option<&str> {
         text(&self.name).filter(|n| !n.is_empty())
     }
@@ -93,12 +93,12 @@ pub enum MapKind {
     None = 0,
     /// The `map` output of program `score`.
     Program = 1,
-    /// The gradient of the likelihood towards the image: program `localize` (DifferNet §localisation).
+    /// The gradient of the likelihood with respect to the image, from program `localize` (DifferNet, "localization").
     Gradient = 2,
 }
 
-/// Everything fixed-size about a detector: 128 bytes.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+/// Everything fixed-size about a detector: 128 bytes. The default is zeros, which no model may have for size, channels and views.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct DetectorRecord {
     /// Side of the programs' square input, pixels.
@@ -190,7 +190,7 @@ impl DetectorRecord {
         checks.into_iter().find(|(ok, _)| !ok).map_or(Ok(()), |(_, rule)| Err(rule))
     }
 
-    /// The threshold, if there is one.
+    /// The threshold in the record, if there is one.
     pub fn threshold(&self) -> Option<Threshold> {
         (self.threshold_flags & 1 == 1).then_some(Threshold {
             reject: self.reject,
@@ -201,7 +201,7 @@ impl DetectorRecord {
         })
     }
 
-    /// Replaces the threshold.
+    /// Replaces the threshold in the record; `None` removes it.
     pub fn set_threshold(&mut self, threshold: Option<&Threshold>) {
         self.threshold_flags = threshold.map_or(0, |t| 1 | if t.accept.is_some() { 2 } else { 0 });
         self.reject = threshold.map_or(0.0, |t| t.reject);
@@ -211,12 +211,12 @@ impl DetectorRecord {
         self.held_out = threshold.map_or(0, |t| t.held_out);
     }
 
-    /// Kind of views; checked when the model was parsed.
+    /// Which views are scored; symmetries where the number is unknown, which no validated model has.
     pub fn view_kind(&self) -> ViewKind {
         if self.view_kind == ViewKind::Rotations as u32 { ViewKind::Rotations } else { ViewKind::Symmetries }
     }
 
-    /// Kind of map; checked when the model was parsed.
+    /// Where the map comes from; none where the number is unknown, which no validated model has.
     pub fn map_kind(&self) -> MapKind {
         match self.map_kind {
             1 => MapKind::Program,

@@ -16,9 +16,9 @@ const MAX_STEPS: usize = 1 << 24;
 pub struct TilesRecord {
     /// Width that the image is resized to, pixels.
     pub canvas_width: u32,
-    /// Height that it is resized to.
+    /// Height that the image is resized to, pixels.
     pub canvas_height: u32,
-    /// Border of a tile that belongs to its neighbours, pixels.
+    /// Overlap around each tile, in pixels: context for the network, never scored.
     pub margin: u32,
     /// The score is the mean of so many steps of the grid, the largest; 0: the highest `score` of a tile.
     pub top: u32,

@@ -12,7 +12,42 @@ use alloc::vec::Vec;
 use bytemuck::Zeroable;
 use core::mem::size_of;
 
-/// What goes into a model file.
+/// What goes into a model file. Training fills one in; a method of your own does so with the programs that it built.
+///
+/// The format wants a program `score` that reads `image`, C×S×S for each sample, and writes `score`, one number.
+///
+/// ```
+/// use adflow::graph::Graph;
+/// use adflow::model::{DetectorRecord, ModelWriter, OwnedModel};
+/// use adflow::op::{Activation, GlobalMean, Linear};
+/// use adflow::params::Params;
+/// use adflow::place::{Reuse, place};
+/// use adflow::shape::Shape;
+///
+/// // A detector that finds dark images strange: the score is minus the mean of the red channel.
+/// let mut params = Params::new();
+/// params.add("weight", Shape([1, 1, 3, 1]), false, vec![-1.0, 0.0, 0.0])?;
+/// let mut graph = Graph::new();
+/// let image = graph.input("image", Shape::chw(3, 32, 32));
+/// let weight = graph.param(&params, "weight")?;
+/// let means = graph.emit("means", GlobalMean {}, &[image])?;
+/// let score = graph.emit("score", Linear { share: 1, offset: 0, stride: 0, act: Activation::None }, &[means, weight])?;
+/// graph.output("score", score);
+/// let program = place("score", &graph, &params.layout(), Reuse::Share)?;
+///
+/// let file = ModelWriter {
+///     detector: DetectorRecord { size: 32, channels: 3, scale: [1.0; 3], views: 1, ..DetectorRecord::default() },
+///     about: vec![("method".into(), "darkness".into())],
+///     params: &params,
+///     held_out_scores: vec![],
+///     tiles: None,
+///     roi: None,
+///     programs: vec![&program],
+/// };
+/// let model = OwnedModel::from_bytes(&file.write()?)?;
+/// assert_eq!(model.model().method(), "darkness");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct ModelWriter<'w> {
     /// Fixed-size facts.
     pub detector: DetectorRecord,
@@ -32,6 +67,9 @@ pub struct ModelWriter<'w> {
 
 impl ModelWriter<'_> {
     /// The bytes of the file, which have been read back and validated.
+    ///
+    /// # Errors
+    /// Says what rule the file would break, for example a program with other inputs than the detector needs.
     pub fn write(&self) -> Result<Vec<u8>, ModelError> {
         let about: String = self.about.iter().map(|(k, v)| format!("{k}={}\n", v.replace(['\n', '\r'], " "))).collect();
         let layout = self.params.layout();
@@ -116,7 +154,7 @@ pub(super) fn seal(bytes: &mut [u8]) {
     bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// The same file with another detector record.
+/// The file of a model with another detector record.
 pub(super) fn with_detector(model: &Model<'_>, detector: &DetectorRecord) -> Vec<u8> {
     let mut bytes = model.bytes().to_vec();
     let old = bytemuck::bytes_of(model.detector());

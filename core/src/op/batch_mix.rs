@@ -14,7 +14,7 @@ record! {
 }
 
 record! {
-    /// Its gradient towards x.
+    /// Gradient of [`BatchMix`] towards x.
     BatchMixDx {}
 }
 

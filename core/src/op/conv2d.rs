@@ -88,30 +88,30 @@ impl Conv2d {
         Conv2d { stride: 1, dilation: 1, groups: 1, top: 0, left: 0, bottom: 0, right: 0, act: Activation::None }
     }
 
-    /// The same with a stride.
+    /// Sets the stride, in both directions.
     pub fn stride(self, stride: u32) -> Conv2d {
         Conv2d { stride, ..self }
     }
 
-    /// The same with `p` zeros on each side.
+    /// Sets the padding: `p` zeros on each side.
     pub fn pad(self, p: u32) -> Conv2d {
         Conv2d { top: p, left: p, bottom: p, right: p, ..self }
     }
 
-    /// The same with TensorFlow's SAME padding for a k×k kernel on h×w: outputs are ⌈h/stride⌉×⌈w/stride⌉, and the odd
-    /// zero goes below and to the right.
+    /// Sets the padding to TensorFlow's SAME for a k×k kernel on h×w: outputs are ⌈h/stride⌉×⌈w/stride⌉, and the odd zero goes
+    /// below and to the right. The stride must have been set.
     pub fn same(self, k: u32, h: u32, w: u32) -> Conv2d {
         let total = |n: u32| ((n.div_ceil(self.stride) - 1) * self.stride + k).saturating_sub(n);
         let (v, u) = (total(h), total(w));
         Conv2d { top: v / 2, bottom: v - v / 2, left: u / 2, right: u - u / 2, ..self }
     }
 
-    /// The same with groups.
+    /// Sets the number of groups: each sees its part of the input channels.
     pub fn groups(self, groups: u32) -> Conv2d {
         Conv2d { groups, ..self }
     }
 
-    /// The same with an activation.
+    /// Sets the activation, applied after the bias.
     pub fn act(self, act: Activation) -> Conv2d {
         Conv2d { act, ..self }
     }

@@ -22,12 +22,12 @@ record! {
 }
 
 record! {
-    /// Its gradient towards x.
+    /// Gradient of [`Cosine`] towards x.
     CosineDx {}
 }
 
 record! {
-    /// Its gradient towards w.
+    /// Gradient of [`Cosine`] towards w.
     CosineDw {}
 }
 

@@ -1,9 +1,11 @@
 //! The closed set of ops: what a plan can say.
 //!
-//! One file per op kind family: the forward op and the ops of its gradient stand together with the formula, the shape
-//! rule, the gradient rule and the CPU kernel call. [`Op`] lists them all; whoever executes or describes ops matches
-//! over it without a wildcard, so an op that is missing somewhere does not compile. A new op: write its file with
-//! [`Operation`], add one line to the list below, add a case to the shared case list and an arm to the f64 reference.
+//! An op is a small struct of attributes. [`Graph::emit`](crate::graph::Graph::emit) takes any of them, checks the shape rule
+//! and names the result. [`Op`] lists them all; what executes or describes ops matches over it without a wildcard, so an op
+//! that is missing somewhere does not compile.
+//!
+//! In the source, one file holds a forward op and the ops of its gradient, with formula, shape rule, gradient rule and the
+//! call of the CPU kernel.
 
 use crate::cpu::Cpu;
 use crate::shape::{Shape, ShapeError, Type};
@@ -37,6 +39,7 @@ mod log_scale;
 mod magnitude;
 mod max_pool;
 mod multiply;
+mod nearest;
 mod permute;
 mod position_linear;
 mod repeat;
@@ -74,6 +77,7 @@ pub use log_scale::{LogScale, LogScaleDscale};
 pub use magnitude::{Magnitude, MagnitudeDx};
 pub use max_pool::{MaxPool, MaxPoolDx};
 pub use multiply::Multiply;
+pub use nearest::{EVERYWHERE, Nearest, NearestDx};
 pub use permute::Permute;
 pub use position_linear::{PositionLinear, PositionLinearDx};
 pub use record::{Attr, Record};
@@ -87,6 +91,10 @@ pub use square_parts::SquareParts;
 pub use square_sum::{SquareSum, SquareSumDx};
 pub use top_mean::{TopMean, TopMeanDx};
 pub use triplet::{Triplet, TripletDcos};
+
+pub use crate::kernels::activation::Activation;
+pub use crate::kernels::coupling::SoftClamp;
+pub use crate::kernels::smooth::Curve;
 
 /// Most inputs an op can have.
 pub const MAX_INPUTS: usize = 6;
@@ -242,29 +250,29 @@ ops! {
     LinearDw = 6,
     /// Pointwise activation.
     Activate = 7,
-    /// Its gradient, from the output.
+    /// Gradient of [`Activate`], from the output.
     ActivateDx = 8,
     /// Sum of two tensors.
     Add = 9,
     /// Per-channel scale and shift.
     ScaleShift = 10,
-    /// Its gradient towards the input.
+    /// Gradient of [`ScaleShift`] towards the input.
     ScaleShiftDx = 11,
-    /// Its gradient towards the scale.
+    /// Gradient of [`ScaleShift`] towards the scale.
     ScaleShiftDscale = 12,
     /// Sum over batch and positions, per channel.
     ChannelSum = 13,
     /// Max pooling.
     MaxPool = 14,
-    /// Its gradient.
+    /// Gradient of [`MaxPool`].
     MaxPoolDx = 15,
     /// Mean over positions, per channel.
     GlobalMean = 16,
-    /// Its gradient.
+    /// Gradient of [`GlobalMean`].
     GlobalMeanDx = 17,
     /// Nearest or bilinear resize.
     Resize = 18,
-    /// Its gradient.
+    /// Gradient of [`Resize`].
     ResizeDx = 19,
     /// Concatenation of channels.
     Concat = 20,
@@ -276,85 +284,85 @@ ops! {
     Permute = 23,
     /// Affine coupling, forward or inverse.
     Coupling = 24,
-    /// Its gradient towards the input.
+    /// Gradient of [`Coupling`] towards the input.
     CouplingDx = 25,
-    /// Its gradient towards scale and translation.
+    /// Gradient of [`Coupling`] towards scale and translation.
     CouplingDst = 26,
     /// Log-determinant of a coupling.
     LogDet = 27,
-    /// Its gradient.
+    /// Gradient of [`LogDet`].
     LogDetDst = 28,
     /// Negative log-likelihood of a flow per sample.
     FlowNll = 29,
-    /// Its gradient towards the latent.
+    /// Gradient of [`FlowNll`] towards the latent.
     FlowNllDz = 30,
-    /// Its gradient towards the log-determinant.
+    /// Gradient of [`FlowNll`] towards the log-determinant.
     FlowNllDj = 31,
     /// Sum of squares per sample or per position.
     SquareSum = 32,
-    /// Its gradient.
+    /// Gradient of [`SquareSum`].
     SquareSumDx = 33,
     /// Mean over the batch.
     BatchMean = 34,
-    /// Its gradient.
+    /// Gradient of [`BatchMean`].
     BatchMeanDx = 35,
     /// Mean of the largest values.
     TopMean = 36,
-    /// Its gradient.
+    /// Gradient of [`TopMean`].
     TopMeanDx = 37,
     /// One linear map per position.
     PositionLinear = 38,
-    /// Its gradient towards the input.
+    /// Gradient of [`PositionLinear`] towards the input.
     PositionLinearDx = 39,
     /// Magnitude of complex channels.
     Magnitude = 40,
-    /// Its gradient.
+    /// Gradient of [`Magnitude`].
     MagnitudeDx = 41,
     /// One step of Adam over a range of parameters.
     Adam = 42,
     /// Square root of what is positive.
     Root = 43,
-    /// Its gradient.
+    /// Gradient of [`Root`].
     RootDx = 44,
     /// Pointwise activation whose gradient needs the input.
     Smooth = 45,
-    /// Its gradient.
+    /// Gradient of [`Smooth`].
     SmoothDx = 46,
     /// A factor for each channel of each sample.
     ChannelScale = 47,
-    /// Its gradient towards the factor: a product summed over positions.
+    /// Gradient of [`ChannelScale`] towards the factor: a product summed over positions.
     ChannelDot = 48,
     /// Mean and variance of each channel over batch and positions.
     BatchStats = 49,
-    /// Its gradient.
+    /// Gradient of [`BatchStats`].
     BatchStatsDx = 50,
     /// Normalisation by given mean and variance, scale and shift.
     BatchNorm = 51,
-    /// Its gradient towards the input.
+    /// Gradient of [`BatchNorm`] towards the input.
     BatchNormDx = 52,
-    /// Its gradient towards mean and variance.
+    /// Gradient of [`BatchNorm`] towards mean and variance.
     BatchNormDstats = 53,
-    /// Its gradient towards the scale.
+    /// Gradient of [`BatchNorm`] towards the scale.
     BatchNormDgamma = 54,
     /// A constant factor.
     Scale = 55,
     /// Normalisation by mean and variance, of a sample or of each position.
     LayerNorm = 56,
-    /// Its gradient.
+    /// Gradient of [`LayerNorm`].
     LayerNormDx = 57,
     /// Loss per cell with a hinge on anomalous ones.
     CellHinge = 58,
-    /// Its gradient.
+    /// Gradient of [`CellHinge`].
     CellHingeDn = 59,
     /// Log-determinant of a per-channel scale.
     LogScale = 60,
-    /// Its gradient towards the scale.
+    /// Gradient of [`LogScale`] towards the scale.
     LogScaleDscale = 61,
     /// Multi-head self-attention over positions.
     Attention = 62,
-    /// Logarithms of the sums of its exponentials, for its gradient.
+    /// Logarithms of the sums of exponentials of [`Attention`], for the gradient.
     AttentionLse = 63,
-    /// Its gradient.
+    /// Gradient of [`Attention`].
     AttentionDx = 64,
     /// One block for every sample.
     Repeat = 65,
@@ -362,24 +370,28 @@ ops! {
     SquareParts = 66,
     /// Everything times one learned number.
     Gain = 67,
-    /// Its gradient towards the number.
+    /// Gradient of [`Gain`] towards the number.
     GainDgamma = 68,
     /// Product of two tensors.
     Multiply = 69,
     /// Cosines between the samples of a batch.
     Cosine = 73,
-    /// Its gradient towards the first operand.
+    /// Gradient of [`Cosine`] towards the first operand.
     CosineDx = 74,
-    /// Its gradient towards the second operand.
+    /// Gradient of [`Cosine`] towards the second operand.
     CosineDw = 75,
     /// Exponential-kernel triplet loss.
     Triplet = 76,
-    /// Its gradient towards cosines.
+    /// Gradient of [`Triplet`] towards cosines.
     TripletDcos = 77,
     /// Mixtures of pairs of samples.
     BatchMix = 78,
-    /// Its gradient.
+    /// Gradient of [`BatchMix`].
     BatchMixDx = 79,
+    /// Distance to the nearest vector of a bank.
+    Nearest = 80,
+    /// Its gradient.
+    NearestDx = 81,
 }
 
 impl Op {

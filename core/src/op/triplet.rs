@@ -29,7 +29,7 @@ record! {
 }
 
 record! {
-    /// Its gradient towards p or q.
+    /// Gradient of [`Triplet`] towards p or q.
     TripletDcos {
         /// σ, positive.
         sigma: f32,

@@ -15,7 +15,7 @@ use crate::plan::Program;
 pub(super) struct KeepLayout {
     /// What is kept of the input.
     pub plane: usize,
-    /// The same in the frame of a view.
+    /// What is kept of the input, in the frame of a view.
     pub turned: usize,
     /// Values of the map that are kept.
     pub values: usize,

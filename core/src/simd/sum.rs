@@ -82,3 +82,23 @@ pub(crate) fn dot<S: Simd>(s: S, x: &[f32], y: &[f32]) -> f32 {
     }
     total.total()
 }
+
+/// `Σ (x − y)²`; the slices are equally long.
+#[inline(always)]
+pub(crate) fn square_distance<S: Simd>(s: S, x: &[f32], y: &[f32]) -> f32 {
+    let mut total = Sum::new(s);
+    let y = &y[..x.len()];
+    let (mut xs, mut ys) = (x.chunks_exact(MAX_LANES), y.chunks_exact(MAX_LANES));
+    for (x, y) in (&mut xs).zip(&mut ys) {
+        for part in 0..Sum::<S>::PARTS {
+            let difference = s.sub(s.load(&x[part * S::LANES..]), s.load(&y[part * S::LANES..]));
+            total.fma(part, difference, difference);
+        }
+    }
+    let tails = xs.remainder().chunks(S::LANES).zip(ys.remainder().chunks(S::LANES));
+    for (part, (x, y)) in tails.enumerate() {
+        let difference = s.sub(s.load_part(x), s.load_part(y));
+        total.fma(part, difference, difference);
+    }
+    total.total()
+}

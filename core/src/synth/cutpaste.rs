@@ -48,7 +48,7 @@ fn sum(values: &[f32]) -> f64 {
     values.iter().map(|&v| f64::from(v)).sum()
 }
 
-/// Pastes a rectangle of `base` elsewhere in it.
+/// Pastes a rectangle of `base` elsewhere in it, lighter or darker.
 #[must_use]
 pub fn cutpaste(base: &Picture, rng: &mut Rng) -> Anomaly {
     let (width, height) = cut_size(base.width(), base.height(), rng);

@@ -4,7 +4,7 @@
 //! | [`Kind`] | what is wrong | source |
 //! |---|---|---|
 //! | [`cutpaste()`] | a rectangle of the same image elsewhere, lighter or darker | Li et al., CVPR 2021, with CDNF's photometric change |
-//! | [`scar()`] | a thin turned strip of it | the same |
+//! | [`scar()`] | a thin turned strip of it | Li et al., CVPR 2021 |
 //! | [`perlin()`] | blobs of another texture shine through | Zavrtanik et al., ICCV 2021 (DRAEM) |
 //! | [`nsa()`] | patches of another good image, blended without a seam | Schlüter et al., ECCV 2022 |
 //!
@@ -39,6 +39,7 @@ pub use perlin::perlin;
 pub use picture::Picture;
 pub use texture::texture;
 
+use crate::choice;
 use crate::rng::Rng;
 use alloc::vec::Vec;
 
@@ -47,36 +48,40 @@ const SEED_TAG: u64 = 0x73_79_6E_74_68;
 /// Word of a draw's stream from which its choices are taken; the anomaly itself begins at word 0.
 const CHOICES: u64 = 1 << 33;
 
-/// The ways to spoil a good image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// [`cutpaste()`].
-    CutPaste,
-    /// [`scar()`].
-    Scar,
-    /// [`perlin()`].
-    Perlin,
-    /// [`nsa()`].
-    Nsa,
-}
-
-impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 4] = [Self::CutPaste, Self::Scar, Self::Perlin, Self::Nsa];
-
-    /// One lower-case word.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CutPaste => "cutpaste",
-            Self::Scar => "scar",
-            Self::Perlin => "perlin",
-            Self::Nsa => "nsa",
-        }
+choice! {
+    /// A way to spoil a good image.
+    pub enum Kind: "kind" {
+        /// A rectangle of the same image in the wrong place, lighter or darker.
+        ///
+        /// [`cutpaste()`] makes it.
+        CutPaste("cutpaste") = 1,
+        /// A thin turned strip of the same image.
+        ///
+        /// [`scar()`] makes it.
+        Scar("scar") = 2,
+        /// Blobs of another texture.
+        ///
+        /// [`perlin()`] makes them.
+        Perlin("perlin") = 3,
+        /// Patches of another good image, blended without a seam.
+        ///
+        /// [`nsa()`] makes them.
+        Nsa("nsa") = 4,
     }
 }
 
 /// A spoilt image.
+///
+/// ```
+/// use adflow::rng::Rng;
+/// use adflow::synth::{Picture, scar};
+/// let good = Picture::new(48, 32, (0..3 * 48 * 32).map(|i| (i % 48) as f32 / 47.0).collect())?;
+/// let anomaly = scar(&good, &mut Rng::new(3, 0, 0));
+/// assert!(anomaly.share() > 0.0 && anomaly.share() < 0.5);
+/// let changed = anomaly.image.planes().iter().zip(good.planes()).filter(|(a, g)| a != g).count();
+/// println!("{changed} values differ, at {} of {} pixels", anomaly.mask.iter().sum::<f32>(), 48 * 32);
+/// # Ok::<(), adflow::image::ImageError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Anomaly {
     /// How it was spoilt.
@@ -211,7 +216,7 @@ mod tests {
             }
         });
         for kind in Kind::ALL {
-            assert!(forward.iter().any(|a| a.kind == kind), "{}", kind.name());
+            assert!(forward.iter().any(|a| a.kind == *kind), "{kind}");
         }
     }
 
@@ -251,11 +256,12 @@ mod tests {
         let good: [Picture; 2] = core::array::from_fn(|i| {
             Picture::from_fn(40, 32, |x, y| [x as f32 / 64.0, y as f32 / 64.0, ((x * (i + 3) + y) % 17) as f32 / 16.0])
         });
-        let sums = Kind::ALL.map(|kind| {
-            let synth = Synth::new(11, &[kind]);
+        let sums = Kind::ALL.iter().map(|kind| {
+            let synth = Synth::new(11, &[*kind]);
             let a = synth.make(&synth.draw(2, 5), &good[0], &good[1], None);
             crc32(bytemuck::cast_slice(a.image.planes())) ^ crc32(bytemuck::cast_slice(&a.mask))
         });
+        let sums: Vec<u32> = sums.collect();
         assert_eq!(sums, [0x6c00_1055, 0x5063_bc15, 0x7c48_893c, 0x6dba_fe4b], "{sums:#010x?}");
     }
 

@@ -19,7 +19,7 @@ const CHANGE: f32 = 1.0 / 255.0;
 /// Window of the median that smooths the mask: 5×5.
 const MASK_REACH: usize = 2;
 
-/// Blends patches of `source` into `base`. The mask is empty where nothing visible came of it: the images are alike, or no
+/// Blends patches of `source` into `base`. The mask is empty where that leaves nothing visible: the images are alike, or no
 /// patch met the object.
 #[must_use]
 pub fn nsa(base: &Picture, source: &Picture, patches: &Patches, rng: &mut Rng) -> Anomaly {

@@ -18,7 +18,16 @@ const TRIES: usize = 200;
 const OBJECT_REACH: usize = 3;
 
 /// How patches are drawn. The default is NSA's without knowledge of the object's class.
+///
+/// ```
+/// use adflow::synth::{Kind, Patches, Synth, patches::Object};
+/// // Small screws on a black table: patches must show a screw and land on one.
+/// let screw = Object { background: 0.0, tolerance: 0.1, least_source: 0.25, least_target: 0.25 };
+/// let mut synth = Synth::new(0, &[Kind::Nsa]);
+/// synth.patches = Patches::default().with_most(4).with_half_side(0.05..0.2).with_object(Some(screw));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Patches {
     /// Most patches in an image: the first is always tried, each further one with probability ½.
     pub most: u32,
@@ -33,6 +42,32 @@ pub struct Patches {
 impl Default for Patches {
     fn default() -> Self {
         Self { most: 3, half_side: [0.03..0.4, 0.03..0.4], resize: 0.7..1.3, object: None }
+    }
+}
+
+impl Patches {
+    /// Sets the most patches of an image.
+    #[must_use]
+    pub fn with_most(self, most: u32) -> Self {
+        Self { most, ..self }
+    }
+
+    /// Sets the least and greatest half side of a patch, as parts of the image's width and height.
+    #[must_use]
+    pub fn with_half_side(self, range: Range<f32>) -> Self {
+        Self { half_side: [range.clone(), range], ..self }
+    }
+
+    /// Sets the least and greatest factor by which a patch is resized.
+    #[must_use]
+    pub fn with_resize(self, resize: Range<f32>) -> Self {
+        Self { resize, ..self }
+    }
+
+    /// Sets how the object is told from its background; `None` where it fills the image.
+    #[must_use]
+    pub fn with_object(self, object: Option<Object>) -> Self {
+        Self { object, ..self }
     }
 }
 
@@ -93,7 +128,7 @@ impl Rectangle {
 pub struct Transfer {
     /// Part of the source image.
     pub from: Rectangle,
-    /// Its place in the destination, usually of another size.
+    /// Where that part goes in the destination, usually of another size.
     pub to: Rectangle,
 }
 

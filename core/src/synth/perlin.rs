@@ -102,6 +102,12 @@ fn noise(width: usize, height: usize, degrees: f32, rng: &mut Rng) -> Vec<f32> {
 }
 
 /// A mask of blobs, 1 inside and 0 outside, never empty.
+///
+/// ```
+/// use adflow::rng::Rng;
+/// let mask = adflow::synth::perlin::mask(40, 30, &mut Rng::new(1, 0, 0));
+/// assert!(mask.len() == 1200 && mask.contains(&1.0));
+/// ```
 #[must_use]
 pub fn mask(width: usize, height: usize, rng: &mut Rng) -> Vec<f32> {
     let mut noise_now = Vec::new();
@@ -118,6 +124,18 @@ pub fn mask(width: usize, height: usize, rng: &mut Rng) -> Vec<f32> {
 }
 
 /// Puts blobs of `texture` into `base`. The texture is resized to the picture, and grey where the picture is.
+///
+/// ```
+/// use adflow::rng::Rng;
+/// use adflow::synth::{Picture, augment, perlin, texture};
+/// let good = Picture::new(64, 64, vec![0.5; 3 * 64 * 64])?;
+/// let rng = &mut Rng::new(7, 0, 0);
+/// let mut surface = texture(64, 64, rng); // made up; or a photograph of any surface
+/// augment(&mut surface, rng);
+/// let anomaly = perlin(&good, &surface, rng);
+/// assert!(anomaly.image != good && anomaly.mask.contains(&1.0));
+/// # Ok::<(), adflow::image::ImageError>(())
+/// ```
 #[must_use]
 pub fn perlin(base: &Picture, texture: &Picture, rng: &mut Rng) -> Anomaly {
     let mask = mask(base.width(), base.height(), rng);

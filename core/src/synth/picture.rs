@@ -11,7 +11,16 @@ const COLOUR: f32 = 2.0 / 255.0;
 /// Luma of ITU-R BT.601.
 pub(super) const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
-/// An RGB picture of `height`×`width` pixels as 3×H×W floats, black 0, white 1.
+/// An RGB picture of `height`×`width` pixels as 3×H×W floats, black 0, white 1: what synthetic anomalies are made of.
+///
+/// ```
+/// use adflow::Image;
+/// use adflow::synth::Picture;
+/// let photograph = Image::grey(640, 480, vec![128u8; 640 * 480])?;
+/// let picture = Picture::from_view(&photograph.view(), 256)?;
+/// assert_eq!((picture.width(), picture.height(), picture.is_grey()), (256, 256, true));
+/// # Ok::<(), adflow::image::ImageError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
     width: usize,
@@ -23,7 +32,7 @@ impl Picture {
     /// Takes 3×`height`×`width` values.
     ///
     /// # Errors
-    /// `Empty` for a picture without pixels, `Output` where `planes` has another length.
+    /// [`ImageError::Empty`] for a picture without pixels, [`ImageError::Output`] where `planes` has another length.
     pub fn new(width: usize, height: usize, planes: Vec<f32>) -> Result<Self, ImageError> {
         if width == 0 || height == 0 {
             return Err(ImageError::Empty { width: width as u32, height: height as u32 });
@@ -38,7 +47,7 @@ impl Picture {
     /// A camera's image brought to `size`×`size` pixels as for a model ([`Preprocess`]); grey is repeated.
     ///
     /// # Errors
-    /// `NonFinite` names a pixel that is no usable number; `Options` where `size` is 0.
+    /// [`ImageError::NonFinite`] names a pixel that is no usable number; [`ImageError::Options`] where `size` is 0.
     pub fn from_view(view: &ImageView<'_>, size: u32) -> Result<Self, ImageError> {
         let how = Preprocess::new(size, 3);
         let mut scratch = vec![0.0; how.scratch_len(view.width(), view.height())];
@@ -141,7 +150,7 @@ impl Picture {
         })
     }
 
-    /// The same picture with other sides, bilinear.
+    /// The picture with other sides, bilinear.
     pub(super) fn resized(&self, width: usize, height: usize) -> Self {
         let mut out = Self { width, height, planes: vec![0.0; 3 * width * height] };
         for (from, to) in self.channels().into_iter().zip(out.channels_mut()) {

@@ -11,7 +11,16 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Harmonic functions on a rectangle of one size, from their values on its border.
+/// Harmonic functions on a rectangle of one size, from their values on its border: patches without a seam.
+///
+/// ```
+/// use adflow::synth::poisson::Membrane;
+/// // A border that rises from left to right makes an inside that does.
+/// let mut plane: Vec<f32> = (0..5 * 4).map(|i| (i % 5) as f32).collect();
+/// (1..3).for_each(|y| plane[5 * y + 1..5 * y + 4].fill(0.0));
+/// Membrane::new(5, 4).fill(&mut plane);
+/// assert!((plane[5 + 2] - 2.0).abs() < 1e-5);
+/// ```
 #[derive(Debug)]
 pub struct Membrane {
     /// Columns and rows inside the border.

@@ -75,7 +75,7 @@ fn inspect() -> Result<(), Failure> {
     let (model, ticks) = clock.measure(|| Model::parse(&MODEL.0));
     let model = model.map_err(Failure::Model)?;
     hprintln!("validated instructions {}", ticks);
-    let options = ScorerOptions { max_width: SIDE, map: false, regions: false };
+    let options = ScorerOptions::new().with_max_width(SIDE).with_map(false);
     let threads = Threads::serial();
     let needs = Scorer::memory_len(&model, &options, 1).map_err(Failure::Score)?;
     hprintln!("floats {} of {}", needs, FLOATS);

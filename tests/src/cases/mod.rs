@@ -11,6 +11,7 @@ mod conv;
 mod flow;
 mod layout;
 mod linear;
+mod nearest;
 mod pointwise;
 mod pool;
 
@@ -179,7 +180,7 @@ macro_rules! families {
         }
     };
 }
-families!(conv linear pointwise pool layout flow attention contrast);
+families!(conv linear nearest pointwise pool layout flow attention contrast);
 
 /// Every case.
 pub fn all() -> Vec<Case> {

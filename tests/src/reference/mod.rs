@@ -10,6 +10,7 @@ mod conv;
 mod coupling;
 mod layout;
 mod linear;
+mod nearest;
 mod norm;
 mod pointwise;
 mod pool;
@@ -96,6 +97,8 @@ pub fn execute(op: &Op, step: &mut Step<'_>) -> Vec<f64> {
         Op::Linear(a) => linear::forward(a, step),
         Op::LinearDx(a) => linear::dx(a, step),
         Op::LinearDw(a) => linear::dw(a, step),
+        Op::Nearest(a) => nearest::forward(a.radius, a.root, step),
+        Op::NearestDx(a) => nearest::dx(a.radius, a.root, step),
         Op::PositionLinear(_) => linear::per_position(step),
         Op::PositionLinearDx(_) => linear::per_position_dx(step),
         Op::Activate(a) => pointwise::activate(a.act, step),
