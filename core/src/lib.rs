@@ -1,9 +1,9 @@
 //! Finds defective parts on an inspection line, and learns from images of good parts only.
 //!
-//! Defects are rare, varied and unknown in advance, so there is seldom anything to learn them from. What is plentiful is
-//! good parts. A detector of this crate describes what *those* look like: a network with fixed weights turns an image into
-//! features, a Gaussian or a normalizing flow learns how they are distributed, and what is unlikely is strange. The result
-//! for an image is a score, a verdict, and if asked for a map of where it looks strange.
+//! Defects are rare, varied and unknown in advance; good parts are plentiful. So a detector describes what *good* looks like: a
+//! network with fixed weights turns an image into features, a Gaussian or a normalizing flow learns how these are distributed,
+//! and an unlikely image is a strange one. The result for an image is a score, a verdict, and on request a map of where it
+//! looks strange.
 //!
 //! The crate both trains and inspects, on the CPU or, with `adflow-vulkan`, on any GPU with a Vulkan driver. There is no
 //! Python, no export step, no download: the default backbone is computed, not trained.
@@ -89,13 +89,13 @@
 //! - **It holds a cycle time.** Memory is taken once and its size can be asked for beforehand; inspecting allocates nothing on
 //!   the CPU, and gives up in time if there is a [limit](Inspector::set_time_limit).
 //! - **A model file is data.** It is validated once. No bytes make it panic, read out of bounds or run anything.
-//! - **Measured, not claimed.** Accuracy and speed on public data, each with the command that gives it, are in
-//!   `benches/RESULTS.md` of the repository; sources of all methods in `docs/methods.md`.
+//! - **Figures come with commands.** `benches/RESULTS.md` of the repository has accuracy and speed on public data, each with the
+//!   command that measures it; `docs/methods.md` has the formulas of all methods and their sources.
 //!
 //! # Which method?
 //!
-//! [`Padim`](detect::Method::PADIM), the default, is for parts that lie still: it learns a Gaussian at each position, gives sharp
-//! maps and trains in seconds. [`PosFlow`](detect::Method::POSFLOW) starts from these Gaussians and takes minutes, with a
+//! [`Padim`](detect::Method::PADIM), the default, is for parts that are always in the same place: it learns a Gaussian at each
+//! position, gives sharp maps and trains in seconds. [`PosFlow`](detect::Method::POSFLOW) starts from these Gaussians and takes minutes, with a
 //! trained backbone. [`Cdnf`](detect::Method::CDNF) looks at the whole appearance, of few views or of parts that are turned.
 //! To choose, measure on parts with known defects: `adflow compare` on the command line trains all methods and says how sure
 //! the ranking is; [`metrics`] has what it takes to do that in Rust.
@@ -206,10 +206,14 @@ mod trainer;
 pub mod validate;
 
 #[cfg(feature = "alloc")]
+#[doc(inline)]
 pub use image::Image;
+#[doc(inline)]
 pub use image::ImageView;
 #[cfg(feature = "std")]
+#[doc(inline)]
 pub use inspector::{AnomalyMap, Inspection, Inspector};
+#[doc(inline)]
 pub use threshold::Verdict;
 #[cfg(feature = "std")]
 pub use trainer::Trainer;
