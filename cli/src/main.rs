@@ -22,6 +22,7 @@ mod onnx;
 mod output;
 mod product_line;
 mod progress;
+mod promise;
 mod report;
 mod training_images;
 

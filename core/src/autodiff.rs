@@ -14,7 +14,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 impl Graph {
-    /// Appends the gradients of `loss` (an output of [`BatchMean`](crate::op::BatchMean)) with respect to each of `wrt`; `None`
+    /// Appends the gradients of `loss` (an output of [`BatchMean`]) with respect to each of `wrt`; `None`
     /// where the loss does not depend on it.
     ///
     /// ```
@@ -118,7 +118,7 @@ impl Graph {
                 wrt.push((TensorId(at as u32), index));
             }
         }
-        let part = params.trainable_part(prefix).ok_or_else(|| GraphError::Part(prefix.to_string()))?;
+        let part = params.trainable_part(prefix).ok_or_else(|| GraphError::Part(prefix.into()))?;
         let ids: Vec<TensorId> = wrt.iter().map(|w| w.0).collect();
         let grads = self.backward(loss, &ids)?;
         for (grad, (_, index)) in grads.into_iter().zip(&wrt) {

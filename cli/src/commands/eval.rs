@@ -7,7 +7,7 @@ use crate::evaluate::{self, Evaluation};
 use crate::failure::Outcome;
 use crate::inspector::open_model;
 use crate::progress::note;
-use crate::{dataset, output, report};
+use crate::{dataset, output, promise, report};
 
 /// Runs the command.
 pub fn run(args: &Eval) -> Outcome<u8> {
@@ -68,7 +68,7 @@ pub fn print_figures(evaluation: &Evaluation) {
         cell(f.f1_max),
         f.f1_max_threshold.map_or("-".into(), |t| format!("{t:.4}"))
     );
-    println!("threshold        {}", super::threshold::describe(evaluation.threshold));
+    println!("threshold        {}", promise::describe(evaluation.threshold));
     if let Some(at) = &f.at_threshold {
         println!(
             "                 misses {} of {} defective, rejects {} of {} good",

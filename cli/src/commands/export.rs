@@ -6,6 +6,7 @@ use crate::inspector::open_model;
 use crate::onnx::{self, Input};
 use crate::output;
 use crate::progress::{bytes, note};
+use crate::promise;
 
 /// Runs the command.
 pub fn run(args: &Export) -> Outcome<u8> {
@@ -30,6 +31,6 @@ pub fn run(args: &Export) -> Outcome<u8> {
         Some((width, height)) => println!("map        1x1x{height}x{width}"),
         None => println!("map        none"),
     }
-    println!("threshold  {}", super::threshold::describe(model.threshold()));
+    println!("threshold  {}", promise::describe(model.threshold()));
     Ok(0)
 }

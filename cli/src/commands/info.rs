@@ -5,6 +5,7 @@ use crate::compute::Compute;
 use crate::failure::Outcome;
 use crate::inspector::{Inspector, device_bytes, open_model};
 use crate::progress::{self, bytes, short};
+use crate::promise;
 
 /// Runs the command.
 pub fn run(args: &Info) -> Outcome<u8> {
@@ -20,7 +21,7 @@ pub fn run(args: &Info) -> Outcome<u8> {
     row("views", format!("{}", model.views()));
     let scale = format!("typical {}, limit {}", short(typical.into()), short(limit.into()));
     row("map", if width > 0 { format!("{width}x{height}; good parts: {scale}") } else { "none".into() });
-    row("threshold", super::threshold::describe(model.threshold()));
+    row("threshold", promise::describe(model.threshold()));
     row("parameters", bytes(model.params_bytes()));
     row(
         "working memory",

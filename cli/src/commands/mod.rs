@@ -16,8 +16,6 @@ mod threshold;
 pub mod train;
 mod weak;
 
-pub use threshold::describe as describe_threshold;
-
 use crate::args::Command;
 use crate::failure::Outcome;
 

@@ -21,7 +21,7 @@ use crate::dataset::Listing;
 use crate::failure::{Context, Failure, Outcome};
 use crate::progress::{self, Stage, note};
 use crate::training_images::TrainingImages;
-use crate::{dataset, interrupt, onnx, output};
+use crate::{dataset, interrupt, onnx, output, promise};
 
 /// Between two writings of the checkpoint, so that short epochs do not wait for the disk.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
@@ -242,7 +242,7 @@ pub fn print_summary(s: &Summary, model: &OwnedModel) {
     let epochs = if s.epochs > 0 { format!(", {} epochs", s.epochs) } else { String::new() };
     let loss = s.final_loss.map_or(String::new(), |l| format!(", loss {}", progress::short(l)));
     println!("trained    {} images in {}{epochs}{loss}", s.images, progress::seconds(s.train_seconds));
-    println!("threshold  {}", super::threshold::describe(model.model().threshold()));
+    println!("threshold  {}", promise::describe(model.model().threshold()));
 }
 
 /// Where the state of a training lies until its model is written.

@@ -11,8 +11,8 @@ use adflow::op::{
     SquareSumDx,
 };
 
+use super::emit::{Emit, Refusal, Windows, pooling, window};
 use super::graph::{Tensor, int, ints};
-use super::ops::{Emit, Refusal, Windows, pooling, window};
 
 type Made = Result<Tensor, Refusal>;
 

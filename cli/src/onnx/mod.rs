@@ -1,5 +1,6 @@
 //! ONNX files: a model written as one graph that other runtimes run (`export.rs`), and a network read as a backbone (`import.rs`).
 
+mod emit;
 mod export;
 mod gradients;
 mod graph;

@@ -14,11 +14,11 @@ use std::fmt::Write;
 use adflow::metrics;
 use adflow::threshold::Verdict;
 
-use crate::commands::describe_threshold;
 use crate::evaluate::{AtThreshold, Evaluation, Figures, Shot};
 use crate::failure::Outcome;
 use crate::heatmap::{self, LAST_LEVEL};
 use crate::progress::{self, short};
+use crate::promise;
 
 /// The whole page.
 pub fn page(e: &Evaluation) -> Outcome<String> {
@@ -163,7 +163,7 @@ fn chart_section(e: &Evaluation) -> String {
         "<h2>Scores</h2>\n<p class=\"words\">Threshold {}.</p>\n<div class=\"panels\">\n<div class=\"panel\">\n\
          <div class=\"key\"><span><i style=\"background:var(--good)\"></i>good ({})</span>\
          <span><i style=\"background:var(--bad)\"></i>defective ({})</span></div>\n{}</div>\n",
-        escape(&describe_threshold(e.threshold)),
+        escape(&promise::describe(e.threshold)),
         good.len(),
         bad.len(),
         charts::histogram(&good, &bad, e.threshold.as_ref())
@@ -321,7 +321,7 @@ fn facts_section(e: &Evaluation) -> String {
     row("method", &f.method);
     row("backbone", &f.backbone);
     row("input", &format!("{0} x {0}, map {1} x {2}", f.input_size, e.map_size.0, e.map_size.1));
-    row("threshold", &describe_threshold(e.threshold));
+    row("threshold", &promise::describe(e.threshold));
     if let Some(seconds) = f.train_seconds {
         row("training time", &progress::seconds(seconds));
     }
