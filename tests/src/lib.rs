@@ -1,7 +1,8 @@
 //! Shared pieces of the adflow tests: the f64 reference, cases as data, comparison, and programs in owned memory.
 //!
 //! The idea: an op is described once, as a list of [`cases`], and every executor is held against [`mod@reference`], which
-//! is written to be read, not to be fast. How closely an op must agree is stated in one table, [`compare::tolerance`].
+//! is written to be read, not to be fast. How closely an op must agree, it says itself:
+//! [`Operation::tolerance`](adflow::op::Operation::tolerance).
 
 pub mod c_enums;
 pub mod cases;
