@@ -47,7 +47,7 @@ def weight(name, shape):
         return affine(name, shape, 1.0, 0.5)
     if name.endswith("weight") and len(shape) == 1:
         return affine(name, shape, 1.0, 0.2)
-    gain = 3.0 if "project" in name else 6.0
+    gain = 3.0 if "project" in name or "conv_pwl" in name else 6.0
     bound = 0.1 if len(shape) == 1 else math.sqrt(gain / math.prod(shape[1:]))
     return tensor(name, shape, bound)
 

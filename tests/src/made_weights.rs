@@ -31,7 +31,8 @@ pub fn formula(name: &str, shape: &[usize]) -> Vec<f32> {
     if let Some(bound) = near_one {
         return values(name, shape.iter().product()).map(|v| (1.0 + v * bound) as f32).collect();
     }
-    let gain = if name.contains("project") { 3.0 } else { 6.0 };
+    // No relu follows a projection.
+    let gain = if name.contains("project") || name.contains("conv_pwl") { 3.0 } else { 6.0 };
     let fan_in: usize = shape[1..].iter().product();
     let bound = if shape.len() == 1 { 0.1 } else { (gain / fan_in as f64).sqrt() };
     values(name, shape.iter().product()).map(|v| (v * bound) as f32).collect()
