@@ -31,7 +31,7 @@ use core::fmt;
 /// let names: Vec<&str> = Method::ALL.iter().filter(|m| m.tiles()).map(|m| m.as_str()).collect();
 /// assert!(names.contains(&"padim") && !names.contains(&"cdnf"), "cdnf has no map to join tiles by");
 /// assert!("pading".parse::<Method>().is_err_and(|error| error.to_string().contains("padim")));
-/// # Ok::<(), adflow::detect::TrainError>(())
+/// # Ok::<(), adflow::choice::UnknownName>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct Method(pub(super) &'static Definition);
