@@ -7,13 +7,13 @@
 //!
 //! ```no_run
 //! use adflow::backbones::Backbone;
-//! use adflow::detect::{Silent, TrainOptions, train};
+//! use adflow::detect::{TrainOptions, train};
 //! use adflow_vulkan::{VulkanDevice, VulkanOptions};
 //!
 //! # let good: Vec<adflow::Image> = Vec::new();
 //! let gpu = VulkanDevice::open(&VulkanOptions::default())?;
 //! println!("training on {}", gpu.info().name);
-//! let trained = train(&good, &Backbone::builtin(), &TrainOptions::default(), &gpu, &mut Silent, None)?;
+//! let trained = train(&good, &Backbone::builtin(), &TrainOptions::default(), &gpu, &mut (), None)?;
 //! trained.save("part.adflow")?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
