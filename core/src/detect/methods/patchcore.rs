@@ -70,15 +70,16 @@ fn whiten_features(fitting: &mut Fitting<'_, '_>) -> Result<()> {
         Ok(())
     })?;
     let mut executor = fitting.job.device.executor(&fitting.params.pack(), 0, 0)?;
-    let len = shape.len();
+    // Of an image with several views the first is remembered.
+    let (len, step) = (shape.len(), shape.len() * fitting.data.views);
     for rows in fitting.data.train.chunks(BATCH) {
         let prepared = executor.prepare(program.program(), rows.len())?;
         for (to, row) in executor.input(prepared, "features").chunks_exact_mut(len).zip(rows) {
-            to.copy_from_slice(&fitting.data.features[row * len..][..len]);
+            to.copy_from_slice(&fitting.data.features[row * step..][..len]);
         }
         executor.run(prepared)?;
         for (from, row) in executor.output(prepared, "white").chunks_exact(len).zip(rows) {
-            fitting.data.features[row * len..][..len].copy_from_slice(from);
+            fitting.data.features[row * step..][..len].copy_from_slice(from);
         }
     }
     Ok(())
