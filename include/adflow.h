@@ -1,4 +1,4 @@
-/* adflow: anomaly detection for the inspection line with normalizing flows, trained from good parts only.
+/* adflow: visual anomaly detection for production lines, trained from images of good parts only.
  *
  * Generated from ffi/src; do not edit.
  *
@@ -12,21 +12,21 @@
  *         adflow_session_score(session, &image, NULL, &result))
  *         fprintf(stderr, "%s\n", adflow_last_error());
  *
- * Errors. Functions that can fail return an adflow_status, 0 for done; adflow_last_error() says more. Results are
- * written on success only. Nothing is printed, and no exception, signal or abort comes from a mistake of the caller
- * that can be seen: NULL, sizes, strides, numbers that mean nothing.
+ * Errors. Functions that can fail return an adflow_status, 0 on success; adflow_last_error() has the message. Results
+ * are written on success only. Nothing is printed. NULL pointers, wrong sizes, strides and enum numbers are detected and
+ * reported as a status, never by an exception, a signal or an abort.
  *
- * Ownership. What _new, _open, _from_memory or _run gives belongs to the caller and goes back through the _free of its
- * type; NULL may be freed. Pointers to const that are handed in are used during the call only.
+ * Ownership. Handles from _new, _open, _from_memory and _run belong to the caller, who frees them with the _free of
+ * their type; freeing NULL does nothing. Pointers to const that are passed in are only used during the call.
  *
- * Versions. Structs begin with struct_size: zero the whole struct and set it to sizeof. Zero in any other field means the
- * default. Programs compiled with an older adflow.h work with a newer library; numbers of enums never change.
+ * Versions. Structs begin with struct_size: zero the whole struct, then set struct_size to its sizeof. Zero in any other
+ * field means its default. Programs compiled with an older adflow.h work with a newer library; enum numbers never change.
  *
- * Threads. Each function states its class. Reentrant: any thread at any time, also on the same objects. Local: one thread
- * at a time for the same object; on different objects at the same time. Where a second thread can be seen, the status is
- * ADFLOW_STATUS_BUSY.
+ * Threads. Each function states its thread class. Reentrant: any thread may call it at any time, also on the same object.
+ * Local: only one thread at a time may call it on the same object; calls on different objects may run at the same time. A
+ * second thread that is detected gets ADFLOW_STATUS_BUSY.
  *
- * Text is UTF-8 and ends with a NUL. Paths are the bytes that the system uses, UTF-8 on Windows. */
+ * Text is UTF-8 and NUL-terminated. Paths are the bytes that the system uses, UTF-8 on Windows. */
 
 
 #ifndef ADFLOW_H
@@ -36,51 +36,51 @@
 #include <stdint.h>
 
 /**
- * What came of a call. Numbers never change their meaning.
+ * Outcome of a call. Numbers never change their meaning.
  */
 typedef enum adflow_status {
     /**
-     * Done.
+     * The call succeeded.
      */
     ADFLOW_STATUS_OK = 0,
     /**
-     * A pointer is NULL that must not be.
+     * A required pointer is NULL.
      */
     ADFLOW_STATUS_NULL = 1,
     /**
-     * An argument or a field of an options struct is out of range.
+     * An argument or a field of a struct is out of range.
      */
     ADFLOW_STATUS_ARGUMENT = 2,
     /**
-     * The image is empty, too wide, badly described, or has a pixel that is NaN or infinite.
+     * The image is empty, wider than the session allows, inconsistently described, or has a pixel that is NaN or infinite.
      */
     ADFLOW_STATUS_IMAGE = 3,
     /**
-     * The bytes are not a model, are damaged, or were written by a version that this library does not read.
+     * The data is not a model, is damaged, or was written by a version that this library cannot read.
      */
     ADFLOW_STATUS_MODEL = 4,
     /**
-     * A file cannot be read or written.
+     * A file could not be read or written.
      */
     ADFLOW_STATUS_IO = 5,
     /**
-     * There is nothing of that name or number.
+     * Nothing has the requested name or index.
      */
     ADFLOW_STATUS_NOT_FOUND = 6,
     /**
-     * This library is too old for what is asked.
+     * A struct sets a field that this version of the library does not know.
      */
     ADFLOW_STATUS_UNSUPPORTED = 7,
     /**
-     * This model or session makes no maps.
+     * A map was requested, but the model or the session makes none.
      */
     ADFLOW_STATUS_NO_MAP = 8,
     /**
-     * Another thread, or a callback, is using the object.
+     * Another thread or a callback is using the object.
      */
     ADFLOW_STATUS_BUSY = 9,
     /**
-     * The progress callback has asked to stop.
+     * The progress callback cancelled the training.
      */
     ADFLOW_STATUS_CANCELLED = 10,
     /**
@@ -88,49 +88,49 @@ typedef enum adflow_status {
      */
     ADFLOW_STATUS_TOO_FEW_IMAGES = 11,
     /**
-     * Training has failed: the images are all alike, or the loss is no longer a number.
+     * Training failed: all images are identical, or the loss became NaN or infinite.
      */
     ADFLOW_STATUS_TRAINING = 12,
     /**
-     * A checkpoint belongs to other images or options, or is damaged.
+     * The checkpoint was made with other images or options, or is damaged.
      */
     ADFLOW_STATUS_CHECKPOINT = 13,
     /**
-     * A backbone's weights cannot be used.
+     * The backbone file cannot be used.
      */
     ADFLOW_STATUS_WEIGHTS = 14,
     /**
-     * The buffer is too small; the length needed has been written.
+     * The buffer is too small; the required length has been written.
      */
     ADFLOW_STATUS_BUFFER_TOO_SMALL = 15,
     /**
-     * There is not enough memory.
+     * Not enough memory.
      */
     ADFLOW_STATUS_OUT_OF_MEMORY = 16,
     /**
-     * A mistake in adflow. The objects of the call are still valid.
+     * A bug in adflow. The objects passed to the call remain valid.
      */
     ADFLOW_STATUS_INTERNAL = 17,
     /**
-     * The GPU that was asked for is not there, cannot do it, or has failed for good.
+     * The requested GPU does not exist, lacks a required capability, or has failed permanently.
      */
     ADFLOW_STATUS_DEVICE = 18,
     /**
-     * The deadline of the session has passed before the image was scored.
+     * The deadline of the session passed before the image was scored.
      */
     ADFLOW_STATUS_TIMED_OUT = 19,
     /**
-     * The handle has been freed, or is one of another type. Only found by a library that was built for debugging.
+     * The handle was freed before, or is of another type. Only debug builds of the library detect this.
      */
     ADFLOW_STATUS_HANDLE = 20,
 } adflow_status;
 
 /**
- * Channels of an image, in the order of their samples or planes.
+ * Channels of an image, in the order in which their samples or planes are stored.
  */
 typedef enum adflow_channels {
     /**
-     * One channel.
+     * One channel, grey.
      */
     ADFLOW_CHANNELS_GREY = 0,
     /**
@@ -142,35 +142,35 @@ typedef enum adflow_channels {
      */
     ADFLOW_CHANNELS_BGR = 2,
     /**
-     * Red, green, blue and a fourth that is not read.
+     * Red, green, blue, and a fourth channel that is ignored.
      */
     ADFLOW_CHANNELS_RGBA = 3,
     /**
-     * Blue, green, red and a fourth that is not read.
+     * Blue, green, red, and a fourth channel that is ignored.
      */
     ADFLOW_CHANNELS_BGRA = 4,
 } adflow_channels;
 
 /**
- * How a region is described.
+ * How `adflow_region` describes a region.
  */
 typedef enum adflow_region_kind {
     /**
-     * `x`, `y`, `width`, `height`.
+     * A rectangle: `x`, `y`, `width` and `height`.
      */
     ADFLOW_REGION_KIND_RECTANGLE = 0,
     /**
-     * `runs`, as a HALCON domain.
+     * Run lengths, as in a HALCON domain: `runs` and `run_count`.
      */
     ADFLOW_REGION_KIND_RUNS = 1,
     /**
-     * `mask`.
+     * A mask image: `mask`.
      */
     ADFLOW_REGION_KIND_MASK = 2,
 } adflow_region_kind;
 
 /**
- * How much a message matters.
+ * Severity of a log message.
  */
 typedef enum adflow_log_level {
     /**
@@ -178,15 +178,15 @@ typedef enum adflow_log_level {
      */
     ADFLOW_LOG_LEVEL_NONE = 0,
     /**
-     * A call has failed; the text is that of `adflow_last_error`.
+     * A call has failed; the message is the one `adflow_last_error` returns.
      */
     ADFLOW_LOG_LEVEL_ERROR = 1,
     /**
-     * Something that a person should know, for example a remark about training images.
+     * Something the user should know, for example about the training images.
      */
     ADFLOW_LOG_LEVEL_WARNING = 2,
     /**
-     * What happens rarely: a model is opened, a session made.
+     * A rare event: a model was opened or a session made.
      */
     ADFLOW_LOG_LEVEL_INFO = 3,
 } adflow_log_level;
@@ -410,32 +410,32 @@ typedef enum adflow_device_kind {
 } adflow_device_kind;
 
 /**
- * A trained detector: immutable but for its threshold, and shared by any number of sessions and threads.
+ * A trained detector. Any number of sessions and threads may share it; only its threshold can be changed.
  */
 typedef struct adflow_model adflow_model;
 
 /**
- * A model bound to threads and memory.
+ * A model with its own threads and working memory, ready to score images.
  *
- * One thread at a time may use a session; different sessions, of one model or several, run at the same time.
+ * Only one thread at a time may use a session; different sessions, of one model or several, can score at the same time.
  */
 typedef struct adflow_session adflow_session;
 
 /**
- * Images of good parts, and what is to be made of them. One thread at a time may use a trainer.
+ * Collects images of good parts and trains a model from them. Only one thread at a time may use a trainer.
  */
 typedef struct adflow_trainer adflow_trainer;
 
 /**
- * Gets a message; `level` is one of `adflow_log_level`. The text lives during the call.
+ * Receives one log message: `level` is one of `adflow_log_level`, `message` is UTF-8 and valid only during the call.
  *
- * It is called on the thread of the adflow function that has something to say, one of several at the same time. It must
- * return: no exception and no longjmp may leave it. It may call adflow; what such calls have to say is not logged.
+ * Called on the thread that called adflow, so several threads may call it at the same time. It must return normally: no
+ * exception and no longjmp may leave it. It may call adflow; messages of such calls are not logged.
  */
 typedef void (*adflow_log_fn)(uint32_t level, const char *message, void *user_data);
 
 /**
- * A GPU that options can name. The caller sets `struct_size`.
+ * One GPU, as `adflow_device_info` describes it. Set `struct_size` before the call.
  */
 typedef struct adflow_device_description {
     /**
@@ -447,21 +447,21 @@ typedef struct adflow_device_description {
      */
     uint32_t kind;
     /**
-     * Bytes of device memory.
+     * Memory of the GPU, in bytes.
      */
     uint64_t memory;
     /**
-     * Its name, cut where it is longer.
+     * Name that the driver reports, UTF-8, truncated to 255 bytes and NUL-terminated.
      */
     char name[256];
     /**
-     * Identifies it across runs: 32 hexadecimal digits.
+     * UUID of the GPU, the same in every run: 32 hexadecimal digits, NUL-terminated.
      */
     char uuid[40];
 } adflow_device_description;
 
 /**
- * Facts about a model. The caller sets `struct_size`; texts belong to the model and live as long as it.
+ * Properties of a model. Set `struct_size` before the call; the texts belong to the model and are valid until it is freed.
  */
 typedef struct adflow_model_info {
     /**
@@ -469,69 +469,69 @@ typedef struct adflow_model_info {
      */
     uint32_t struct_size;
     /**
-     * Side of the square that images are resized to, or of a tile where the model has tiles, in pixels.
+     * Side of the square that images are resized to, in pixels; for a model with tiles, the side of a tile.
      */
     uint32_t input_size;
     /**
-     * Channels the model reads: 1 or 3. Grey and colour images fit both.
+     * Channels that the model uses: 1 or 3. Both grey and colour images are accepted and converted.
      */
     uint32_t channels;
     /**
-     * Views of an image that a score is averaged over.
+     * Number of flipped or rotated views of an image that the score is averaged over.
      */
     uint32_t views;
     /**
-     * Columns of the model's own map; 0 if it makes none.
+     * Width of the map that the model computes, before it is resized for the caller; 0 if the model makes no maps.
      */
     uint32_t map_width;
     /**
-     * Rows of the model's own map.
+     * Height of the map that the model computes; 0 if the model makes no maps.
      */
     uint32_t map_height;
     /**
-     * Colour scale of maps: the median pixel of good parts that training has set aside.
+     * Colour scale of maps, lower end: the median map value on held-out good parts.
      */
     float map_typical;
     /**
-     * Colour scale of maps: their highest pixel.
+     * Colour scale of maps, upper end: the highest map value on held-out good parts.
      */
     float map_limit;
     /**
-     * Bytes of parameters.
+     * Size of the model's parameters, in bytes.
      */
     uint64_t param_bytes;
     /**
-     * Bytes of the model file.
+     * Size of the model file, in bytes.
      */
     uint64_t file_bytes;
     /**
-     * Method: "cdnf", "differnet", "csflow", "fastflow", "ssnf", "posflow", "padim" or "gauss".
+     * Name of the method, as `adflow train --method` takes it: "padim", "patchcore", "fastflow" and so on.
      */
     const char *method;
     /**
-     * Name of the backbone.
+     * Name of the backbone, for example "builtin".
      */
     const char *backbone;
     /**
-     * Width that images are resized to; `input_size` without tiles.
+     * Width that images are resized to, in pixels; `input_size` for a model without tiles.
      */
     uint32_t canvas_width;
     /**
-     * Height that images are resized to; `input_size` without tiles.
+     * Height that images are resized to, in pixels; `input_size` for a model without tiles.
      */
     uint32_t canvas_height;
     /**
-     * Tiles that such an image is cut into, each a run of the same plan; 1 without tiles.
+     * Number of tiles that an image is cut into, each scored separately; 1 for a model without tiles.
      */
     uint32_t tiles;
     /**
-     * 0.
+     * Reserved; always 0.
      */
     uint32_t reserved;
 } adflow_model_info;
 
 /**
- * A limit on the score, and what it promises about good parts.
+ * The score above which a part is rejected, and the false-reject rate that goes with it.
  */
 typedef struct adflow_threshold {
     /**
@@ -539,44 +539,46 @@ typedef struct adflow_threshold {
      */
     uint32_t struct_size;
     /**
-     * Scores above this are defective.
+     * Parts with a score above this are defective.
      */
     float reject;
     /**
-     * Not 0: scores above `accept` and not above `reject` are unsure.
+     * Not 0: parts with a score above `accept`, up to `reject`, are unsure. 0: `accept` is ignored.
      */
     uint32_t grey_zone;
     /**
-     * See `grey_zone`; not above `reject`.
+     * Lower end of the grey zone, at most `reject`; only used if `grey_zone` is not 0.
      */
     float accept;
     /**
-     * Held-out good parts behind the threshold; 0 for one set by hand.
+     * Number of held-out good parts that the threshold was computed from; 0 for one set by hand.
      */
     uint32_t held_out;
     /**
-     * At most this share of good parts is rejected, 0..1, ...
+     * Share of good parts that is rejected at most, 0 to 1.
      */
     double false_reject;
     /**
-     * ... with this confidence, 0..1. 0 for a threshold set by hand, which promises nothing.
+     * Confidence with which `false_reject` holds, 0 to 1; 0 for a threshold set by hand, which guarantees no rate.
      */
     double confidence;
 } adflow_threshold;
 
 /**
- * Gives `bytes` bytes at a multiple of `alignment`, or NULL.
+ * Allocates `bytes` bytes at an address that is a multiple of `alignment`, a power of two. Returns NULL if it cannot.
  */
 typedef void *(*adflow_allocate_fn)(size_t bytes, size_t alignment, void *user_data);
 
 /**
- * Takes back what `allocate` gave, with the same numbers.
+ * Frees `memory`, which `allocate` returned for the same `bytes` and `alignment`.
  */
 typedef void (*adflow_release_fn)(void *memory, size_t bytes, size_t alignment, void *user_data);
 
 /**
- * Where a session's memory comes from. Called while the session is made and freed, never while it scores, on the thread
- * that does so. Both functions must return, and live as long as the session.
+ * An allocator of the program for the working memory of a session.
+ *
+ * It is called by `adflow_session_new` and `adflow_session_free`, on the thread that calls them, and never while scoring.
+ * Both functions must return normally and stay valid until the session is freed.
  */
 typedef struct adflow_allocator {
     /**
@@ -584,25 +586,25 @@ typedef struct adflow_allocator {
      */
     uint32_t struct_size;
     /**
-     * 0.
+     * Reserved; set to 0.
      */
     uint32_t reserved;
     /**
-     * Must be set.
+     * Allocates the memory. Required.
      */
     adflow_allocate_fn allocate;
     /**
-     * NULL: the memory is never taken back, as that of an arena.
+     * Frees the memory. NULL: it is never freed, as with an arena.
      */
     adflow_release_fn release;
     /**
-     * Handed to both.
+     * Passed to both functions.
      */
     void *user_data;
 } adflow_allocator;
 
 /**
- * How a session is made. Zero in a field means the default.
+ * Options of a session. Zero (NULL) in a field means its default.
  */
 typedef struct adflow_session_options {
     /**
@@ -610,59 +612,61 @@ typedef struct adflow_session_options {
      */
     uint32_t struct_size;
     /**
-     * Threads that work on one image, the caller included. 0: one per processor. The score does not depend on it.
+     * Threads that score one image, including the calling thread, up to 1024. 0: one per processor. Scores do not depend on
+     * it.
      */
     uint32_t threads;
     /**
-     * Widest image in pixels; decides the memory of preprocessing, 20 bytes a pixel. 0: 16384.
+     * Width of the widest image to be scored, in pixels; each pixel costs 20 bytes of memory. 0: 16384.
      */
     uint32_t max_width;
     /**
-     * Not 0: maps will not be asked for, which saves memory.
+     * Not 0: no maps can be requested from the session, which saves memory.
      */
     uint32_t no_map;
     /**
-     * Where programs run: "auto" (a graphics card if there is one), "cpu", "vulkan", "vulkan:N" or "vulkan:NAME". NULL: the
-     * CPU. A GPU's score differs from the CPU's in the last digits. A GPU that is lost is opened again once, then the CPU
+     * Where the model runs: "auto" (a graphics card if there is one, otherwise the CPU), "cpu", "vulkan" (the best Vulkan
+     * device), "vulkan:N" (number N of `adflow_device_info`) or "vulkan:NAME" (a UUID or part of a name). NULL: the CPU.
+     * Scores of a GPU differ from those of the CPU in the last digits. If a GPU is lost it is reopened once; after that the CPU
      * takes over.
      */
     const char *device;
     /**
-     * Not 0: a GPU that can keeps intermediate values in 16 bits, which is faster; scores differ by a few hundredths.
+     * Not 0: a GPU that supports it keeps intermediate values in 16 bits, which is faster; scores change by a few hundredths.
      */
     uint32_t half_precision;
     /**
-     * Not 0: images come with regions of their own, `adflow_session_score_within`; takes about 8 bytes a pixel of the
-     * model's input.
+     * Not 0: images may have regions (`adflow_image.region`, `adflow_session_score_within`); costs about 8 bytes of memory for
+     * each pixel of the model's input.
      */
     uint32_t regions;
     /**
-     * Where the session's memory comes from, except some hundred bytes, its threads and what a GPU's driver takes. NULL:
-     * malloc.
+     * Allocator for the working memory of the session, `adflow_session_memory` bytes. Handles, threads and GPU drivers allocate
+     * a little on their own. NULL: malloc.
      */
     const struct adflow_allocator *allocator;
 } adflow_session_options;
 
 /**
- * Neighbours in one row that are inside: columns `first` to `last`, both of them.
+ * One run of a region: the pixels of one row from column `first` to column `last`, both included.
  */
 typedef struct adflow_run {
     /**
-     * The row; the top one is 0.
+     * Row, counted from 0 at the top.
      */
     int32_t row;
     /**
-     * The leftmost column.
+     * Leftmost column, counted from 0.
      */
     int32_t first;
     /**
-     * The rightmost column, not left of `first`.
+     * Rightmost column, at least `first`.
      */
     int32_t last;
 } adflow_run;
 
 /**
- * Part of an image, in its pixels. What lies beyond the image does not count.
+ * Part of an image, in pixel coordinates of that image. Whatever lies outside the image is ignored.
  */
 typedef struct adflow_region {
     /**
@@ -674,40 +678,40 @@ typedef struct adflow_region {
      */
     uint32_t kind;
     /**
-     * Left column of the rectangle.
+     * Left column of the rectangle, counted from 0; may be negative.
      */
     int32_t x;
     /**
-     * Top row of the rectangle.
+     * Top row of the rectangle, counted from 0; may be negative.
      */
     int32_t y;
     /**
-     * Columns of the rectangle.
+     * Width of the rectangle in pixels, at least 1.
      */
     uint32_t width;
     /**
-     * Rows of the rectangle.
+     * Height of the rectangle in pixels, at least 1.
      */
     uint32_t height;
     /**
-     * Runs from top to bottom and, in a row, from left to right; none touches another.
+     * Runs, ordered by row and then by column; runs must not overlap. Only read if `kind` is RUNS.
      */
     const struct adflow_run *runs;
     /**
-     * How many there are.
+     * Number of runs.
      */
     size_t run_count;
     /**
-     * An image of the same size: inside where every channel is at least half of white.
+     * Image of the same size: a pixel is inside if every channel is at least half of white. Only read if `kind` is MASK.
      */
     const struct adflow_image *mask;
 } adflow_region;
 
 /**
- * An image in the caller's memory; nothing is copied. Zero in a field means the default.
+ * An image in the caller's memory, of any layout; the pixels are not copied. Zero in a field means its default.
  *
- * Only the pixels are read, but no part of the memory from the first to the last of them may change during a call.
- * `{.struct_size = sizeof(adflow_image), .width = w, .height = h, .data = p}` is an 8-bit grey image without padding.
+ * `{.struct_size = sizeof(adflow_image), .width = w, .height = h, .data = p}` describes an 8-bit grey image without padding.
+ * Only pixels are read, never padding, but the memory from the first to the last pixel must not change during a call.
  */
 typedef struct adflow_image {
     /**
@@ -715,57 +719,59 @@ typedef struct adflow_image {
      */
     uint32_t struct_size;
     /**
-     * One of `adflow_samples`.
+     * Type of the samples, one of `adflow_samples`. 0: 8 bits.
      */
     uint32_t samples;
     /**
-     * One of `adflow_channels`.
+     * Channels and their order, one of `adflow_channels`. 0: grey.
      */
     uint32_t channels;
     /**
-     * Pixels in a row, at least 1.
+     * Width in pixels, at least 1.
      */
     uint32_t width;
     /**
-     * Rows, at least 1.
+     * Height in pixels, at least 1.
      */
     uint32_t height;
     /**
-     * The sample that means white. 0: 255 for U8, 65535 for U16, 1 for F32. A camera of 12 bits in U16 has 4095.
+     * Value of a white sample; 4095 for a 12-bit camera in U16. 0: 255 for U8, 65535 for U16, 1 for F32.
      */
     float white;
     /**
-     * First sample of the top-left pixel; of the first plane if the image is planar.
+     * First sample of the top-left pixel, in the first plane if the image is planar.
      */
     const void *data;
     /**
-     * Bytes from a row to the one below; negative if rows are stored bottom-up. 0: no padding.
+     * Bytes from one row to the row below; negative if rows are stored bottom-up. 0: rows without padding.
      */
     ptrdiff_t row_stride;
     /**
-     * Bytes from a pixel to its right neighbour; negative if rows are mirrored. 0: no padding.
+     * Bytes from a pixel to its right neighbour; negative if rows are stored right to left. 0: pixels without padding.
      */
     ptrdiff_t pixel_stride;
     /**
-     * Bytes from a plane to the next. 0: channels are interleaved, or the planes lie at `plane_2` and `plane_3`.
+     * Bytes from one plane to the next. 0: channels are interleaved, or `plane_2` and `plane_3` are set.
      */
     ptrdiff_t plane_stride;
     /**
-     * The second plane if the planes were allocated apart (HALCON); else NULL.
+     * Second plane of a colour image whose planes are separate allocations, as in HALCON; otherwise NULL.
      */
     const void *plane_2;
     /**
-     * The third plane if the planes were allocated apart; else NULL.
+     * Third plane of a colour image whose planes are separate allocations, as in HALCON; otherwise NULL.
      */
     const void *plane_3;
     /**
-     * Which part of the image counts; NULL: all of it. Sessions must have been made with `regions`.
+     * Part of the image to score; the session must have been made with `regions`. NULL: the whole image.
      */
     const struct adflow_region *region;
 } adflow_image;
 
 /**
- * A map in the caller's memory: how strange each pixel is, in any resolution; larger is stranger.
+ * An anomaly map in the caller's memory: one float for each pixel, larger where the image is more anomalous.
+ *
+ * The map may have any size; the map that the model computes is resized to it by bilinear interpolation.
  */
 typedef struct adflow_map {
     /**
@@ -773,25 +779,25 @@ typedef struct adflow_map {
      */
     uint32_t struct_size;
     /**
-     * Columns, at least 1; often the image's width. The model's own map is resized, bilinear.
+     * Width in values, at least 1; usually the width of the image.
      */
     uint32_t width;
     /**
-     * Rows, at least 1.
+     * Height in values, at least 1; usually the height of the image.
      */
     uint32_t height;
     /**
-     * Top-left value; `width` values a row are written.
+     * Top-left value; `width` values are written in each row, padding is left as it is.
      */
     float *data;
     /**
-     * Bytes from a row to the one below, of either sign. 0: no padding.
+     * Bytes from one row to the row below; negative if rows are stored bottom-up. 0: rows without padding.
      */
     ptrdiff_t row_stride;
 } adflow_map;
 
 /**
- * What became of an image. The caller sets `struct_size`.
+ * Result of scoring an image. Set `struct_size` before the call.
  */
 typedef struct adflow_result {
     /**
@@ -799,21 +805,21 @@ typedef struct adflow_result {
      */
     uint32_t struct_size;
     /**
-     * One of `adflow_verdict`.
+     * Verdict on the part, one of `adflow_verdict`.
      */
     uint32_t verdict;
     /**
-     * The anomaly score: larger is stranger.
+     * Anomaly score: the larger, the more anomalous. Its scale depends on the model.
      */
     float score;
     /**
-     * The threshold: scores above it are defective. NaN if there is none.
+     * Threshold of the session: a part with a score above it is defective. NaN if there is none.
      */
     float reject;
 } adflow_result;
 
 /**
- * How a model is trained. Zero (NULL) in a field means the default.
+ * Options of a training. Zero (NULL) in a field means its default.
  */
 typedef struct adflow_train_options {
     /**
@@ -821,164 +827,172 @@ typedef struct adflow_train_options {
      */
     uint32_t struct_size;
     /**
-     * One of `adflow_method`.
+     * Detection method, one of `adflow_method`. 0: PADIM.
      */
     uint32_t method;
     /**
-     * One of `adflow_preset`.
+     * Set of defaults for the other options, one of `adflow_preset`. 0: FAST.
      */
     uint32_t preset;
     /**
-     * Side of the square that images are resized to, 32 to 2048 pixels. 0: the method's.
+     * Side of the square that images are resized to, or with `canvas_width` the side of a tile: 32 to 2048 pixels. 0: the
+     * method's default, 512 for tiles.
      */
     uint32_t size;
     /**
-     * Epochs over the images. 0: until good parts that were set aside score no better.
+     * Epochs (passes over the images), 1 to 100000. 0: train until the scores of held-out good parts stop improving.
      */
     uint32_t epochs;
     /**
-     * Views of an image that a score is averaged over, 1 to 256. 0: the preset's.
+     * Views of an image that its score is averaged over, 1 to 256: up to 8 are flips and right angles, more are rotations.
+     * 0: the preset's default.
      */
     uint32_t views;
     /**
-     * Threads, the caller included. 0: one per processor. The model does not depend on it.
+     * Threads used, including the calling thread, up to 1024. 0: one per processor. The model does not depend on it.
      */
     uint32_t threads;
     /**
-     * Not 0: the model makes no maps.
+     * Not 0: train a model that makes no anomaly maps.
      */
     uint32_t no_map;
     /**
-     * Seed of everything random: same images, options and seed give the same bytes.
+     * Seed of every random choice: the same images, options and seed give the same model, byte for byte.
      */
     uint64_t seed;
     /**
-     * Share of good parts that may be rejected, 0 to 1. 0: 0.01.
+     * Share of good parts that the threshold may reject, between 0 and 1. 0: 0.01.
      */
     double false_reject;
     /**
-     * Confidence of that promise, 0 to 1. 0: 0.95.
+     * Confidence with which the threshold keeps to `false_reject`, between 0 and 1. 0: 0.95.
      */
     double confidence;
     /**
-     * Share of images set aside to find the threshold, up to 0.5. 0: 0.1. Negative: none, and no threshold.
+     * Share of the images held out of training to find the threshold, up to 0.5. 0: 0.1. Negative: none, and the model has no
+     * threshold.
      */
     double held_out;
     /**
-     * Step size of the optimiser. 0: the method's.
+     * Learning rate of the optimiser, Adam: above 0, up to 1. 0: the method's default.
      */
     float learning_rate;
     /**
-     * Not 0: go on from the file `checkpoint` if there is one.
+     * Not 0: continue from the file `checkpoint`, if it exists.
      */
     uint32_t resume;
     /**
-     * Path of a safetensors file with a backbone's weights. NULL: the backbone that needs no file.
+     * Path of a safetensors file with the weights of a backbone. NULL: the built-in backbone, which needs no file.
      */
     const char *backbone;
     /**
-     * Path of a file that keeps the state of training after each epoch; removed when training has ended well. NULL: none.
+     * Path of a file to which the state of training is saved after each epoch; removed when training succeeds. NULL: none.
      */
     const char *checkpoint;
     /**
-     * Where programs run: "auto" (a graphics card if there is one), "cpu", "vulkan", "vulkan:N" or "vulkan:NAME". NULL: the
-     * CPU. The model's bytes depend on it, in the last digits of its numbers.
+     * Where training runs: "auto" (a graphics card if there is one, otherwise the CPU), "cpu", "vulkan" (the best Vulkan
+     * device), "vulkan:N" (number N of `adflow_device_info`) or "vulkan:NAME" (a UUID or part of a name). NULL: the CPU.
+     * Models trained on different devices differ in the last digits of their parameters.
      */
     const char *device;
     /**
-     * Where to look: a mask in which every channel of a pixel to inspect is at least half of white, stretched to each
-     * image. The model keeps it; pixels outside change neither the model nor a score. If its own `region` is set, that is
-     * taken and its pixels are not looked at. NULL: everywhere.
+     * Region of interest: a mask image, stretched to each training image, in which a pixel is inspected if every channel is at
+     * least half of white. If the `region` of this image is set, that is used instead and the pixels are not read. The
+     * region is stored in the model; pixels outside affect neither the model nor later scores. NULL: the whole image.
      */
     const struct adflow_image *region;
     /**
-     * With `canvas_height`: images are resized to this width and cut into overlapping tiles of `size` pixels (0: 512), which
-     * share one plan, so that large images are scored at full resolution in little memory. Methods `padim`, `posflow`,
-     * `fastflow`, `csflow`. 0: no tiles, the whole image becomes one square.
+     * Width to which large images are resized, in pixels, before they are cut into overlapping tiles of `size` pixels, so that
+     * they are scored at full resolution in little memory. Only for the methods PADIM, PATCHCORE, POSFLOW, FASTFLOW and
+     * CSFLOW. 0: no tiles; the whole image is resized to one square.
      */
     uint32_t canvas_width;
     /**
-     * Height that images are resized to; 0 exactly if `canvas_width` is.
+     * Height to which large images are resized, in pixels; set it exactly if `canvas_width` is set.
      */
     uint32_t canvas_height;
     /**
-     * Border of a tile that is there only to be seen, in pixels; a multiple of the backbone's stride. 0: an eighth of a
-     * tile, at least 64.
+     * Overlap around each tile, in pixels: context for the network, never scored. A multiple of the backbone's stride. 0: an
+     * eighth of a tile, at least 64.
      */
     uint32_t margin;
     /**
-     * One of `adflow_map_levels`; for methods with flows on several grids. 0: product for `csflow`, sum for the others.
+     * How the grids of a flow become one map, one of `adflow_map_levels`. Only for the methods CSFLOW, FASTFLOW, SSNF and
+     * POSFLOW. 0: PRODUCT for CSFLOW, SUM for the others.
      */
     uint32_t map_levels;
     /**
-     * Most epochs of a contrastive phase, which adapts the backbone to the parts before the flow is trained: method `Cdnf`
-     * only, and not with the backbone that needs no file. 0: none.
+     * Largest number of epochs of the contrastive phase, 1 to 10000, which adapts the backbone to the parts before the flow is
+     * trained. Only for the method CDNF, and not with the built-in backbone. 0: no contrastive phase.
      */
     uint32_t contrastive_epochs;
     /**
-     * Step size of that phase. 0: 0.0001.
+     * Learning rate of the contrastive phase: above 0, up to 1. 0: 0.0001.
      */
     float contrastive_rate;
     /**
-     * One of `adflow_pooling`; for methods `Cdnf`, `Differnet` and `Gauss`. The backbone that needs no file has means only.
+     * How the feature maps of an image become one vector, one of `adflow_pooling`. Only for the methods CDNF, DIFFERNET and
+     * GAUSS; the built-in backbone supports MEAN only. 0: MEAN.
      */
     uint32_t pooling;
     /**
-     * One of `adflow_radius`; for method `Patchcore`.
+     * How far around a position the memory is searched, one of `adflow_radius`. Only for the method PATCHCORE. 0: ONE; with
+     * tiles ALL, the only value possible there.
      */
     uint32_t radius;
     /**
-     * Bytes that a memory of good features may take; for method `Patchcore`. 0: 8 MiB.
+     * Largest size of the memory of good features, in bytes. Only for the method PATCHCORE. 0: 8 MiB.
      */
     uint64_t memory_bytes;
 } adflow_train_options;
 
 /**
- * How far training is.
+ * Progress of a training, as passed to `adflow_progress_fn`.
  */
 typedef struct adflow_progress {
     /**
-     * Bytes of this struct that this library has filled in.
+     * Size of this struct in the library, in bytes; later fields are not there.
      */
     uint32_t struct_size;
     /**
-     * One of `adflow_phase`.
+     * What training is doing, one of `adflow_phase`.
      */
     uint32_t phase;
     /**
-     * Units (images, steps) of this phase that are done.
+     * Units of work (images or steps) done in this phase.
      */
     uint64_t done;
     /**
-     * Units of this phase; an upper limit where training may stop early.
+     * Units of work in this phase; an upper limit if training may stop early.
      */
     uint64_t total;
     /**
-     * Epochs finished.
+     * Number of epochs finished.
      */
     uint32_t epoch;
     /**
-     * Most epochs there will be; 0 if the method has none.
+     * Largest number of epochs there will be; 0 if the method does not train in epochs.
      */
     uint32_t epochs;
     /**
-     * Mean loss of the last epoch, nats per dimension; NaN before the first.
+     * Mean loss of the last finished epoch, in nats per dimension; NaN before the first has finished.
      */
     double loss;
     /**
-     * Median score of the parts set aside over that of training parts; NaN if unknown.
+     * Median score of held-out parts divided by that of training parts, after the last finished epoch; NaN if unknown.
      */
     double held_out;
     /**
-     * A remark for the user, else NULL; lives during the call.
+     * A remark for the user, valid only during the call; NULL if there is none.
      */
     const char *note;
 } adflow_progress;
 
 /**
- * Called often during training, on the thread that called `adflow_trainer_run`; not 0 cancels.
+ * Receives the progress of a training, often, on the thread that called `adflow_trainer_run`. Returns 0 to
+ * continue, any other value to cancel.
  *
- * It must return: no exception and no longjmp may leave it. It may call adflow, but not with the running trainer.
+ * It must return normally: no exception and no longjmp may leave it. It may call adflow, but not with the running trainer.
  */
 typedef int32_t (*adflow_progress_fn)(const struct adflow_progress *progress, void *user_data);
 
@@ -987,96 +1001,100 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Version of the library, "major.minor.patch".
+ * Returns the version of the library as "major.minor.patch".
  *
- * The text is a constant. Thread class: reentrant.
+ * The text is static: never free it. Thread class: reentrant.
  */
 const char *adflow_version(void);
 
 /**
- * A few words for a status, also for numbers that this library does not know.
+ * Returns a short English description of a status; "unknown status" for a number that this library does not know.
  *
- * The text is a constant. Thread class: reentrant.
+ * The text is static: never free it. Thread class: reentrant.
  */
 const char *adflow_status_text(uint32_t status);
 
 /**
- * What went wrong in this thread's last call that failed: UTF-8, "" before the first failure.
+ * Returns the message of the last call on this thread that failed: UTF-8, at most 1023 bytes; "" if none has failed.
  *
- * The text belongs to adflow and stays until the next failure on this thread or the thread's end. Successful calls leave
- * it alone. Thread class: reentrant; each thread has its own.
+ * The text belongs to adflow and is valid until the next failing call on this thread, or until the thread ends. Successful
+ * calls do not change it. Thread class: reentrant; each thread has its own message.
  */
 const char *adflow_last_error(void);
 
 /**
- * Copies the message of `adflow_last_error` to `buffer`, cut to `capacity` bytes with the NUL; `length` (may be NULL) gets
- * the bytes of the whole message without the NUL.
+ * Copies the message of `adflow_last_error` to `buffer`, truncated to `capacity` bytes including the terminating NUL.
  *
- * `buffer` may be NULL if `capacity` is 0. Errors: NULL. Thread class: reentrant.
+ * `length` receives the length of the whole message in bytes, without the NUL; it may be NULL. `buffer` may be NULL if
+ * `capacity` is 0. Errors: NULL. Thread class: reentrant.
  */
 enum adflow_status adflow_last_error_copy(char *buffer,
                                           size_t capacity,
                                           size_t *length);
 
 /**
- * Sends messages up to `level`, one of `adflow_log_level`, to `callback`, for the whole process; `user_data` is handed to
- * it. NULL or NONE ends it.
+ * Sets the log callback of the whole process: it receives every message of severity `level` (one of `adflow_log_level`) or
+ * more severe, with `user_data`. A NULL `callback` or the level NONE turns logging off, which is the default.
  *
- * Messages are made without allocating. When this returns, the callback before is not running any more and will not be
- * called again. Errors: ARGUMENT, BUSY from inside a callback. Thread class: reentrant.
+ * Logging does not allocate. When this function returns, the previous callback is no longer running and will not be called
+ * again. Errors: ARGUMENT, BUSY if called from inside a callback. Thread class: reentrant.
  */
 enum adflow_status adflow_set_log(uint32_t level,
                                   adflow_log_fn callback,
                                   void *user_data);
 
 /**
- * How many GPUs with a Vulkan driver there are; 0 without a driver.
+ * Writes the number of GPUs with a Vulkan driver to `count`; 0 if no Vulkan driver is installed.
  *
  * Errors: NULL. Thread class: reentrant.
  */
 enum adflow_status adflow_device_count(uint32_t *count);
 
 /**
- * The GPU that "vulkan:N" names, for N = `index` from 0.
+ * Describes the GPU with number `index`, counted from 0, in `info`: the one that the device text "vulkan:N" selects.
  *
- * Errors: NULL, ARGUMENT, NOT_FOUND past the last. Thread class: reentrant.
+ * Set `info->struct_size` before the call. Errors: NULL, ARGUMENT, NOT_FOUND if `index` is not below
+ * `adflow_device_count`. Thread class: reentrant.
  */
-enum adflow_status adflow_device_info(uint32_t index, struct adflow_device_description *info);
+enum adflow_status adflow_device_info(uint32_t index,
+                                      struct adflow_device_description *info);
 
 /**
- * Opens a model file and validates it.
+ * Opens and validates a model file.
  *
  * Free the model with `adflow_model_free`. Errors: NULL, IO, MODEL. Thread class: reentrant.
  */
 enum adflow_status adflow_model_open(const char *path, struct adflow_model **model);
 
 /**
- * Reads a model from the bytes of a model file, which are copied and validated.
+ * Opens and validates a model from the `length` bytes of a model file, which are copied.
  *
- * Free the model with `adflow_model_free`; the bytes stay the caller's. Errors: NULL, MODEL. Thread class: reentrant.
+ * Free the model with `adflow_model_free`. Errors: NULL, MODEL. Thread class: reentrant.
  */
-enum adflow_status adflow_model_from_memory(const void *bytes,
-                                            size_t length,
-                                            struct adflow_model **model);
+enum adflow_status adflow_model_from_memory(const void *bytes, size_t length, struct adflow_model **model);
 
 /**
- * Facts about a model; set `info->struct_size` before.
+ * Writes the properties of a model to `info`. Set `info->struct_size` before the call.
  *
  * Errors: NULL, ARGUMENT. Thread class: reentrant.
  */
 enum adflow_status adflow_model_get_info(const struct adflow_model *model, struct adflow_model_info *info);
 
 /**
- * How the model was made: the value of a key such as "method", "seed" or "data_digest".
+ * Looks up how the model was made: `value` receives the text for a key such as "method", "seed" or "data_digest".
  *
- * `value` belongs to the model and lives as long as it. Errors: NULL, NOT_FOUND. Thread class: reentrant.
+ * The text belongs to the model and is valid until the model is freed. Errors: NULL, ARGUMENT, NOT_FOUND if the model has no
+ * such key. Thread class: reentrant.
  */
-enum adflow_status adflow_model_about(const struct adflow_model *model, const char *key, const char **value);
+enum adflow_status adflow_model_about(const struct adflow_model *model,
+                                      const char *key,
+                                      const char **value);
 
 /**
- * All that `adflow_model_about` knows, one pair for each index from 0; NOT_FOUND past the last.
+ * Lists what `adflow_model_about` can look up: writes the key and the value with number `index`, counted from 0.
  *
- * `key` and `value` belong to the model and live as long as it. Errors: NULL, NOT_FOUND. Thread class: reentrant.
+ * Both texts belong to the model and are valid until it is freed. Errors: NULL, NOT_FOUND if `index` is past the last key.
+ * Thread class: reentrant.
  */
 enum adflow_status adflow_model_about_at(const struct adflow_model *model,
                                          size_t index,
@@ -1084,7 +1102,7 @@ enum adflow_status adflow_model_about_at(const struct adflow_model *model,
                                          const char **value);
 
 /**
- * The model's threshold; set `threshold->struct_size` before.
+ * Writes the model's threshold to `threshold`. Set `threshold->struct_size` before the call.
  *
  * Errors: NULL, ARGUMENT, NOT_FOUND if the model has none. Thread class: reentrant.
  */
@@ -1092,7 +1110,7 @@ enum adflow_status adflow_model_get_threshold(const struct adflow_model *model,
                                               struct adflow_threshold *threshold);
 
 /**
- * Gives the model another threshold, or none if NULL. Sessions made before keep the one they have.
+ * Replaces the model's threshold; NULL removes it. Sessions that already exist keep the threshold they have.
  *
  * Errors: NULL, ARGUMENT. Thread class: reentrant.
  */
@@ -1100,13 +1118,15 @@ enum adflow_status adflow_model_set_threshold(struct adflow_model *model,
                                               const struct adflow_threshold *threshold);
 
 /**
- * A threshold from the scores of the good parts that training has set aside, for other rates; the model stays as it is.
+ * Computes a threshold for other rates from the scores of the held-out good parts that the model stores. The model is not
+ * changed: pass the result to `adflow_model_set_threshold`.
  *
- * At most the share `false_reject` of good parts is rejected, with `confidence`; with too few parts for that, the largest
- * score is taken and the confidence is what it really is. `unsure` above `false_reject` adds a grey zone: at most that
- * share of good parts is unsure or rejected; 0 adds none. Set `threshold->struct_size` before.
+ * At most the share `false_reject` of good parts is rejected, with probability `confidence`; both lie between 0 and 1. If the
+ * held-out parts are too few for that, `threshold` is their largest score and states the confidence actually reached. A
+ * share `unsure` above `false_reject` adds a grey zone: at most that share of good parts is unsure or rejected; 0 adds
+ * none. Set `threshold->struct_size` before the call.
  *
- * Errors: NULL, ARGUMENT, NOT_FOUND if nothing was set aside. Thread class: reentrant.
+ * Errors: NULL, ARGUMENT, NOT_FOUND if the model stores no scores of held-out parts. Thread class: reentrant.
  */
 enum adflow_status adflow_model_calibrate(const struct adflow_model *model,
                                           double false_reject,
@@ -1115,17 +1135,18 @@ enum adflow_status adflow_model_calibrate(const struct adflow_model *model,
                                           struct adflow_threshold *threshold);
 
 /**
- * Writes the model to a file, whole or not at all.
+ * Writes the model to a file. The file is replaced in one step: if writing fails, it is left as it was.
  *
  * Errors: NULL, IO. Thread class: reentrant.
  */
 enum adflow_status adflow_model_save(const struct adflow_model *model, const char *path);
 
 /**
- * Copies the bytes of the model file to `buffer`; `length` gets their number.
+ * Writes the model to memory: copies the bytes of the model file to `buffer`, of `capacity` bytes, and their number to
+ * `length`.
  *
- * If `capacity` is too small (`buffer` may be NULL if it is 0) only `length` is written, and the status is
- * BUFFER_TOO_SMALL. Errors: NULL, BUFFER_TOO_SMALL. Thread class: reentrant.
+ * If `capacity` is too small, only `length` is written. `buffer` may be NULL if `capacity` is 0. Errors: NULL,
+ * BUFFER_TOO_SMALL. Thread class: reentrant.
  */
 enum adflow_status adflow_model_to_memory(const struct adflow_model *model,
                                           void *buffer,
@@ -1133,10 +1154,9 @@ enum adflow_status adflow_model_to_memory(const struct adflow_model *model,
                                           size_t *length);
 
 /**
- * Copies the message of the last call on this model that failed, whatever the thread, as `adflow_last_error_copy` does; ""
- * before the first. BUSY is not noted.
+ * Copies the message of the last call on this model that failed, on any thread; "" if none has failed.
  *
- * Errors: NULL. Thread class: reentrant.
+ * `buffer`, `capacity` and `length` are as for `adflow_last_error_copy`. Errors: NULL. Thread class: reentrant.
  */
 enum adflow_status adflow_model_error_copy(const struct adflow_model *model,
                                            char *buffer,
@@ -1144,40 +1164,40 @@ enum adflow_status adflow_model_error_copy(const struct adflow_model *model,
                                            size_t *length);
 
 /**
- * Frees a model; NULL is fine. Its sessions live on.
+ * Frees a model; NULL does nothing. Sessions of the model stay valid; texts that belong to it do not.
  *
- * No thread may be using it, and texts from it are gone. Thread class: local to the model.
+ * No other thread may be using the model. Thread class: local to the model.
  */
 void adflow_model_free(struct adflow_model *model);
 
 /**
- * Makes a session of a model, with threads and memory of its own. `options` may be NULL: all defaults.
+ * Makes a session of a model. `options` may be NULL for all defaults.
  *
- * The session keeps what it needs of the model, with the threshold it has now; model and sessions may be freed in any
- * order. Free it with `adflow_session_free`. Errors: NULL, ARGUMENT, OUT_OF_MEMORY, DEVICE. Thread class: reentrant.
+ * The session keeps what it needs of the model, with the model's present threshold, so both may be freed in any order. Free
+ * the session with `adflow_session_free`. Errors: NULL, ARGUMENT, OUT_OF_MEMORY, DEVICE. Thread class: reentrant.
  */
 enum adflow_status adflow_session_new(const struct adflow_model *model,
                                       const struct adflow_session_options *options,
                                       struct adflow_session **session);
 
 /**
- * Bytes that a session of these options will take from its allocator, as far as the CPU's memory goes. `options` may be
- * NULL: all defaults.
+ * Writes the number of bytes that a session with these options takes from its allocator to `bytes`. `options` may be NULL
+ * for all defaults.
  *
- * A GPU that `device` names is not opened. Errors: NULL, ARGUMENT, OUT_OF_MEMORY if they cannot be addressed. Thread class:
- * reentrant.
+ * Memory of a GPU is not counted, and a GPU that `options->device` names is not opened. Errors: NULL, ARGUMENT,
+ * OUT_OF_MEMORY if the memory could not be addressed. Thread class: reentrant.
  */
 enum adflow_status adflow_session_memory(const struct adflow_model *model,
                                          const struct adflow_session_options *options,
                                          uint64_t *bytes);
 
 /**
- * Scores an image, and if `map` is not NULL writes how strange each pixel is into the caller's memory.
+ * Scores an image. If `map` is not NULL, also writes the anomaly map. Set `result->struct_size` before the call.
  *
- * Allocates nothing on the CPU. Score, map and verdict are those of the command line for the same pixels, bit for bit. With
- * `image->region` it is a part of the image that is scored, as `adflow_session_score_within` says. On failure map and result
- * are untouched; they may not overlap the image or each other. Errors: NULL, ARGUMENT, IMAGE, NO_MAP, BUSY, DEVICE,
- * TIMED_OUT. Thread class: local to the session.
+ * If `image->region` is set, only that part of the image is scored, as `adflow_session_score_within` does. Nothing is
+ * allocated on the CPU. For the same pixels, the command line gives the same score, map and verdict, bit for bit. `map` and
+ * `result` must not overlap the image or each other; on failure they are left as they were. Errors: NULL, ARGUMENT, IMAGE,
+ * NO_MAP, BUSY, DEVICE, TIMED_OUT. Thread class: local to the session.
  */
 enum adflow_status adflow_session_score(struct adflow_session *session,
                                         const struct adflow_image *image,
@@ -1185,13 +1205,16 @@ enum adflow_status adflow_session_score(struct adflow_session *session,
                                         struct adflow_result *result);
 
 /**
- * `adflow_session_score` of a part of the image: where every channel of `region`, an image of the same size, is at least
- * half of white, and the model's own region of interest allows. NULL is the whole image.
+ * Scores a part of an image, as `adflow_session_score` does for the whole: the pixels at which every channel of `region`, a
+ * mask image of the same size, is at least half of white. NULL: the whole image.
  *
- * No pixel outside changes a bit of score or map; outside the map is 0. The session must have been made with `regions`.
- * A part of the image that a model without a region of interest never saw cut off has an edge which it may find strange;
- * cut along the background. Errors: NULL, ARGUMENT (also for a region in which nothing is left at the model's resolution),
- * IMAGE, NO_MAP, BUSY, DEVICE, TIMED_OUT. Thread class: local to the session.
+ * If the model was trained with a region of interest, only pixels inside both count. Pixels outside do not change a bit of
+ * score or map, and the map is 0 there. The session must have been made with `regions`. A model that was trained without
+ * a region may find the edge of the region anomalous, so let the edge run through the background. Set `result->struct_size`
+ * before the call.
+ *
+ * Errors: NULL, ARGUMENT (also if no pixel of the region is left at the model's resolution), IMAGE, NO_MAP, BUSY, DEVICE,
+ * TIMED_OUT. Thread class: local to the session.
  */
 enum adflow_status adflow_session_score_within(struct adflow_session *session,
                                                const struct adflow_image *image,
@@ -1200,7 +1223,7 @@ enum adflow_status adflow_session_score_within(struct adflow_session *session,
                                                struct adflow_result *result);
 
 /**
- * Changes the threshold of this session only; NULL removes it, so that verdicts are NONE.
+ * Replaces the threshold of this session only. NULL removes it: verdicts are then NONE.
  *
  * Errors: NULL, ARGUMENT, BUSY. Thread class: local to the session.
  */
@@ -1208,20 +1231,21 @@ enum adflow_status adflow_session_set_threshold(struct adflow_session *session,
                                                 const struct adflow_threshold *threshold);
 
 /**
- * How long each later call of this session may take, in microseconds up to 2^31 - 1; 0: as long as it needs.
+ * Limits the time of each later call of this session to `microseconds`, up to 2^31 - 1. 0: no limit, the default.
  *
- * A call that is not done by then returns TIMED_OUT within a millisecond and leaves map and result untouched; the session
- * goes on. The clock is looked at between the parts of the work on the CPU; a map that is done is written to the end,
- * and a GPU finishes what it was given. Errors: NULL, ARGUMENT, BUSY. Thread class: local to the session.
+ * A call that would take longer returns TIMED_OUT within a millisecond of the limit and leaves map and result as they were;
+ * the session stays usable. The time is checked between steps of the work on the CPU. A GPU finishes the work it was given,
+ * and once the map is computed it is written to the end, so such a call can take longer. Errors: NULL, ARGUMENT, BUSY. Thread
+ * class: local to the session.
  */
 enum adflow_status adflow_session_set_deadline(struct adflow_session *session,
                                                uint32_t microseconds);
 
 /**
- * Copies the message of the last call on this session that failed, whatever the thread, as `adflow_last_error_copy` does; ""
- * before the first. BUSY is not noted.
+ * Copies the message of the last call on this session that failed, on any thread; "" if none has failed. BUSY does not count
+ * as a failure here.
  *
- * Errors: NULL. Thread class: reentrant.
+ * `buffer`, `capacity` and `length` are as for `adflow_last_error_copy`. Errors: NULL. Thread class: reentrant.
  */
 enum adflow_status adflow_session_error_copy(const struct adflow_session *session,
                                              char *buffer,
@@ -1229,46 +1253,47 @@ enum adflow_status adflow_session_error_copy(const struct adflow_session *sessio
                                              size_t *length);
 
 /**
- * Ends a session, its threads and its memory; NULL is fine.
+ * Frees a session, its threads and its memory; NULL does nothing.
  *
- * No thread may be using it. Thread class: local to the session.
+ * No other thread may be using the session. Thread class: local to the session.
  */
 void adflow_session_free(struct adflow_session *session);
 
 /**
- * Makes a trainer. `options` may be NULL: all defaults.
+ * Makes a trainer. `options` may be NULL for all defaults.
  *
- * Free it with `adflow_trainer_free`. Errors: NULL, ARGUMENT, WEIGHTS. Thread class: reentrant.
+ * Free the trainer with `adflow_trainer_free`. Errors: NULL, ARGUMENT, IMAGE, WEIGHTS, DEVICE. Thread class: reentrant.
  */
 enum adflow_status adflow_trainer_new(const struct adflow_train_options *options,
                                       struct adflow_trainer **trainer);
 
 /**
- * Adds a copy of an image of a good part. `name` is used in messages; NULL: its number.
+ * Adds a copy of an image of a good part. Messages refer to it by `name`, UTF-8, or by its number if `name` is NULL.
  *
- * On failure the trainer is as it was. Errors: NULL, ARGUMENT, IMAGE, BUSY, OUT_OF_MEMORY. Thread class: local to the
- * trainer.
+ * `image->region` must be NULL. On failure nothing is added. Errors: NULL, ARGUMENT, IMAGE, BUSY, OUT_OF_MEMORY. Thread
+ * class: local to the trainer.
  */
 enum adflow_status adflow_trainer_add_image(struct adflow_trainer *trainer,
                                             const struct adflow_image *image,
                                             const char *name);
 
 /**
- * Adds a copy of an image of a defective part, for a contrastive phase. `name` is used in messages; NULL: its number.
+ * Adds a copy of an image of a defective part, for training with `contrastive_epochs`. Messages refer to it by `name`,
+ * UTF-8, or by its number if `name` is NULL.
  *
- * Never measure the model with it, nor with other images of that part. On failure the trainer is as it was. Errors: NULL,
- * ARGUMENT, IMAGE, BUSY, OUT_OF_MEMORY. Thread class: local to the trainer.
+ * Do not test the model on this image or on other images of the same part. `image->region` must be NULL. On failure nothing
+ * is added. Errors: NULL, ARGUMENT, IMAGE, BUSY, OUT_OF_MEMORY. Thread class: local to the trainer.
  */
 enum adflow_status adflow_trainer_add_defect(struct adflow_trainer *trainer,
                                              const struct adflow_image *image,
                                              const char *name);
 
 /**
- * Trains a model on the images added so far. `progress` may be NULL; `user_data` is handed to it.
+ * Trains a model on the images added so far. `progress` may be NULL; it is passed `user_data`.
  *
- * The images stay; the trainer can run again, for example with `resume`. Free the model with `adflow_model_free`.
- * Errors: NULL, BUSY, CANCELLED, TOO_FEW_IMAGES, TRAINING, IMAGE, ARGUMENT, CHECKPOINT, IO. Thread class: local to the
- * trainer.
+ * The trainer keeps its images and can run again, for example to resume a cancelled training. Free the model with
+ * `adflow_model_free`. Errors: NULL, BUSY, CANCELLED, TOO_FEW_IMAGES, TRAINING, IMAGE, ARGUMENT, CHECKPOINT, IO, DEVICE.
+ * Thread class: local to the trainer.
  */
 enum adflow_status adflow_trainer_run(struct adflow_trainer *trainer,
                                       adflow_progress_fn progress,
@@ -1276,10 +1301,10 @@ enum adflow_status adflow_trainer_run(struct adflow_trainer *trainer,
                                       struct adflow_model **model);
 
 /**
- * Copies the message of the last call on this trainer that failed, whatever the thread, as `adflow_last_error_copy` does; ""
- * before the first. BUSY is not noted.
+ * Copies the message of the last call on this trainer that failed, on any thread; "" if none has failed. BUSY does not count
+ * as a failure here.
  *
- * Errors: NULL. Thread class: reentrant.
+ * `buffer`, `capacity` and `length` are as for `adflow_last_error_copy`. Errors: NULL. Thread class: reentrant.
  */
 enum adflow_status adflow_trainer_error_copy(const struct adflow_trainer *trainer,
                                              char *buffer,
@@ -1287,9 +1312,10 @@ enum adflow_status adflow_trainer_error_copy(const struct adflow_trainer *traine
                                              size_t *length);
 
 /**
- * Frees a trainer and its images; NULL is fine.
+ * Frees a trainer and its images; NULL does nothing.
  *
- * No thread may be using it, and no callback of its own. Thread class: local to the trainer.
+ * No other thread may be using the trainer. Do not call this from the progress callback of the same trainer. Thread class:
+ * local to the trainer.
  */
 void adflow_trainer_free(struct adflow_trainer *trainer);
 

@@ -1,14 +1,14 @@
-/* adflow for C++17: the handles of adflow.h with owners, exceptions and std::function. Header-only.
+/* adflow for C++17: adflow.h with RAII, exceptions and std::function. Header-only.
  *
  *     adflow::Model model = adflow::Model::open("part.adflow");
- *     adflow::Session session(model);                       // one for each camera thread
+ *     adflow::Session session(model);                       // one per camera thread
  *     adflow::Result result = session.score({pixels, 640, 480});
  *     if (result.verdict == ADFLOW_VERDICT_DEFECTIVE) eject();
  *
- * A cv::Mat is an Image and, as CV_32F, a Map: session.score(mat) just works, regions of interest included. Where adflow.h
- * returns a status, this throws adflow::error. Functions that begin with try_ give an adflow::Expected instead and throw
- * nothing; with ADFLOW_NO_EXCEPTIONS defined (or -fno-exceptions) only they are there. What adflow.h says about threads and
- * errors holds. Conversions that need OpenCV's own headers are in adflow_opencv.hpp. */
+ * A cv::Mat converts to an Image and, if it is CV_32F, to a Map: session.score(mat) works, also for a sub-matrix. Where
+ * adflow.h returns an error status, functions here throw adflow::error. Functions whose names begin with try_ return an
+ * adflow::Expected instead and never throw; with ADFLOW_NO_EXCEPTIONS defined (or -fno-exceptions) there are only those. The
+ * rules of adflow.h on threads and errors apply. Helpers that need OpenCV's own headers are in adflow_opencv.hpp. */
 #ifndef ADFLOW_HPP
 #define ADFLOW_HPP
 
@@ -42,7 +42,7 @@
 namespace adflow {
 
 #ifndef ADFLOW_NO_EXCEPTIONS
-/// A status that is not OK; what() is the message.
+/// Thrown when a call fails: status() is the status, what() the message.
 class error : public std::runtime_error {
 public:
     explicit error(adflow_status status) : std::runtime_error(adflow_last_error()), status_(status) {}
@@ -53,18 +53,18 @@ private:
 };
 #endif
 
-/// A value, or the status of the call that did not give one. The message is that of adflow_last_error() on this thread.
+/// A value, or the status of the call that failed to produce it; adflow_last_error() on the same thread has the message.
 template <class Value>
 class [[nodiscard]] Expected {
 public:
-    Expected(Value value) : value_(std::move(value)), status_(ADFLOW_STATUS_OK) {} // NOLINT: meant to convert
-    Expected(adflow_status status) noexcept : status_(status) {}                   // NOLINT: meant to convert
+    Expected(Value value) : value_(std::move(value)), status_(ADFLOW_STATUS_OK) {} // NOLINT: implicit on purpose
+    Expected(adflow_status status) noexcept : status_(status) {}                   // NOLINT: implicit on purpose
 
     bool has_value() const noexcept { return value_.has_value(); }
     explicit operator bool() const noexcept { return has_value(); }
     adflow_status status() const noexcept { return status_; }
 
-    /// Only where there is one.
+    /// The value; undefined behaviour if has_value() is false.
     Value &operator*() & noexcept { return *value_; }
     const Value &operator*() const & noexcept { return *value_; }
     Value &&operator*() && noexcept { return std::move(*value_); }
@@ -87,7 +87,7 @@ inline void check(adflow_status status) {
 [[noreturn]] inline void refuse(const char *why) { throw std::invalid_argument(why); }
 #endif
 
-/// A struct of adflow.h, zeroed and with its size.
+/// A struct of adflow.h, zeroed, with struct_size set.
 template <class Struct>
 struct Sized : Struct {
     Sized() noexcept : Struct{} { this->struct_size = static_cast<std::uint32_t>(sizeof(Struct)); }
@@ -106,7 +106,7 @@ constexpr adflow_samples samples_of(const std::uint8_t *) { return ADFLOW_SAMPLE
 constexpr adflow_samples samples_of(const std::uint16_t *) { return ADFLOW_SAMPLES_U16; }
 constexpr adflow_samples samples_of(const float *) { return ADFLOW_SAMPLES_F32; }
 
-/// Anything with the members of a cv::Mat: rows lie `step` bytes apart, channels in the order blue, green, red.
+/// Enables a template for any type with the members of a cv::Mat; rows are `step` bytes apart, channels blue, green, red.
 template <class Mat>
 using if_mat = decltype(std::declval<const Mat &>().depth() + std::declval<const Mat &>().channels(),
                         static_cast<std::size_t>(std::declval<const Mat &>().step), std::declval<const Mat &>().data);
@@ -115,15 +115,22 @@ enum MatDepth { mat_u8 = 0, mat_u16 = 2, mat_f32 = 5 };
 
 } // namespace detail
 
+/// Options of a session; every field is documented at adflow_session_options. All zero: the defaults.
 using SessionOptions = detail::Sized<adflow_session_options>;
+/// Options of a training; every field is documented at adflow_train_options. All zero: the defaults.
 using TrainOptions = detail::Sized<adflow_train_options>;
+/// A threshold on the score; see adflow_threshold.
 using Threshold = detail::Sized<adflow_threshold>;
+/// Properties of a model; see adflow_model_info. The texts belong to the model.
 using Info = detail::Sized<adflow_model_info>;
+/// An allocator for SessionOptions::allocator; see adflow_allocator.
 using Allocator = detail::Sized<adflow_allocator>;
+/// One run of a region: pixels of one row from column first to column last, both included.
 using Run = adflow_run;
 
-/// Part of an image: a rectangle, run lengths or a mask; Image::region points to one, which must live as long.
+/// Part of an image: a rectangle, run lengths or a mask. Image::region points to a Region, which must outlive the call.
 struct Region : detail::Sized<adflow_region> {
+    /// The rectangle whose top-left pixel is (left, top), columns wide and rows high.
     static Region rectangle(std::int32_t left, std::int32_t top, std::uint32_t columns, std::uint32_t rows) noexcept {
         Region region;
         region.x = left;
@@ -133,7 +140,7 @@ struct Region : detail::Sized<adflow_region> {
         return region;
     }
 
-    /// From top to bottom and, in a row, from left to right.
+    /// `count` runs from `first` on, ordered by row and then by column, not overlapping. They must outlive the region.
     static Region runs_of(const Run *first, std::size_t count) noexcept {
         Region region;
         region.kind = ADFLOW_REGION_KIND_RUNS;
@@ -142,6 +149,7 @@ struct Region : detail::Sized<adflow_region> {
         return region;
     }
 
+    /// The pixels at which every channel of `image`, of the same size as the image to score, is at least half of white.
     static Region mask_of(const adflow_image &image) noexcept {
         Region region;
         region.kind = ADFLOW_REGION_KIND_MASK;
@@ -150,11 +158,12 @@ struct Region : detail::Sized<adflow_region> {
     }
 };
 
-/// An image in somebody else's memory; all fields of adflow_image can be set.
+/// An image in memory that belongs to the caller; the pixels are not copied. All fields of adflow_image can be set.
 struct Image : detail::Sized<adflow_image> {
     Image() = default;
 
-    /// Samples of std::uint8_t, std::uint16_t or float; `row_bytes` 0 means no padding.
+    /// Interleaved samples of type std::uint8_t, std::uint16_t or float, w x h pixels; rows are `row_bytes` bytes apart, 0:
+    /// without padding.
     template <class Sample, class = decltype(detail::samples_of(static_cast<const Sample *>(nullptr)))>
     Image(const Sample *pixels, std::uint32_t w, std::uint32_t h, adflow_channels order = ADFLOW_CHANNELS_GREY,
           std::ptrdiff_t row_bytes = 0) noexcept {
@@ -167,7 +176,7 @@ struct Image : detail::Sized<adflow_image> {
     }
 
 #ifdef ADFLOW_HAS_SPAN
-    /// The same of a span, without padding; one that is too short gives an image that scoring refuses.
+    /// Interleaved samples in a span, w x h pixels without padding. If the span is too short, scoring fails with NULL.
     template <class Sample, std::size_t N, class = decltype(detail::samples_of(static_cast<const Sample *>(nullptr)))>
     Image(std::span<Sample, N> pixels, std::uint32_t w, std::uint32_t h,
           adflow_channels order = ADFLOW_CHANNELS_GREY) noexcept
@@ -177,9 +186,10 @@ struct Image : detail::Sized<adflow_image> {
     }
 #endif
 
-    /// A cv::Mat of 1, 3 (BGR) or 4 (BGRA) channels, CV_8U, CV_16U or CV_32F.
+    /// A cv::Mat with 1, 3 (BGR) or 4 (BGRA) channels of CV_8U, CV_16U or CV_32F; throws std::invalid_argument for others.
+    /// With ADFLOW_NO_EXCEPTIONS, scoring fails with ARGUMENT instead.
     template <class Mat, class = detail::if_mat<Mat>, class = void>
-    Image(const Mat &mat) { // NOLINT: meant to convert
+    Image(const Mat &mat) { // NOLINT: implicit on purpose
         switch (mat.depth()) {
         case detail::mat_u8: samples = ADFLOW_SAMPLES_U8; break;
         case detail::mat_u16: samples = ADFLOW_SAMPLES_U16; break;
@@ -199,7 +209,7 @@ struct Image : detail::Sized<adflow_image> {
     }
 
 private:
-    /// Without exceptions the number is one that scoring refuses.
+    /// Throws, or without exceptions sets a sample type that makes scoring fail.
     void refuse([[maybe_unused]] const char *why) {
 #ifdef ADFLOW_NO_EXCEPTIONS
         samples = UINT32_MAX;
@@ -209,8 +219,9 @@ private:
     }
 };
 
-/// A map in somebody else's memory, in any resolution.
+/// An anomaly map to be written, in memory that belongs to the caller; of any size, usually that of the image.
 struct Map : detail::Sized<adflow_map> {
+    /// w x h values; rows are `row_bytes` bytes apart, 0: without padding.
     Map(float *values, std::uint32_t w, std::uint32_t h, std::ptrdiff_t row_bytes = 0) noexcept {
         width = w;
         height = h;
@@ -219,21 +230,22 @@ struct Map : detail::Sized<adflow_map> {
     }
 
 #ifdef ADFLOW_HAS_SPAN
-    /// The same of a span; one that is too short gives a map that scoring refuses.
+    /// w x h values in a span, without padding. If the span is too short, scoring fails with NULL.
     Map(std::span<float> values, std::uint32_t w, std::uint32_t h) noexcept : Map(values.data(), w, h) {
         if (values.size() / (w ? w : 1) < h) data = nullptr;
     }
 #endif
 
-    /// A cv::Mat of CV_32F with one channel.
+    /// A cv::Mat of type CV_32FC1; throws std::invalid_argument for others. With ADFLOW_NO_EXCEPTIONS, scoring fails with NULL
+    /// instead.
     template <class Mat, class = detail::if_mat<Mat>>
-    Map(Mat &mat) // NOLINT: meant to convert
+    Map(Mat &mat) // NOLINT: implicit on purpose
         : Map(reinterpret_cast<float *>(mat.data), static_cast<std::uint32_t>(mat.cols),
               static_cast<std::uint32_t>(mat.rows),
               static_cast<std::ptrdiff_t>(static_cast<std::size_t>(mat.step))) {
         if (mat.depth() != detail::mat_f32 || mat.channels() != 1) {
 #ifdef ADFLOW_NO_EXCEPTIONS
-            data = nullptr; // which scoring refuses
+            data = nullptr; // makes scoring fail
 #else
             detail::refuse("adflow: maps are CV_32F with one channel");
 #endif
@@ -241,23 +253,25 @@ struct Map : detail::Sized<adflow_map> {
     }
 };
 
-/// What became of an image.
+/// Result of scoring an image.
 struct Result {
-    float score = 0;                                 ///< Larger is stranger.
-    adflow_verdict verdict = ADFLOW_VERDICT_NONE;    ///< NONE without a threshold.
-    float reject = 0;                                ///< The threshold; NaN without one.
+    float score = 0;                                 ///< Anomaly score: the larger, the more anomalous.
+    adflow_verdict verdict = ADFLOW_VERDICT_NONE;    ///< NONE if there is no threshold.
+    float reject = 0;                                ///< Threshold: scores above it are defective; NaN if none.
 };
 
-/// A trained detector. Move-only; sessions outlive it if need be.
+/// A trained detector. Move-only. It may be destroyed before its sessions.
 class Model {
 public:
 #ifndef ADFLOW_NO_EXCEPTIONS
+    /// Opens and validates a model file.
     static Model open(const std::string &path) {
         adflow_model *model = nullptr;
         detail::check(adflow_model_open(path.c_str(), &model));
         return Model(model);
     }
 
+    /// Opens and validates a model from the `length` bytes of a model file, which are copied.
     static Model from_memory(const void *bytes, std::size_t length) {
         adflow_model *model = nullptr;
         detail::check(adflow_model_from_memory(bytes, length, &model));
@@ -265,7 +279,7 @@ public:
     }
 
 #endif
-    /// As open, without exceptions.
+    /// Opens and validates a model file, without exceptions.
     static Expected<Model> try_open(const char *path) noexcept {
         adflow_model *model = nullptr;
         adflow_status status = adflow_model_open(path, &model);
@@ -273,7 +287,7 @@ public:
         return Model(model);
     }
 
-    /// As from_memory, without exceptions.
+    /// Opens a model from the `length` bytes of a model file, without exceptions.
     static Expected<Model> try_from_memory(const void *bytes, std::size_t length) noexcept {
         adflow_model *model = nullptr;
         adflow_status status = adflow_model_from_memory(bytes, length, &model);
@@ -281,17 +295,18 @@ public:
         return Model(model);
     }
 
-    /// Takes over a handle.
+    /// Takes ownership of a handle of the C API.
     explicit Model(adflow_model *handle) noexcept : handle_(handle) {}
 
 #ifndef ADFLOW_NO_EXCEPTIONS
+    /// Properties of the model: sizes, method, backbone.
     Info info() const {
         Info info;
         detail::check(adflow_model_get_info(get(), &info));
         return info;
     }
 
-    /// How the model was made, for example about("seed").
+    /// How the model was made: the text for a key such as "method" or "seed"; nullopt if the model has no such key.
     std::optional<std::string> about(const std::string &key) const {
         const char *value = nullptr;
         adflow_status status = adflow_model_about(get(), key.c_str(), &value);
@@ -300,6 +315,7 @@ public:
         return value;
     }
 
+    /// The model's threshold; nullopt if it has none.
     std::optional<Threshold> threshold() const {
         Threshold threshold;
         adflow_status status = adflow_model_get_threshold(get(), &threshold);
@@ -308,21 +324,23 @@ public:
         return threshold;
     }
 
-    /// nullopt removes it. Sessions made before keep theirs.
+    /// Replaces the threshold; nullopt removes it. Sessions that already exist keep the threshold they have.
     void set_threshold(const std::optional<Threshold> &threshold) {
         detail::check(adflow_model_set_threshold(get(), threshold ? &*threshold : nullptr));
     }
 
-    /// A threshold for other rates, from the good parts that training has set aside.
+    /// Computes a threshold from the held-out scores stored in the model, without setting it: at most the share `false_reject` of
+    /// good parts is rejected, with probability `confidence`. `unsure` above `false_reject` adds a grey zone; 0 adds none.
     Threshold calibrate(double false_reject, double confidence = 0.95, double unsure = 0) const {
         Threshold threshold;
         detail::check(adflow_model_calibrate(get(), false_reject, confidence, unsure, &threshold));
         return threshold;
     }
 
+    /// Writes the model to a file, which is replaced in one step.
     void save(const std::string &path) const { detail::check(adflow_model_save(get(), path.c_str())); }
 
-    /// The bytes of the model file.
+    /// The bytes of the model file, as from_memory() takes them.
     std::vector<std::uint8_t> to_memory() const {
         std::vector<std::uint8_t> bytes(static_cast<std::size_t>(info().file_bytes));
         std::size_t length = 0;
@@ -331,7 +349,7 @@ public:
         return bytes;
     }
 
-    /// Bytes that a session of these options takes from its allocator.
+    /// Number of bytes that a session with these options takes from its allocator.
     std::uint64_t session_memory(const SessionOptions &options = {}) const {
         std::uint64_t bytes = 0;
         detail::check(adflow_session_memory(get(), &options, &bytes));
@@ -339,51 +357,57 @@ public:
     }
 #endif
 
+    /// The handle of the C API, still owned by this object.
     adflow_model *get() const noexcept { return handle_.get(); }
 
 private:
     detail::Owner<adflow_model, adflow_model_free> handle_;
 };
 
-/// A model with threads and memory of its own, for one thread at a time. Move-only.
+/// A model with its own threads and working memory, ready to score. Only one thread at a time may use it. Move-only.
 class Session {
 public:
 #ifndef ADFLOW_NO_EXCEPTIONS
+    /// Makes a session, with the model's present threshold.
     explicit Session(const Model &model, const SessionOptions &options = {}) {
         adflow_session *session = nullptr;
         detail::check(adflow_session_new(model.get(), &options, &session));
         handle_.reset(session);
     }
 
+    /// Scores an image.
     Result score(const Image &image) {
         Result result;
         detail::check(try_score(image, nullptr, result));
         return result;
     }
 
+    /// Scores an image and writes its anomaly map.
     Result score(const Image &image, const Map &map) {
         Result result;
         detail::check(try_score(image, &map, result));
         return result;
     }
 
-    /// Of a part of the image only; made with SessionOptions::regions.
+    /// Scores only the pixels at which every channel of `region`, a mask image of the same size, is at least half of white. The
+    /// session must have been made with SessionOptions::regions.
     Result score_within(const Image &image, const Image &region) { return within(image, region, nullptr); }
 
+    /// Scores the pixels inside a region and writes the anomaly map, which is 0 outside.
     Result score_within(const Image &image, const Image &region, const Map &map) {
         return within(image, region, &map);
     }
 
-    /// A call that takes longer throws TIMED_OUT; 0: none.
+    /// Limits the time of later calls: one that takes longer fails with TIMED_OUT. 0: no limit.
     void set_deadline(std::uint32_t microseconds) {
         detail::check(adflow_session_set_deadline(get(), microseconds));
     }
 #endif
 
-    /// Takes over a handle.
+    /// Takes ownership of a handle of the C API.
     explicit Session(adflow_session *handle) noexcept : handle_(handle) {}
 
-    /// Makes a session, without exceptions.
+    /// Makes a session with the model's present threshold, without exceptions.
     static Expected<Session> try_make(const Model &model, const SessionOptions &options = {}) noexcept {
         adflow_session *session = nullptr;
         adflow_status status = adflow_session_new(model.get(), &options, &session);
@@ -391,7 +415,7 @@ public:
         return Session(session);
     }
 
-    /// As score, without exceptions and allocations.
+    /// Scores an image without exceptions or allocations.
     Expected<Result> try_score(const Image &image) noexcept {
         Result result;
         adflow_status status = try_score(image, nullptr, result);
@@ -399,7 +423,7 @@ public:
         return result;
     }
 
-    /// The same with a map.
+    /// Scores an image and writes its anomaly map, without exceptions or allocations.
     Expected<Result> try_score(const Image &image, const Map &map) noexcept {
         Result result;
         adflow_status status = try_score(image, &map, result);
@@ -407,14 +431,14 @@ public:
         return result;
     }
 
-    /// The message of this session's last failure, on whichever thread it was.
+    /// The message of the last call on this session that failed, on any thread; empty if none has failed.
     std::string last_error() const {
         char text[1024] = "";
         adflow_session_error_copy(get(), text, sizeof text, nullptr);
         return text;
     }
 
-    /// Without exceptions and allocations; `map` may be nullptr, `result` is written on success.
+    /// Scores an image without exceptions or allocations. `map` may be nullptr; `result` is only written on success.
     adflow_status try_score(const Image &image, const Map *map, Result &result) noexcept {
         detail::Sized<adflow_result> r;
         adflow_status status = adflow_session_score(get(), &image, map, &r);
@@ -423,12 +447,13 @@ public:
     }
 
 #ifndef ADFLOW_NO_EXCEPTIONS
-    /// For this session only; nullopt removes it.
+    /// Replaces the threshold of this session only; nullopt removes it, so that verdicts are NONE.
     void set_threshold(const std::optional<Threshold> &threshold) {
         detail::check(adflow_session_set_threshold(get(), threshold ? &*threshold : nullptr));
     }
 #endif
 
+    /// The handle of the C API, still owned by this object.
     adflow_session *get() const noexcept { return handle_.get(); }
 
 private:
@@ -444,28 +469,30 @@ private:
 };
 
 #ifndef ADFLOW_NO_EXCEPTIONS
-/// Collects images of good parts and makes a model of them. Move-only.
+/// Collects images of good parts and trains a model from them. Only one thread at a time may use it. Move-only.
 class Trainer {
 public:
-    /// Told how far training is; false cancels. May throw: run() throws it again.
+    /// Receives the progress of a training; returning false cancels it. An exception it throws is rethrown by run().
     using Progress = std::function<bool(const adflow_progress &)>;
 
+    /// Makes a trainer that has no images yet.
     explicit Trainer(const TrainOptions &options = {}) {
         adflow_trainer *trainer = nullptr;
         detail::check(adflow_trainer_new(&options, &trainer));
         handle_.reset(trainer);
     }
 
-    /// Adds a copy of an image; the name is used in messages.
+    /// Adds a copy of an image of a good part. Messages refer to it by `name`, or by its number.
     void add(const Image &image, const char *name = nullptr) {
         detail::check(adflow_trainer_add_image(get(), &image, name));
     }
 
-    /// The same of a defective part, for a contrastive phase.
+    /// Adds a copy of an image of a defective part, for training with TrainOptions::contrastive_epochs.
     void add_defect(const Image &image, const char *name = nullptr) {
         detail::check(adflow_trainer_add_defect(get(), &image, name));
     }
 
+    /// Trains a model on the images added so far. Throws adflow::error with CANCELLED if `progress` returned false.
     Model run(const Progress &progress = {}) {
         Watch watch{progress, nullptr};
         adflow_model *model = nullptr;
@@ -475,6 +502,7 @@ public:
         return Model(model);
     }
 
+    /// The handle of the C API, still owned by this object.
     adflow_trainer *get() const noexcept { return handle_.get(); }
 
 private:

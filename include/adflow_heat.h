@@ -1,14 +1,15 @@
-/* Maps as colours, for C and C++: the same scale and colours as the command line's heat maps and reports.
+/* Colours for anomaly maps, for C and C++: the scale and colours of the command line's heat maps and reports.
  *
- * level = (value - typical) / (limit - typical), with typical and limit of adflow_model_info (map_typical, map_limit): what good
- * parts have stays clear or faintly blue; level 1 is yellow, and each doubling moves on through orange and red to violet. */
+ * A value of a map becomes a level, (value - typical) / (limit - typical), where typical and limit are map_typical and map_limit
+ * of adflow_model_info. Levels below 1 occur on good parts and are transparent to faintly blue. Level 1 is yellow, 2 orange,
+ * 4 red, and 8 and above violet. */
 #ifndef ADFLOW_HEAT_H
 #define ADFLOW_HEAT_H
 
 #include <float.h>
 #include <math.h>
 
-/* 0 at typical, 1 at limit. A value that is not a number is as strange as can be. */
+/* Returns the level of a map value: 0 at typical, 1 at limit. NaN gives the highest level, FLT_MAX. */
 static inline float adflow_heat_level(float value, float typical, float limit)
 {
     float span = limit - typical > FLT_MIN ? limit - typical : FLT_MIN;
@@ -16,7 +17,7 @@ static inline float adflow_heat_level(float value, float typical, float limit)
     return level == level ? level : FLT_MAX;
 }
 
-/* Red, green and blue of a level, each 0 to 255, and as the result its opacity, 0 to 1. */
+/* Writes the colour of a level to rgb, red, green and blue from 0 to 255, and returns its opacity, from 0 to 1. */
 static inline float adflow_heat_colour(float level, float rgb[3])
 {
     static const float warm[4][3] = {{255, 226, 60}, {255, 150, 20}, {232, 40, 30}, {150, 10, 110}};

@@ -1,11 +1,11 @@
-/* adflow and OpenCV, opt-in: include this instead of adflow.hpp where OpenCV is there.
+/* adflow with OpenCV: include this instead of adflow.hpp in programs that use OpenCV. Needs opencv_core.
  *
  *     cv::Mat part = cv::imread("part.png"), map;
- *     adflow::Result result = adflow::score(session, part, map);     // map becomes CV_32F of the size of the part
+ *     adflow::Result result = adflow::score(session, part, map);     // map becomes CV_32FC1, as large as part
  *     cv::imwrite("overlay.png", adflow::overlay(part, map, info.map_typical, info.map_limit));
  *
- * Nothing is copied on the way in: a sub-matrix is scored where it lies. adflow.hpp takes a cv::Mat as well; what is here
- * makes maps, masks and pictures of the right size and type. Needs opencv_core. */
+ * Input images are not copied, not even sub-matrices. adflow.hpp accepts a cv::Mat as well; the functions here also check
+ * dimensions, set the white level, make maps and masks of the right size and type, and draw overlays. */
 #ifndef ADFLOW_OPENCV_HPP
 #define ADFLOW_OPENCV_HPP
 
@@ -16,14 +16,15 @@
 
 namespace adflow {
 
-/// Rows and columns of a matrix that is an image. Throws std::invalid_argument.
+/// Size of a matrix in pixels. Throws std::invalid_argument if it has more than two dimensions.
 inline cv::Size size(const cv::Mat &mat) {
     if (mat.dims > 2) throw std::invalid_argument("adflow: images have two dimensions");
     return mat.size();
 }
 
-/// The image in a matrix of 1, 3 (BGR) or 4 (BGRA) channels, CV_8U, CV_16U or CV_32F; `white` 0 means that of the type.
-/// The matrix must live as long as the result is used. Throws std::invalid_argument.
+/// Makes an Image of a matrix with 1, 3 (BGR) or 4 (BGRA) channels of CV_8U, CV_16U or CV_32F, without copying: the matrix must
+/// outlive the Image. `white` is the value of a white sample, for example 4095 for a 12-bit camera; 0: 255, 65535 or 1 by type.
+/// Throws std::invalid_argument for other matrices.
 inline Image image(const cv::Mat &mat, float white = 0) {
     size(mat);
     Image image(mat);
@@ -31,34 +32,39 @@ inline Image image(const cv::Mat &mat, float white = 0) {
     return image;
 }
 
-/// What is not 0 in a mask, CV_8U of one channel, as the image that is a region. Throws std::invalid_argument.
+/// Makes an Image for the `region` argument of score_within, in which the nonzero pixels of the mask, a CV_8UC1 matrix, are
+/// inside. Throws std::invalid_argument for other types.
 inline Image region(const cv::Mat &mask) {
     if (mask.type() != CV_8U) throw std::invalid_argument("adflow: masks are CV_8U with one channel");
-    return image(mask, 2); // at least half of white: 1 and above
+    return image(mask, 2); // half of white is 1, so 1 and above are inside
 }
 
-/// Scores a matrix. Throws as Session::score.
+/// Scores a matrix; `white` is the value of a white sample, 0: 255, 65535 or 1 by type. Throws adflow::error.
 inline Result score(Session &session, const cv::Mat &mat, float white = 0) { return session.score(image(mat, white)); }
 
-/// Scores a matrix; `map` becomes CV_32F of its size and is allocated only if it is not so already.
+/// Scores a matrix and writes its anomaly map to `map`, which becomes CV_32FC1 of the same size; it is reallocated only if its
+/// size or type differs. Throws adflow::error.
 inline Result score(Session &session, const cv::Mat &mat, cv::Mat &map, float white = 0) {
     map.create(size(mat), CV_32F);
     return session.score(image(mat, white), Map(map));
 }
 
-/// Scores the part of a matrix that is not 0 in `mask`, CV_8U of the same size; a session made with regions.
+/// Scores the pixels of a matrix that are nonzero in `mask`, CV_8UC1 of the same size. The session must have been made with
+/// SessionOptions::regions. Throws adflow::error.
 inline Result score_within(Session &session, const cv::Mat &mat, const cv::Mat &mask, float white = 0) {
     return session.score_within(image(mat, white), region(mask));
 }
 
-/// The same with a map, which becomes CV_32F of the size of the matrix.
+/// Scores the pixels of a matrix that are nonzero in `mask` and writes the anomaly map, 0 outside, to `map`, which becomes
+/// CV_32FC1 of the size of the matrix. Throws adflow::error.
 inline Result score_within(Session &session, const cv::Mat &mat, const cv::Mat &mask, cv::Mat &map, float white = 0) {
     map.create(size(mat), CV_32F);
     return session.score_within(image(mat, white), region(mask), Map(map));
 }
 
-/// The image in grey with the map's colours over it, BGR of 8 bits, as the command line draws it: what good parts have
-/// stays calm. `typical` and `limit` are Info::map_typical and Info::map_limit: the model's scale, not the image's.
+/// Draws the image in grey with the anomaly map in colour over it, as an 8-bit BGR matrix: the same colours as in the reports of
+/// the command line. `map` must be CV_32FC1 of the size of the image. `typical` and `limit` are Info::map_typical and
+/// Info::map_limit of the model, so that colours of different images can be compared.
 inline cv::Mat overlay(const cv::Mat &mat, const cv::Mat &map, float typical, float limit) {
     CV_Assert(map.type() == CV_32F && map.size() == size(mat));
     cv::Mat bytes, out(mat.size(), CV_8UC3);

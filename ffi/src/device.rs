@@ -1,4 +1,4 @@
-//! GPUs: which there are, and the one that an options struct asks for.
+//! The GPUs of this machine, and opening the one that an options struct names.
 
 use crate::guard::{Caller, Versioned};
 use crate::status::{Failure, adflow_status, fail};
@@ -6,7 +6,7 @@ use adflow_vulkan::{Compute, DeviceInfo, Precision, VulkanDevice};
 use core::ffi::c_char;
 use core::mem::offset_of;
 
-/// A GPU that options can name. The caller sets `struct_size`.
+/// One GPU, as `adflow_device_info` describes it. Set `struct_size` before the call.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_device_description {
@@ -14,11 +14,11 @@ pub struct adflow_device_description {
     pub struct_size: u32,
     /// One of `adflow_device_kind`.
     pub kind: u32,
-    /// Bytes of device memory.
+    /// Memory of the GPU, in bytes.
     pub memory: u64,
-    /// Its name, cut where it is longer.
+    /// Name that the driver reports, UTF-8, truncated to 255 bytes and NUL-terminated.
     pub name: [c_char; 256],
-    /// Identifies it across runs: 32 hexadecimal digits.
+    /// UUID of the GPU, the same in every run: 32 hexadecimal digits, NUL-terminated.
     pub uuid: [c_char; 40],
 }
 
@@ -28,7 +28,8 @@ unsafe impl Versioned for adflow_device_description {
     const LEAST: usize = offset_of!(adflow_device_description, kind);
 }
 
-/// The GPU of an options struct; `None` is the CPU, which NULL stands for.
+/// Opens the GPU that the text `options.device` names; `None` for the CPU, also if the text is NULL. `half` other than 0 asks for
+/// half precision.
 pub(crate) fn open(c: &Caller, device: *const c_char, half: u32) -> Result<Option<VulkanDevice>, Failure> {
     if device.is_null() {
         return Ok(None);
@@ -52,7 +53,7 @@ fn list() -> Vec<DeviceInfo> {
     adflow_vulkan::devices().unwrap_or_default()
 }
 
-/// How many GPUs with a Vulkan driver there are; 0 without a driver.
+/// Writes the number of GPUs with a Vulkan driver to `count`; 0 if no Vulkan driver is installed.
 ///
 /// Errors: NULL. Thread class: reentrant.
 #[unsafe(no_mangle)]
@@ -64,9 +65,10 @@ pub unsafe extern "C" fn adflow_device_count(count: *mut u32) -> adflow_status {
     })
 }
 
-/// The GPU that "vulkan:N" names, for N = `index` from 0.
+/// Describes the GPU with number `index`, counted from 0, in `info`: the one that the device text "vulkan:N" selects.
 ///
-/// Errors: NULL, ARGUMENT, NOT_FOUND past the last. Thread class: reentrant.
+/// Set `info->struct_size` before the call. Errors: NULL, ARGUMENT, NOT_FOUND if `index` is not below
+/// `adflow_device_count`. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_device_info(index: u32, info: *mut adflow_device_description) -> adflow_status {
     guarded!(|c| {

@@ -24,14 +24,14 @@ macro_rules! guarded {
     }};
 }
 
-/// The value with this number in `all`, an enum `ty` that only C has, in the order of its numbers; `field` is what the caller has
-/// set.
+/// The enumerator with this number: `all` lists those of `ty`, an enum that exists only in C, in the order of their numbers from 0.
+/// `field` names the struct field in the error.
 pub(crate) fn one_of<T: Copy>(all: &[T], number: u32, field: &str, ty: &str) -> Result<T, Failure> {
     let known = all.get(number as usize).copied();
     known.ok_or_else(|| fail!(Argument, "{field} is {number}, which is not one of {ty}"))
 }
 
-/// The value of a library's choice with this number; `field` is what the caller has set.
+/// The value of one of the library's choices that has this number; `field` names the struct field in the error.
 pub(crate) fn choice<T: Choice>(number: u32, field: &str) -> Result<T, Failure> {
     T::from_number(number).ok_or_else(|| {
         let ty = T::WHAT.replace(' ', "_");
@@ -39,7 +39,7 @@ pub(crate) fn choice<T: Choice>(number: u32, field: &str) -> Result<T, Failure> 
     })
 }
 
-/// The value of an option with this number; 0 leaves it to the library.
+/// The value of an option that has this number; `None` for 0, which leaves the choice to the library.
 pub(crate) fn chosen<T: Choice>(number: u32, field: &str) -> Result<Option<T>, Failure> {
     if number == 0 { Ok(None) } else { choice(number, field).map(Some) }
 }
@@ -57,7 +57,7 @@ pub(crate) unsafe fn guard(body: impl for<'c> FnOnce(&'c Caller) -> Result<(), F
         Err(panic) => status::panicked(&*panic),
     };
     let message = status::last();
-    // Who finds an object in use says nothing about it to the one who uses it.
+    // BUSY is not noted with the object: its message belongs to the thread that is using it.
     if let Some(handle) = caller.blamed.get()
         && status != adflow_status::Busy
     {
@@ -71,13 +71,13 @@ pub(crate) unsafe fn guard(body: impl for<'c> FnOnce(&'c Caller) -> Result<(), F
 
 /// What a handle points to.
 pub(crate) trait Handle {
-    /// Name in messages.
+    /// Name of the type in messages.
     const NAME: &'static str;
-    /// Where the message of its last failure is kept.
+    /// The message of the last call on this handle that failed.
     fn error(&self) -> &Mutex<Message>;
 }
 
-/// Memory of the caller that is used during a call.
+/// A range of the caller's memory that one call reads or writes.
 #[derive(Clone, Copy)]
 struct Claim {
     name: &'static str,
@@ -86,14 +86,14 @@ struct Claim {
     writes: bool,
 }
 
-/// More than any call has.
+/// Most claims that one call is checked for; no call makes that many.
 const CLAIMS: usize = 16;
 
 impl Claim {
     const EMPTY: Claim = Claim { name: "", start: 0, end: 0, writes: false };
 }
 
-/// Handles that have not been freed: their addresses and types. Only kept where the library is built for debugging.
+/// Addresses and types of the handles that have not been freed. Only maintained in debug builds.
 static LIVING: Mutex<Vec<(usize, &'static str)>> = Mutex::new(Vec::new());
 
 /// A struct of the header that begins with its size, so that it can grow.
@@ -101,9 +101,9 @@ static LIVING: Mutex<Vec<(usize, &'static str)>> = Mutex::new(Vec::new());
 /// # Safety
 /// `repr(C)`; the first field is `struct_size: u32`; all zeros is a value; so is every pattern of bits that C can write.
 pub(crate) unsafe trait Versioned: Copy {
-    /// Name in messages.
+    /// Name of the struct in messages.
     const NAME: &'static str;
-    /// The shortest that makes sense: what has been there from the beginning and has no default.
+    /// The smallest `struct_size` accepted, in bytes: up to the last field that every version has and that has no default.
     const LEAST: usize;
 
     /// All zeros, with the size set.
@@ -123,16 +123,16 @@ fn set_size<T: Versioned>(value: &mut T, size: u32) {
 /// The promise of the C caller, as a value: without it no pointer is followed.
 pub(crate) struct Caller {
     claims: Cell<[Claim; CLAIMS]>,
-    /// Message of the handle that the call is about.
+    /// Where a failure of this call is also noted: the message of the handle it works on.
     blamed: Cell<Option<*const Mutex<Message>>>,
 }
 
 impl Caller {
-    /// What a handle points to. Failures of this call are noted with it.
+    /// The object behind a handle. A later failure of this call is noted with that object.
     pub fn get<'c, T: Handle>(&'c self, name: &str, pointer: *const T) -> Result<&'c T, Failure> {
         check(name, pointer)?;
         if cfg!(debug_assertions) && !living().contains(&(pointer as usize, T::NAME)) {
-            return Err(fail!(Handle, "{name} is not a living {}", T::NAME));
+            return Err(fail!(Handle, "{name} is not a valid {}: it was freed, or is of another type", T::NAME));
         }
         // SAFETY: not NULL and aligned; the caller promises that it points to a T that lives during this call.
         let handle = unsafe { &*pointer };
@@ -140,7 +140,7 @@ impl Caller {
         Ok(handle)
     }
 
-    /// Notes which memory the call uses; what is written must lie apart from everything else.
+    /// Records memory that the call uses; an error if memory that is written overlaps any other memory of the call.
     pub fn claim(&self, name: &'static str, start: usize, bytes: usize, writes: bool) -> Result<(), Failure> {
         let new = Claim { name, start, end: start.saturating_add(bytes), writes };
         let mut claims = self.claims.get();
@@ -155,8 +155,8 @@ impl Caller {
         Ok(())
     }
 
-    /// A struct of any version: fields that an older caller does not know are zeros, and a newer caller's fields that
-    /// this library does not know must be.
+    /// Reads a struct of any version. Fields that an older caller lacks become zero; fields of a newer caller that this
+    /// library does not know must be zero.
     pub fn read<T: Versioned>(&self, name: &str, pointer: *const T) -> Result<T, Failure> {
         let size = self.struct_size(name, pointer)?;
         let mut value = T::new();
@@ -169,14 +169,14 @@ impl Caller {
         if rest.iter().any(|byte| *byte != 0) {
             return Err(fail!(
                 Unsupported,
-                "{name}: this library is older than the program's adflow.h and does not know a field of {} that is set",
+                "{name}: a field of {} is set that this library does not know, because it is older than the program's adflow.h",
                 T::NAME
             ));
         }
         Ok(value)
     }
 
-    /// The same, where NULL means all defaults.
+    /// Reads a struct of any version; NULL gives one that is all zeros, which means all defaults.
     pub fn read_or_default<T: Versioned>(&self, name: &str, pointer: *const T) -> Result<T, Failure> {
         if pointer.is_null() { Ok(T::new()) } else { self.read(name, pointer) }
     }
@@ -185,7 +185,7 @@ impl Caller {
         check(name, pointer)?;
         // SAFETY: not NULL and aligned; the struct begins with its size.
         let size = unsafe { pointer.cast::<u32>().read() } as usize;
-        // The upper limit only finds garbage; no struct here will ever be that large.
+        // The upper limit only catches garbage; no struct of the ABI will ever be that large.
         if !(T::LEAST..=4096).contains(&size) {
             let (ty, least, now) = (T::NAME, T::LEAST, size_of::<T>());
             return Err(fail!(
@@ -196,14 +196,14 @@ impl Caller {
         Ok(size)
     }
 
-    /// Where a result goes.
+    /// A checked destination for a result of the type `T`.
     pub fn out<'c, T>(&'c self, name: &'static str, pointer: *mut T) -> Result<Out<'c, T>, Failure> {
         check(name, pointer)?;
         self.claim(name, pointer as usize, size_of::<T>(), true)?;
         Ok(Out { pointer, caller: PhantomData })
     }
 
-    /// Where a struct of the caller's size goes.
+    /// A checked destination for a struct of the version that the caller was compiled with.
     pub fn out_struct<'c, T: Versioned>(
         &'c self,
         name: &'static str,
@@ -214,12 +214,12 @@ impl Caller {
         Ok(OutStruct { pointer, size, caller: PhantomData })
     }
 
-    /// Text in UTF-8.
+    /// A NUL-terminated text in UTF-8.
     pub fn text<'c>(&'c self, name: &str, pointer: *const c_char) -> Result<&'c str, Failure> {
         self.c_str(name, pointer)?.to_str().map_err(|_| fail!(Argument, "{name} is not UTF-8"))
     }
 
-    /// Path of a file: bytes as the system has them, on Windows UTF-8.
+    /// A NUL-terminated path: the bytes that the system uses, or UTF-8 on Windows.
     pub fn path<'c>(&'c self, name: &str, pointer: *const c_char) -> Result<&'c Path, Failure> {
         #[cfg(unix)]
         let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(self.c_str(name, pointer)?.to_bytes());
@@ -234,7 +234,7 @@ impl Caller {
         Ok(unsafe { CStr::from_ptr(pointer) })
     }
 
-    /// An array to read; NULL is fine if it is empty. `T` is a number.
+    /// An array of `len` numbers to read; the pointer may be NULL if `len` is 0.
     pub fn slice<'c, T: Copy>(&'c self, name: &'static str, pointer: *const T, len: usize) -> Result<&'c [T], Failure> {
         if len == 0 {
             return Ok(&[]);
@@ -246,7 +246,7 @@ impl Caller {
         Ok(unsafe { core::slice::from_raw_parts(pointer, len) })
     }
 
-    /// An array to write; NULL is fine if it is empty. `T` is a number.
+    /// An array of `len` numbers to write; the pointer may be NULL if `len` is 0.
     #[allow(clippy::mut_from_ref)] // The memory is the C caller's, not part of `self`.
     pub fn slice_mut<'c, T: Copy>(
         &'c self,
@@ -259,7 +259,7 @@ impl Caller {
         Ok(values)
     }
 
-    /// Part of an array that has been claimed as a whole.
+    /// Part of an array to write, `len` numbers; the whole array is claimed elsewhere.
     #[allow(clippy::mut_from_ref)] // As above.
     pub fn part_mut<'c, T: Copy>(&'c self, name: &str, pointer: *mut T, len: usize) -> Result<&'c mut [T], Failure> {
         if len == 0 {
@@ -280,7 +280,7 @@ impl Caller {
         }
     }
 
-    /// Gives an object to the caller as a handle.
+    /// Hands an object to the caller as a handle, which owns it until `release`.
     pub fn lend<T: Handle>(value: T) -> *mut T {
         let pointer = Box::into_raw(Box::new(value));
         if cfg!(debug_assertions) {
@@ -289,7 +289,7 @@ impl Caller {
         pointer
     }
 
-    /// Takes a handle back; NULL is fine.
+    /// Takes a handle back and drops its object; NULL does nothing.
     pub fn release<T: Handle>(&self, pointer: *mut T) -> Result<(), Failure> {
         if pointer.is_null() {
             return Ok(());
@@ -297,7 +297,13 @@ impl Caller {
         if cfg!(debug_assertions) {
             let mut living = living();
             let at = living.iter().position(|h| *h == (pointer as usize, T::NAME));
-            living.swap_remove(at.ok_or_else(|| fail!(Handle, "what is freed is not a living {}", T::NAME))?);
+            living.swap_remove(at.ok_or_else(|| {
+                fail!(
+                    Handle,
+                    "the handle to free is not a valid {}: it was freed before, or is of another type",
+                    T::NAME
+                )
+            })?);
         }
         // SAFETY: the caller promises a handle from `lend` that is not used again.
         drop(unsafe { Box::from_raw(pointer) });
@@ -319,7 +325,7 @@ fn check<T>(name: &str, pointer: *const T) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A checked place for a result, written once and only on success.
+/// A checked destination for a result, written once and only on success.
 pub(crate) struct Out<'c, T> {
     pointer: *mut T,
     caller: PhantomData<&'c Caller>,
@@ -333,7 +339,7 @@ impl<T> Out<'_, T> {
     }
 }
 
-/// A checked place for a struct of the caller's version.
+/// A checked destination for a struct whose size is that of the caller's version.
 pub(crate) struct OutStruct<'c, T> {
     pointer: *mut T,
     size: usize,
@@ -341,7 +347,7 @@ pub(crate) struct OutStruct<'c, T> {
 }
 
 impl<T: Versioned> OutStruct<'_, T> {
-    /// Writes the fields that the caller knows; the caller's fields that this library does not know become zeros.
+    /// Writes the fields that the caller's version has; any that this library does not know become zero.
     pub fn write(self, mut value: T) {
         set_size(&mut value, self.size as u32);
         let known = self.size.min(size_of::<T>());

@@ -1,7 +1,7 @@
-//! The caller's pixels as a view of the core, and a map in the caller's memory.
+//! Images, regions and maps in the caller's memory, checked and turned into views of the core.
 //!
-//! C strides are bytes from the top-left pixel, of either sign; a view of the core counts samples from the lowest
-//! address. Everything between the two is worked out here in integers that cannot overflow.
+//! In C, strides are bytes of either sign, counted from the top-left pixel; a view of the core counts samples from the lowest
+//! address. The conversion is done here, in integers that cannot overflow.
 
 use crate::guard::{Caller, Versioned, choice, one_of};
 use crate::status::{Failure, fail};
@@ -9,19 +9,19 @@ use adflow_core::image::{ChannelOrder, ImageView, Plane, Region, SampleType, Sam
 use core::ffi::c_void;
 use core::mem::{offset_of, size_of};
 
-/// Channels of an image, in the order of their samples or planes.
+/// Channels of an image, in the order in which their samples or planes are stored.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub enum adflow_channels {
-    /// One channel.
+    /// One channel, grey.
     Grey = 0,
     /// Red, green, blue.
     Rgb = 1,
     /// Blue, green, red.
     Bgr = 2,
-    /// Red, green, blue and a fourth that is not read.
+    /// Red, green, blue, and a fourth channel that is ignored.
     Rgba = 3,
-    /// Blue, green, red and a fourth that is not read.
+    /// Blue, green, red, and a fourth channel that is ignored.
     Bgra = 4,
 }
 
@@ -31,15 +31,15 @@ impl adflow_channels {
     }
 }
 
-/// How a region is described.
+/// How `adflow_region` describes a region.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub enum adflow_region_kind {
-    /// `x`, `y`, `width`, `height`.
+    /// A rectangle: `x`, `y`, `width` and `height`.
     Rectangle = 0,
-    /// `runs`, as a HALCON domain.
+    /// Run lengths, as in a HALCON domain: `runs` and `run_count`.
     Runs = 1,
-    /// `mask`.
+    /// A mask image: `mask`.
     Mask = 2,
 }
 
@@ -49,21 +49,21 @@ impl adflow_region_kind {
     }
 }
 
-/// Neighbours in one row that are inside: columns `first` to `last`, both of them.
+/// One run of a region: the pixels of one row from column `first` to column `last`, both included.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_run {
-    /// The row; the top one is 0.
+    /// Row, counted from 0 at the top.
     pub row: i32,
-    /// The leftmost column.
+    /// Leftmost column, counted from 0.
     pub first: i32,
-    /// The rightmost column, not left of `first`.
+    /// Rightmost column, at least `first`.
     pub last: i32,
 }
 
 const _: () = assert!(size_of::<adflow_run>() == size_of::<Span>() && offset_of!(adflow_run, last) == 8);
 
-/// Part of an image, in its pixels. What lies beyond the image does not count.
+/// Part of an image, in pixel coordinates of that image. Whatever lies outside the image is ignored.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_region {
@@ -71,19 +71,19 @@ pub struct adflow_region {
     pub struct_size: u32,
     /// One of `adflow_region_kind`.
     pub kind: u32,
-    /// Left column of the rectangle.
+    /// Left column of the rectangle, counted from 0; may be negative.
     pub x: i32,
-    /// Top row of the rectangle.
+    /// Top row of the rectangle, counted from 0; may be negative.
     pub y: i32,
-    /// Columns of the rectangle.
+    /// Width of the rectangle in pixels, at least 1.
     pub width: u32,
-    /// Rows of the rectangle.
+    /// Height of the rectangle in pixels, at least 1.
     pub height: u32,
-    /// Runs from top to bottom and, in a row, from left to right; none touches another.
+    /// Runs, ordered by row and then by column; runs must not overlap. Only read if `kind` is RUNS.
     pub runs: *const adflow_run,
-    /// How many there are.
+    /// Number of runs.
     pub run_count: usize,
-    /// An image of the same size: inside where every channel is at least half of white.
+    /// Image of the same size: a pixel is inside if every channel is at least half of white. Only read if `kind` is MASK.
     pub mask: *const adflow_image,
 }
 
@@ -93,7 +93,7 @@ unsafe impl Versioned for adflow_region {
     const LEAST: usize = offset_of!(adflow_region, runs);
 }
 
-/// The region of an image, checked.
+/// The region of an image, after its description has been checked.
 pub(crate) enum Part<'c> {
     Rectangle { top: Span, rows: u32, of: (u32, u32) },
     Runs(Region<'c>),
@@ -101,7 +101,7 @@ pub(crate) enum Part<'c> {
 }
 
 impl<'c> Part<'c> {
-    /// The region of an image; `None` if it has none.
+    /// Checks the region of an image; `None` if the image has none.
     pub fn of(c: &'c Caller, image: &adflow_image) -> Result<Option<Part<'c>>, Failure> {
         if image.region.is_null() {
             return Ok(None);
@@ -123,12 +123,14 @@ impl<'c> Part<'c> {
             adflow_region_kind::Runs => {
                 let spans: &[Span] = c.slice("image.region.runs", r.runs.cast(), r.run_count)?;
                 let runs = Region::spans(of.0, of.1, spans);
-                Part::Runs(runs.ok_or_else(|| fail!(Argument, "image.region: the runs are not in order"))?)
+                Part::Runs(runs.ok_or_else(|| {
+                    fail!(Argument, "image.region: the runs are not ordered by row and column, or overlap")
+                })?)
             }
             adflow_region_kind::Mask => {
                 let mask = c.read("image.region.mask", r.mask)?;
                 if !mask.region.is_null() {
-                    return Err(fail!(Argument, "image.region.mask: a region has no region of its own"));
+                    return Err(fail!(Argument, "image.region.mask: the mask of a region cannot have a region itself"));
                 }
                 Part::Mask(mask.view(c)?)
             }
@@ -136,7 +138,7 @@ impl<'c> Part<'c> {
         Ok(Some(part))
     }
 
-    /// The region of the core.
+    /// The region as the core takes it.
     pub fn region(&self) -> Region<'_> {
         match self {
             Part::Rectangle { top, rows, of } => Region::rectangle(of.0, of.1, top, *rows),
@@ -146,38 +148,38 @@ impl<'c> Part<'c> {
     }
 }
 
-/// An image in the caller's memory; nothing is copied. Zero in a field means the default.
+/// An image in the caller's memory, of any layout; the pixels are not copied. Zero in a field means its default.
 ///
-/// Only the pixels are read, but no part of the memory from the first to the last of them may change during a call.
-/// `{.struct_size = sizeof(adflow_image), .width = w, .height = h, .data = p}` is an 8-bit grey image without padding.
+/// `{.struct_size = sizeof(adflow_image), .width = w, .height = h, .data = p}` describes an 8-bit grey image without padding.
+/// Only pixels are read, never padding, but the memory from the first to the last pixel must not change during a call.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_image {
     /// sizeof(adflow_image).
     pub struct_size: u32,
-    /// One of `adflow_samples`.
+    /// Type of the samples, one of `adflow_samples`. 0: 8 bits.
     pub samples: u32,
-    /// One of `adflow_channels`.
+    /// Channels and their order, one of `adflow_channels`. 0: grey.
     pub channels: u32,
-    /// Pixels in a row, at least 1.
+    /// Width in pixels, at least 1.
     pub width: u32,
-    /// Rows, at least 1.
+    /// Height in pixels, at least 1.
     pub height: u32,
-    /// The sample that means white. 0: 255 for U8, 65535 for U16, 1 for F32. A camera of 12 bits in U16 has 4095.
+    /// Value of a white sample; 4095 for a 12-bit camera in U16. 0: 255 for U8, 65535 for U16, 1 for F32.
     pub white: f32,
-    /// First sample of the top-left pixel; of the first plane if the image is planar.
+    /// First sample of the top-left pixel, in the first plane if the image is planar.
     pub data: *const c_void,
-    /// Bytes from a row to the one below; negative if rows are stored bottom-up. 0: no padding.
+    /// Bytes from one row to the row below; negative if rows are stored bottom-up. 0: rows without padding.
     pub row_stride: isize,
-    /// Bytes from a pixel to its right neighbour; negative if rows are mirrored. 0: no padding.
+    /// Bytes from a pixel to its right neighbour; negative if rows are stored right to left. 0: pixels without padding.
     pub pixel_stride: isize,
-    /// Bytes from a plane to the next. 0: channels are interleaved, or the planes lie at `plane_2` and `plane_3`.
+    /// Bytes from one plane to the next. 0: channels are interleaved, or `plane_2` and `plane_3` are set.
     pub plane_stride: isize,
-    /// The second plane if the planes were allocated apart (HALCON); else NULL.
+    /// Second plane of a colour image whose planes are separate allocations, as in HALCON; otherwise NULL.
     pub plane_2: *const c_void,
-    /// The third plane if the planes were allocated apart; else NULL.
+    /// Third plane of a colour image whose planes are separate allocations, as in HALCON; otherwise NULL.
     pub plane_3: *const c_void,
-    /// Which part of the image counts; NULL: all of it. Sessions must have been made with `regions`.
+    /// Part of the image to score; the session must have been made with `regions`. NULL: the whole image.
     pub region: *const adflow_region,
 }
 
@@ -187,19 +189,21 @@ unsafe impl Versioned for adflow_image {
     const LEAST: usize = offset_of!(adflow_image, row_stride);
 }
 
-/// A map in the caller's memory: how strange each pixel is, in any resolution; larger is stranger.
+/// An anomaly map in the caller's memory: one float for each pixel, larger where the image is more anomalous.
+///
+/// The map may have any size; the map that the model computes is resized to it by bilinear interpolation.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_map {
     /// sizeof(adflow_map).
     pub struct_size: u32,
-    /// Columns, at least 1; often the image's width. The model's own map is resized, bilinear.
+    /// Width in values, at least 1; usually the width of the image.
     pub width: u32,
-    /// Rows, at least 1.
+    /// Height in values, at least 1; usually the height of the image.
     pub height: u32,
-    /// Top-left value; `width` values a row are written.
+    /// Top-left value; `width` values are written in each row, padding is left as it is.
     pub data: *mut f32,
-    /// Bytes from a row to the one below, of either sign. 0: no padding.
+    /// Bytes from one row to the row below; negative if rows are stored bottom-up. 0: rows without padding.
     pub row_stride: isize,
 }
 
@@ -209,7 +213,7 @@ unsafe impl Versioned for adflow_map {
     const LEAST: usize = offset_of!(adflow_map, row_stride);
 }
 
-/// Lowest and highest byte of one plane, counted from its top-left sample; the highest is exclusive.
+/// The bytes of one plane, `least..end`, counted from its top-left sample.
 struct Reach {
     least: i128,
     end: i128,
@@ -223,13 +227,13 @@ impl Reach {
     }
 }
 
-/// Whether `stride` keeps apart `count` runs that are `run` bytes long.
+/// Whether runs of `run` bytes do not overlap if they start `stride` bytes apart.
 fn apart(stride: isize, run: i128) -> bool {
     (stride as i128).abs() >= run
 }
 
 impl adflow_image {
-    /// The view of the core.
+    /// Checks the description and makes a view of the pixels.
     pub(crate) fn view<'c>(&self, c: &'c Caller) -> Result<ImageView<'c>, Failure> {
         let samples: SampleType = choice(self.samples, "image.samples")?;
         let size = samples.bytes() as isize;
@@ -248,7 +252,7 @@ impl adflow_image {
         let grey = order == ChannelOrder::Grey;
         let separate = !self.plane_2.is_null() || !self.plane_3.is_null();
         if separate && (grey || self.plane_stride != 0) {
-            return Err(fail!(Argument, "image: plane_2 and plane_3 are for colour images without plane_stride"));
+            return Err(fail!(Argument, "image: plane_2 and plane_3 are only for colour images with plane_stride 0"));
         }
         let planar = separate || grey || self.plane_stride != 0;
         let stored = if planar { 1 } else { stored };
@@ -275,7 +279,7 @@ impl adflow_image {
         if !by_rows && !by_columns {
             return Err(fail!(
                 Argument,
-                "image: pixels overlap, row_stride is {row} and pixel_stride {pixel} bytes for {width} pixels of {item} bytes"
+                "image: pixels overlap: row_stride is {row} and pixel_stride {pixel} bytes, for {width} pixels of {item} bytes"
             ));
         }
         let plane = if grey || separate { 0 } else { self.plane_stride };
@@ -297,7 +301,7 @@ impl adflow_image {
     }
 }
 
-/// All samples of one plane as a slice from its lowest address.
+/// The samples of one plane as a slice that starts at the plane's lowest address.
 fn plane_samples<'c>(
     c: &'c Caller,
     samples: SampleType,
@@ -311,7 +315,7 @@ fn plane_samples<'c>(
     let outside = || fail!(Image, "image.{field}: an image of that size and strides does not fit in memory");
     let whole = isize::try_from(reach.least).ok().zip(isize::try_from(reach.end - reach.least).ok());
     let (least, bytes) = whole.map(|(least, bytes)| (least, bytes as usize)).ok_or_else(outside)?;
-    // Above address 0 and below the end of memory, or the strides are nonsense.
+    // Strides that reach below address 0 or beyond the end of memory are wrong.
     let lowest = (data as usize).checked_add_signed(least).filter(|at| *at != 0);
     lowest.and_then(|at| at.checked_add(bytes)).ok_or_else(outside)?;
     let start = data.wrapping_byte_offset(least);
@@ -322,7 +326,7 @@ fn plane_samples<'c>(
     })
 }
 
-/// A checked map, to be written row by row, so that what lies between the rows is never touched.
+/// A checked map. It is written row by row, so that padding between rows is never touched.
 pub(crate) struct MapTarget<'c> {
     map: adflow_map,
     row_stride: isize,
@@ -330,7 +334,7 @@ pub(crate) struct MapTarget<'c> {
 }
 
 impl<'c> MapTarget<'c> {
-    /// Checks the description; `None` for NULL.
+    /// Checks the description of a map; `None` for NULL.
     pub fn new(c: &'c Caller, map: *const adflow_map) -> Result<Option<MapTarget<'c>>, Failure> {
         if map.is_null() {
             return Ok(None);
@@ -362,7 +366,7 @@ impl<'c> MapTarget<'c> {
         }
     }
 
-    /// Writes the model's own map, resized.
+    /// Resizes the map of the model to the caller's size and writes it.
     pub fn write(self, own: &Plane<'_>) -> Result<(), Failure> {
         let (width, height) = (self.map.width as usize, self.map.height as usize);
         for y in 0..height {

@@ -1,7 +1,7 @@
-//! Messages for the program's log: one callback of the process, called with text on the stack, so nothing is allocated.
+//! Messages for the program's log: one callback for the whole process. The text is formatted on the stack, so nothing is allocated.
 //!
-//! Failures are logged where every export ends (`guard.rs`); a few events are logged where they happen. A callback that is
-//! running holds the lock for reading: who replaces it waits, and knows that the old one will not be called again.
+//! Failures are logged where every export ends (`guard.rs`); a few events are logged where they happen. A running callback
+//! holds the lock for reading: replacing it waits until it has returned, so the old one is never called afterwards.
 
 use crate::status::{Message, adflow_status, fail};
 use core::cell::Cell;
@@ -10,24 +10,24 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock};
 
-/// How much a message matters.
+/// Severity of a log message.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub enum adflow_log_level {
     /// No messages.
     None = 0,
-    /// A call has failed; the text is that of `adflow_last_error`.
+    /// A call has failed; the message is the one `adflow_last_error` returns.
     Error = 1,
-    /// Something that a person should know, for example a remark about training images.
+    /// Something the user should know, for example about the training images.
     Warning = 2,
-    /// What happens rarely: a model is opened, a session made.
+    /// A rare event: a model was opened or a session made.
     Info = 3,
 }
 
-/// Gets a message; `level` is one of `adflow_log_level`. The text lives during the call.
+/// Receives one log message: `level` is one of `adflow_log_level`, `message` is UTF-8 and valid only during the call.
 ///
-/// It is called on the thread of the adflow function that has something to say, one of several at the same time. It must
-/// return: no exception and no longjmp may leave it. It may call adflow; what such calls have to say is not logged.
+/// Called on the thread that called adflow, so several threads may call it at the same time. It must return normally: no
+/// exception and no longjmp may leave it. It may call adflow; messages of such calls are not logged.
 pub type adflow_log_fn = Option<unsafe extern "C" fn(level: u32, message: *const c_char, user_data: *mut c_void)>;
 
 struct Sink {
@@ -47,7 +47,7 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Says something if anybody listens.
+/// Passes a message to the callback, if one is set for this level.
 pub(crate) fn log(level: adflow_log_level, message: fmt::Arguments<'_>) {
     if level as u32 > LEVEL.load(Relaxed) || INSIDE.get() {
         return;
@@ -63,11 +63,11 @@ pub(crate) fn log(level: adflow_log_level, message: fmt::Arguments<'_>) {
     }
 }
 
-/// Sends messages up to `level`, one of `adflow_log_level`, to `callback`, for the whole process; `user_data` is handed to
-/// it. NULL or NONE ends it.
+/// Sets the log callback of the whole process: it receives every message of severity `level` (one of `adflow_log_level`) or
+/// more severe, with `user_data`. A NULL `callback` or the level NONE turns logging off, which is the default.
 ///
-/// Messages are made without allocating. When this returns, the callback before is not running any more and will not be
-/// called again. Errors: ARGUMENT, BUSY from inside a callback. Thread class: reentrant.
+/// Logging does not allocate. When this function returns, the previous callback is no longer running and will not be called
+/// again. Errors: ARGUMENT, BUSY if called from inside a callback. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_set_log(level: u32, callback: adflow_log_fn, user_data: *mut c_void) -> adflow_status {
     guarded!(|_| {

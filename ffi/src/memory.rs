@@ -1,4 +1,4 @@
-//! The large memory of a session: from malloc or from the caller's allocator, in one piece.
+//! The working memory of a session: one block, from malloc or from the caller's allocator.
 
 use crate::guard::{Caller, Versioned};
 use crate::status::{Failure, fail};
@@ -11,28 +11,30 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 /// Alignment of the memory of sessions: a cache line, and the widest vector.
 const ALIGNMENT: usize = 64;
 
-/// Gives `bytes` bytes at a multiple of `alignment`, or NULL.
+/// Allocates `bytes` bytes at an address that is a multiple of `alignment`, a power of two. Returns NULL if it cannot.
 pub type adflow_allocate_fn =
     Option<unsafe extern "C" fn(bytes: usize, alignment: usize, user_data: *mut c_void) -> *mut c_void>;
 
-/// Takes back what `allocate` gave, with the same numbers.
+/// Frees `memory`, which `allocate` returned for the same `bytes` and `alignment`.
 pub type adflow_release_fn =
     Option<unsafe extern "C" fn(memory: *mut c_void, bytes: usize, alignment: usize, user_data: *mut c_void)>;
 
-/// Where a session's memory comes from. Called while the session is made and freed, never while it scores, on the thread
-/// that does so. Both functions must return, and live as long as the session.
+/// An allocator of the program for the working memory of a session.
+///
+/// It is called by `adflow_session_new` and `adflow_session_free`, on the thread that calls them, and never while scoring.
+/// Both functions must return normally and stay valid until the session is freed.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_allocator {
     /// sizeof(adflow_allocator).
     pub struct_size: u32,
-    /// 0.
+    /// Reserved; set to 0.
     pub reserved: u32,
-    /// Must be set.
+    /// Allocates the memory. Required.
     pub allocate: adflow_allocate_fn,
-    /// NULL: the memory is never taken back, as that of an arena.
+    /// Frees the memory. NULL: it is never freed, as with an arena.
     pub release: adflow_release_fn,
-    /// Handed to both.
+    /// Passed to both functions.
     pub user_data: *mut c_void,
 }
 
@@ -42,7 +44,7 @@ unsafe impl Versioned for adflow_allocator {
     const LEAST: usize = offset_of!(adflow_allocator, release);
 }
 
-/// Zeroed floats that are freed where they came from.
+/// Zeroed floats, returned on drop to the allocator that they came from.
 pub(crate) struct Buffer {
     start: NonNull<f32>,
     len: usize,
@@ -50,7 +52,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// `len` zeros; the allocator may be NULL.
+    /// Allocates `len` zeros; a NULL allocator means malloc.
     pub fn new(c: &Caller, len: usize, allocator: *const adflow_allocator) -> Result<Buffer, Failure> {
         let from = if allocator.is_null() { None } else { Some(c.read("options.allocator", allocator)?) };
         let none = || fail!(OutOfMemory, "a session needs {} bytes of memory", len as u128 * 4);

@@ -1,7 +1,7 @@
-//! Models: opened, asked, given another threshold, saved.
+//! Models: opening, describing, changing the threshold, saving.
 //!
-//! A handle holds a counted reference to validated bytes that never change. Another threshold is another set of bytes,
-//! put in the place of the first; sessions keep those they were made with.
+//! A handle holds a counted reference to validated bytes that never change. Setting a threshold replaces them by new bytes;
+//! sessions keep the bytes that they were made with.
 
 use crate::guard::{Caller, Handle, Versioned};
 use crate::log::{adflow_log_level, log};
@@ -14,41 +14,41 @@ use core::mem::offset_of;
 use std::ffi::CString;
 use std::sync::{Mutex, PoisonError, RwLock};
 
-/// Facts about a model. The caller sets `struct_size`; texts belong to the model and live as long as it.
+/// Properties of a model. Set `struct_size` before the call; the texts belong to the model and are valid until it is freed.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_model_info {
     /// sizeof(adflow_model_info).
     pub struct_size: u32,
-    /// Side of the square that images are resized to, or of a tile where the model has tiles, in pixels.
+    /// Side of the square that images are resized to, in pixels; for a model with tiles, the side of a tile.
     pub input_size: u32,
-    /// Channels the model reads: 1 or 3. Grey and colour images fit both.
+    /// Channels that the model uses: 1 or 3. Both grey and colour images are accepted and converted.
     pub channels: u32,
-    /// Views of an image that a score is averaged over.
+    /// Number of flipped or rotated views of an image that the score is averaged over.
     pub views: u32,
-    /// Columns of the model's own map; 0 if it makes none.
+    /// Width of the map that the model computes, before it is resized for the caller; 0 if the model makes no maps.
     pub map_width: u32,
-    /// Rows of the model's own map.
+    /// Height of the map that the model computes; 0 if the model makes no maps.
     pub map_height: u32,
-    /// Colour scale of maps: the median pixel of good parts that training has set aside.
+    /// Colour scale of maps, lower end: the median map value on held-out good parts.
     pub map_typical: f32,
-    /// Colour scale of maps: their highest pixel.
+    /// Colour scale of maps, upper end: the highest map value on held-out good parts.
     pub map_limit: f32,
-    /// Bytes of parameters.
+    /// Size of the model's parameters, in bytes.
     pub param_bytes: u64,
-    /// Bytes of the model file.
+    /// Size of the model file, in bytes.
     pub file_bytes: u64,
-    /// Method: "cdnf", "differnet", "csflow", "fastflow", "ssnf", "posflow", "padim" or "gauss".
+    /// Name of the method, as `adflow train --method` takes it: "padim", "patchcore", "fastflow" and so on.
     pub method: *const c_char,
-    /// Name of the backbone.
+    /// Name of the backbone, for example "builtin".
     pub backbone: *const c_char,
-    /// Width that images are resized to; `input_size` without tiles.
+    /// Width that images are resized to, in pixels; `input_size` for a model without tiles.
     pub canvas_width: u32,
-    /// Height that images are resized to; `input_size` without tiles.
+    /// Height that images are resized to, in pixels; `input_size` for a model without tiles.
     pub canvas_height: u32,
-    /// Tiles that such an image is cut into, each a run of the same plan; 1 without tiles.
+    /// Number of tiles that an image is cut into, each scored separately; 1 for a model without tiles.
     pub tiles: u32,
-    /// 0.
+    /// Reserved; always 0.
     pub reserved: u32,
 }
 
@@ -58,23 +58,23 @@ unsafe impl Versioned for adflow_model_info {
     const LEAST: usize = offset_of!(adflow_model_info, input_size);
 }
 
-/// A limit on the score, and what it promises about good parts.
+/// The score above which a part is rejected, and the false-reject rate that goes with it.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_threshold {
     /// sizeof(adflow_threshold).
     pub struct_size: u32,
-    /// Scores above this are defective.
+    /// Parts with a score above this are defective.
     pub reject: f32,
-    /// Not 0: scores above `accept` and not above `reject` are unsure.
+    /// Not 0: parts with a score above `accept`, up to `reject`, are unsure. 0: `accept` is ignored.
     pub grey_zone: u32,
-    /// See `grey_zone`; not above `reject`.
+    /// Lower end of the grey zone, at most `reject`; only used if `grey_zone` is not 0.
     pub accept: f32,
-    /// Held-out good parts behind the threshold; 0 for one set by hand.
+    /// Number of held-out good parts that the threshold was computed from; 0 for one set by hand.
     pub held_out: u32,
-    /// At most this share of good parts is rejected, 0..1, ...
+    /// Share of good parts that is rejected at most, 0 to 1.
     pub false_reject: f64,
-    /// ... with this confidence, 0..1. 0 for a threshold set by hand, which promises nothing.
+    /// Confidence with which `false_reject` holds, 0 to 1; 0 for a threshold set by hand, which guarantees no rate.
     pub confidence: f64,
 }
 
@@ -85,7 +85,7 @@ unsafe impl Versioned for adflow_threshold {
 }
 
 impl adflow_threshold {
-    /// A threshold of the caller's; `None` for NULL.
+    /// Checks a threshold of the caller; `None` for NULL.
     pub(crate) fn read(c: &Caller, threshold: *const adflow_threshold) -> Result<Option<Threshold>, Failure> {
         if threshold.is_null() {
             return Ok(None);
@@ -96,12 +96,12 @@ impl adflow_threshold {
             let (reject, accept) = (t.reject, t.accept);
             return Err(fail!(
                 Argument,
-                "threshold: reject is {reject} and accept {accept}; they must be finite, accept not above reject"
+                "threshold: reject is {reject} and accept {accept}; both must be finite, and accept at most reject"
             ));
         }
         let share = 0.0..=1.0;
         if !share.contains(&t.false_reject) || !share.contains(&t.confidence) {
-            return Err(fail!(Argument, "threshold: false_reject and confidence must lie in 0..1"));
+            return Err(fail!(Argument, "threshold: false_reject and confidence must lie between 0 and 1"));
         }
         let false_reject = if t.confidence == 0.0 { 1.0 } else { t.false_reject };
         Ok(Some(Threshold { reject: t.reject, accept, false_reject, confidence: t.confidence, held_out: t.held_out }))
@@ -120,7 +120,7 @@ impl adflow_threshold {
     }
 }
 
-/// A trained detector: immutable but for its threshold, and shared by any number of sessions and threads.
+/// A trained detector. Any number of sessions and threads may share it; only its threshold can be changed.
 pub struct adflow_model {
     shared: RwLock<OwnedModel>,
     about: Vec<(CString, CString)>,
@@ -142,7 +142,7 @@ impl adflow_model {
         adflow_model { shared: RwLock::new(model), about, error: Mutex::new(Message::new()) }
     }
 
-    /// The model as it is now.
+    /// The model with its present threshold.
     pub(crate) fn shared(&self) -> OwnedModel {
         self.shared.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -156,7 +156,7 @@ fn invalid(error: ModelError) -> Failure {
     fail!(Model, "{error}")
 }
 
-/// Opens a model file and validates it.
+/// Opens and validates a model file.
 ///
 /// Free the model with `adflow_model_free`. Errors: NULL, IO, MODEL. Thread class: reentrant.
 #[unsafe(no_mangle)]
@@ -174,9 +174,9 @@ pub unsafe extern "C" fn adflow_model_open(path: *const c_char, model: *mut *mut
     })
 }
 
-/// Reads a model from the bytes of a model file, which are copied and validated.
+/// Opens and validates a model from the `length` bytes of a model file, which are copied.
 ///
-/// Free the model with `adflow_model_free`; the bytes stay the caller's. Errors: NULL, MODEL. Thread class: reentrant.
+/// Free the model with `adflow_model_free`. Errors: NULL, MODEL. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_model_from_memory(
     bytes: *const c_void,
@@ -192,7 +192,7 @@ pub unsafe extern "C" fn adflow_model_from_memory(
     })
 }
 
-/// Facts about a model; set `info->struct_size` before.
+/// Writes the properties of a model to `info`. Set `info->struct_size` before the call.
 ///
 /// Errors: NULL, ARGUMENT. Thread class: reentrant.
 #[unsafe(no_mangle)]
@@ -229,9 +229,10 @@ pub unsafe extern "C" fn adflow_model_get_info(
     })
 }
 
-/// How the model was made: the value of a key such as "method", "seed" or "data_digest".
+/// Looks up how the model was made: `value` receives the text for a key such as "method", "seed" or "data_digest".
 ///
-/// `value` belongs to the model and lives as long as it. Errors: NULL, NOT_FOUND. Thread class: reentrant.
+/// The text belongs to the model and is valid until the model is freed. Errors: NULL, ARGUMENT, NOT_FOUND if the model has no
+/// such key. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_model_about(
     model: *const adflow_model,
@@ -242,15 +243,16 @@ pub unsafe extern "C" fn adflow_model_about(
         let model = c.get("model", model)?;
         let key = c.text("key", key)?;
         let out = c.out("value", value)?;
-        let found = model.about(key).ok_or_else(|| fail!(NotFound, "the model says nothing about \"{key}\""))?;
+        let found = model.about(key).ok_or_else(|| fail!(NotFound, "the model has no key \"{key}\""))?;
         out.write(found.as_ptr());
         Ok(())
     })
 }
 
-/// All that `adflow_model_about` knows, one pair for each index from 0; NOT_FOUND past the last.
+/// Lists what `adflow_model_about` can look up: writes the key and the value with number `index`, counted from 0.
 ///
-/// `key` and `value` belong to the model and live as long as it. Errors: NULL, NOT_FOUND. Thread class: reentrant.
+/// Both texts belong to the model and are valid until it is freed. Errors: NULL, NOT_FOUND if `index` is past the last key.
+/// Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_model_about_at(
     model: *const adflow_model,
@@ -268,7 +270,7 @@ pub unsafe extern "C" fn adflow_model_about_at(
     })
 }
 
-/// The model's threshold; set `threshold->struct_size` before.
+/// Writes the model's threshold to `threshold`. Set `threshold->struct_size` before the call.
 ///
 /// Errors: NULL, ARGUMENT, NOT_FOUND if the model has none. Thread class: reentrant.
 #[unsafe(no_mangle)]
@@ -285,7 +287,7 @@ pub unsafe extern "C" fn adflow_model_get_threshold(
     })
 }
 
-/// Gives the model another threshold, or none if NULL. Sessions made before keep the one they have.
+/// Replaces the model's threshold; NULL removes it. Sessions that already exist keep the threshold they have.
 ///
 /// Errors: NULL, ARGUMENT. Thread class: reentrant.
 #[unsafe(no_mangle)]
@@ -303,13 +305,15 @@ pub unsafe extern "C" fn adflow_model_set_threshold(
     })
 }
 
-/// A threshold from the scores of the good parts that training has set aside, for other rates; the model stays as it is.
+/// Computes a threshold for other rates from the scores of the held-out good parts that the model stores. The model is not
+/// changed: pass the result to `adflow_model_set_threshold`.
 ///
-/// At most the share `false_reject` of good parts is rejected, with `confidence`; with too few parts for that, the largest
-/// score is taken and the confidence is what it really is. `unsure` above `false_reject` adds a grey zone: at most that
-/// share of good parts is unsure or rejected; 0 adds none. Set `threshold->struct_size` before.
+/// At most the share `false_reject` of good parts is rejected, with probability `confidence`; both lie between 0 and 1. If the
+/// held-out parts are too few for that, `threshold` is their largest score and states the confidence actually reached. A
+/// share `unsure` above `false_reject` adds a grey zone: at most that share of good parts is unsure or rejected; 0 adds
+/// none. Set `threshold->struct_size` before the call.
 ///
-/// Errors: NULL, ARGUMENT, NOT_FOUND if nothing was set aside. Thread class: reentrant.
+/// Errors: NULL, ARGUMENT, NOT_FOUND if the model stores no scores of held-out parts. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_model_calibrate(
     model: *const adflow_model,
@@ -339,7 +343,7 @@ pub unsafe extern "C" fn adflow_model_calibrate(
     })
 }
 
-/// Writes the model to a file, whole or not at all.
+/// Writes the model to a file. The file is replaced in one step: if writing fails, it is left as it was.
 ///
 /// Errors: NULL, IO. Thread class: reentrant.
 #[unsafe(no_mangle)]
@@ -351,10 +355,11 @@ pub unsafe extern "C" fn adflow_model_save(model: *const adflow_model, path: *co
     })
 }
 
-/// Copies the bytes of the model file to `buffer`; `length` gets their number.
+/// Writes the model to memory: copies the bytes of the model file to `buffer`, of `capacity` bytes, and their number to
+/// `length`.
 ///
-/// If `capacity` is too small (`buffer` may be NULL if it is 0) only `length` is written, and the status is
-/// BUFFER_TOO_SMALL. Errors: NULL, BUFFER_TOO_SMALL. Thread class: reentrant.
+/// If `capacity` is too small, only `length` is written. `buffer` may be NULL if `capacity` is 0. Errors: NULL,
+/// BUFFER_TOO_SMALL. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_model_to_memory(
     model: *const adflow_model,
@@ -377,10 +382,9 @@ pub unsafe extern "C" fn adflow_model_to_memory(
     })
 }
 
-/// Copies the message of the last call on this model that failed, whatever the thread, as `adflow_last_error_copy` does; ""
-/// before the first. BUSY is not noted.
+/// Copies the message of the last call on this model that failed, on any thread; "" if none has failed.
 ///
-/// Errors: NULL. Thread class: reentrant.
+/// `buffer`, `capacity` and `length` are as for `adflow_last_error_copy`. Errors: NULL. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_model_error_copy(
     model: *const adflow_model,
@@ -394,9 +398,9 @@ pub unsafe extern "C" fn adflow_model_error_copy(
     })
 }
 
-/// Frees a model; NULL is fine. Its sessions live on.
+/// Frees a model; NULL does nothing. Sessions of the model stay valid; texts that belong to it do not.
 ///
-/// No thread may be using it, and texts from it are gone. Thread class: local to the model.
+/// No other thread may be using the model. Thread class: local to the model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_model_free(model: *mut adflow_model) {
     guarded!(|c| { c.release(model) });

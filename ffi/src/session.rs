@@ -1,4 +1,4 @@
-//! Sessions: a model with threads and memory of its own, scoring one image at a time without allocating.
+//! Sessions: a model with its own threads and memory, which scores one image at a time without allocating.
 
 use crate::device;
 use crate::guard::{Caller, Handle, Versioned};
@@ -17,29 +17,31 @@ use core::mem::offset_of;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-/// How a session is made. Zero in a field means the default.
+/// Options of a session. Zero (NULL) in a field means its default.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_session_options {
     /// sizeof(adflow_session_options).
     pub struct_size: u32,
-    /// Threads that work on one image, the caller included. 0: one per processor. The score does not depend on it.
+    /// Threads that score one image, including the calling thread, up to 1024. 0: one per processor. Scores do not depend on
+    /// it.
     pub threads: u32,
-    /// Widest image in pixels; decides the memory of preprocessing, 20 bytes a pixel. 0: 16384.
+    /// Width of the widest image to be scored, in pixels; each pixel costs 20 bytes of memory. 0: 16384.
     pub max_width: u32,
-    /// Not 0: maps will not be asked for, which saves memory.
+    /// Not 0: no maps can be requested from the session, which saves memory.
     pub no_map: u32,
-    /// Where programs run: "auto" (a graphics card if there is one), "cpu", "vulkan", "vulkan:N" or "vulkan:NAME". NULL: the
-    /// CPU. A GPU's score differs from the CPU's in the last digits. A GPU that is lost is opened again once, then the CPU
+    /// Where the model runs: "auto" (a graphics card if there is one, otherwise the CPU), "cpu", "vulkan" (the best Vulkan
+    /// device), "vulkan:N" (number N of `adflow_device_info`) or "vulkan:NAME" (a UUID or part of a name). NULL: the CPU.
+    /// Scores of a GPU differ from those of the CPU in the last digits. If a GPU is lost it is reopened once; after that the CPU
     /// takes over.
     pub device: *const c_char,
-    /// Not 0: a GPU that can keeps intermediate values in 16 bits, which is faster; scores differ by a few hundredths.
+    /// Not 0: a GPU that supports it keeps intermediate values in 16 bits, which is faster; scores change by a few hundredths.
     pub half_precision: u32,
-    /// Not 0: images come with regions of their own, `adflow_session_score_within`; takes about 8 bytes a pixel of the
-    /// model's input.
+    /// Not 0: images may have regions (`adflow_image.region`, `adflow_session_score_within`); costs about 8 bytes of memory for
+    /// each pixel of the model's input.
     pub regions: u32,
-    /// Where the session's memory comes from, except some hundred bytes, its threads and what a GPU's driver takes. NULL:
-    /// malloc.
+    /// Allocator for the working memory of the session, `adflow_session_memory` bytes. Handles, threads and GPU drivers allocate
+    /// a little on their own. NULL: malloc.
     pub allocator: *const adflow_allocator,
 }
 
@@ -49,17 +51,17 @@ unsafe impl Versioned for adflow_session_options {
     const LEAST: usize = offset_of!(adflow_session_options, threads);
 }
 
-/// What became of an image. The caller sets `struct_size`.
+/// Result of scoring an image. Set `struct_size` before the call.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_result {
     /// sizeof(adflow_result).
     pub struct_size: u32,
-    /// One of `adflow_verdict`.
+    /// Verdict on the part, one of `adflow_verdict`.
     pub verdict: u32,
-    /// The anomaly score: larger is stranger.
+    /// Anomaly score: the larger, the more anomalous. Its scale depends on the model.
     pub score: f32,
-    /// The threshold: scores above it are defective. NaN if there is none.
+    /// Threshold of the session: a part with a score above it is defective. NaN if there is none.
     pub reject: f32,
 }
 
@@ -69,9 +71,9 @@ unsafe impl Versioned for adflow_result {
     const LEAST: usize = offset_of!(adflow_result, reject);
 }
 
-/// A model bound to threads and memory.
+/// A model with its own threads and working memory, ready to score images.
 ///
-/// One thread at a time may use a session; different sessions, of one model or several, run at the same time.
+/// Only one thread at a time may use a session; different sessions, of one model or several, can score at the same time.
 pub struct adflow_session {
     inspector: Mutex<Inspector<Buffer>>,
     error: Mutex<Message>,
@@ -85,14 +87,14 @@ impl Handle for adflow_session {
     }
 }
 
-/// What the options say of the scorer.
+/// The part of the options that concerns the scorer.
 fn scorer_options(options: &adflow_session_options) -> ScorerOptions {
     let defaults = ScorerOptions::new();
     let max_width = if options.max_width == 0 { defaults.max_width } else { options.max_width };
     defaults.with_max_width(max_width).with_map(options.no_map == 0).with_regions(options.regions != 0)
 }
 
-/// Floats that a session takes from its allocator, with that many threads or on a GPU.
+/// Working memory of a session in floats: with that many threads, or on a GPU for `None`.
 fn floats(model: &OwnedModel, options: &ScorerOptions, threads: Option<usize>) -> Result<usize, ScoreError> {
     match threads {
         None => Inspector::memory_len_on_device(&model.model(), options),
@@ -115,7 +117,7 @@ fn open(c: &Caller, model: OwnedModel, options: &adflow_session_options) -> Resu
     Ok(inspector)
 }
 
-/// The object behind a handle, or `Busy`. An object that saw a panic holds only scratch and goes on.
+/// Locks the object behind a handle; `Busy` if it is in use. An object stays usable after a panic, because it holds only scratch.
 pub(crate) fn enter<'h, T>(lock: &'h Mutex<T>, name: &str) -> Result<MutexGuard<'h, T>, Failure> {
     match lock.try_lock() {
         Ok(state) => Ok(state),
@@ -138,10 +140,10 @@ impl From<ScoreError> for Failure {
     }
 }
 
-/// Makes a session of a model, with threads and memory of its own. `options` may be NULL: all defaults.
+/// Makes a session of a model. `options` may be NULL for all defaults.
 ///
-/// The session keeps what it needs of the model, with the threshold it has now; model and sessions may be freed in any
-/// order. Free it with `adflow_session_free`. Errors: NULL, ARGUMENT, OUT_OF_MEMORY, DEVICE. Thread class: reentrant.
+/// The session keeps what it needs of the model, with the model's present threshold, so both may be freed in any order. Free
+/// the session with `adflow_session_free`. Errors: NULL, ARGUMENT, OUT_OF_MEMORY, DEVICE. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_new(
     model: *const adflow_model,
@@ -158,11 +160,11 @@ pub unsafe extern "C" fn adflow_session_new(
     })
 }
 
-/// Bytes that a session of these options will take from its allocator, as far as the CPU's memory goes. `options` may be
-/// NULL: all defaults.
+/// Writes the number of bytes that a session with these options takes from its allocator to `bytes`. `options` may be NULL
+/// for all defaults.
 ///
-/// A GPU that `device` names is not opened. Errors: NULL, ARGUMENT, OUT_OF_MEMORY if they cannot be addressed. Thread class:
-/// reentrant.
+/// Memory of a GPU is not counted, and a GPU that `options->device` names is not opened. Errors: NULL, ARGUMENT,
+/// OUT_OF_MEMORY if the memory could not be addressed. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_memory(
     model: *const adflow_model,
@@ -181,12 +183,12 @@ pub unsafe extern "C" fn adflow_session_memory(
     })
 }
 
-/// Scores an image, and if `map` is not NULL writes how strange each pixel is into the caller's memory.
+/// Scores an image. If `map` is not NULL, also writes the anomaly map. Set `result->struct_size` before the call.
 ///
-/// Allocates nothing on the CPU. Score, map and verdict are those of the command line for the same pixels, bit for bit. With
-/// `image->region` it is a part of the image that is scored, as `adflow_session_score_within` says. On failure map and result
-/// are untouched; they may not overlap the image or each other. Errors: NULL, ARGUMENT, IMAGE, NO_MAP, BUSY, DEVICE,
-/// TIMED_OUT. Thread class: local to the session.
+/// If `image->region` is set, only that part of the image is scored, as `adflow_session_score_within` does. Nothing is
+/// allocated on the CPU. For the same pixels, the command line gives the same score, map and verdict, bit for bit. `map` and
+/// `result` must not overlap the image or each other; on failure they are left as they were. Errors: NULL, ARGUMENT, IMAGE,
+/// NO_MAP, BUSY, DEVICE, TIMED_OUT. Thread class: local to the session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_score(
     session: *mut adflow_session,
@@ -197,13 +199,16 @@ pub unsafe extern "C" fn adflow_session_score(
     guarded!(|c| { score(c, session, image, None, map, result) })
 }
 
-/// `adflow_session_score` of a part of the image: where every channel of `region`, an image of the same size, is at least
-/// half of white, and the model's own region of interest allows. NULL is the whole image.
+/// Scores a part of an image, as `adflow_session_score` does for the whole: the pixels at which every channel of `region`, a
+/// mask image of the same size, is at least half of white. NULL: the whole image.
 ///
-/// No pixel outside changes a bit of score or map; outside the map is 0. The session must have been made with `regions`.
-/// A part of the image that a model without a region of interest never saw cut off has an edge which it may find strange;
-/// cut along the background. Errors: NULL, ARGUMENT (also for a region in which nothing is left at the model's resolution),
-/// IMAGE, NO_MAP, BUSY, DEVICE, TIMED_OUT. Thread class: local to the session.
+/// If the model was trained with a region of interest, only pixels inside both count. Pixels outside do not change a bit of
+/// score or map, and the map is 0 there. The session must have been made with `regions`. A model that was trained without
+/// a region may find the edge of the region anomalous, so let the edge run through the background. Set `result->struct_size`
+/// before the call.
+///
+/// Errors: NULL, ARGUMENT (also if no pixel of the region is left at the model's resolution), IMAGE, NO_MAP, BUSY, DEVICE,
+/// TIMED_OUT. Thread class: local to the session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_score_within(
     session: *mut adflow_session,
@@ -215,7 +220,7 @@ pub unsafe extern "C" fn adflow_session_score_within(
     guarded!(|c| {
         let region = if region.is_null() { None } else { Some(c.read("region", region)?) };
         if region.is_some_and(|region| !region.region.is_null()) {
-            return Err(fail!(Argument, "region: a region has no region of its own"));
+            return Err(fail!(Argument, "region: the mask of a region cannot have a region itself"));
         }
         let region = region.as_ref().map(|region| region.view(c)).transpose()?;
         score(c, session, image, region, map, result)
@@ -237,7 +242,7 @@ fn score(
         (None, None) => None,
         (Some(mask), None) => Some(Region::Mask(mask)),
         (None, Some(part)) => Some(part.region()),
-        (Some(_), Some(_)) => return Err(fail!(Argument, "there is a region, and image.region too")),
+        (Some(_), Some(_)) => return Err(fail!(Argument, "both region and image.region are set")),
     };
     let map = MapTarget::new(c, map)?;
     let out = c.out_struct("result", result)?;
@@ -267,7 +272,7 @@ fn plane<'m>(map: &AnomalyMap<'m>) -> Plane<'m> {
     Plane::new(map.width() as usize, map.height() as usize, map.values())
 }
 
-/// Changes the threshold of this session only; NULL removes it, so that verdicts are NONE.
+/// Replaces the threshold of this session only. NULL removes it: verdicts are then NONE.
 ///
 /// Errors: NULL, ARGUMENT, BUSY. Thread class: local to the session.
 #[unsafe(no_mangle)]
@@ -283,11 +288,12 @@ pub unsafe extern "C" fn adflow_session_set_threshold(
     })
 }
 
-/// How long each later call of this session may take, in microseconds up to 2^31 - 1; 0: as long as it needs.
+/// Limits the time of each later call of this session to `microseconds`, up to 2^31 - 1. 0: no limit, the default.
 ///
-/// A call that is not done by then returns TIMED_OUT within a millisecond and leaves map and result untouched; the session
-/// goes on. The clock is looked at between the parts of the work on the CPU; a map that is done is written to the end,
-/// and a GPU finishes what it was given. Errors: NULL, ARGUMENT, BUSY. Thread class: local to the session.
+/// A call that would take longer returns TIMED_OUT within a millisecond of the limit and leaves map and result as they were;
+/// the session stays usable. The time is checked between steps of the work on the CPU. A GPU finishes the work it was given,
+/// and once the map is computed it is written to the end, so such a call can take longer. Errors: NULL, ARGUMENT, BUSY. Thread
+/// class: local to the session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_set_deadline(session: *mut adflow_session, microseconds: u32) -> adflow_status {
     guarded!(|c| {
@@ -301,10 +307,10 @@ pub unsafe extern "C" fn adflow_session_set_deadline(session: *mut adflow_sessio
     })
 }
 
-/// Copies the message of the last call on this session that failed, whatever the thread, as `adflow_last_error_copy` does; ""
-/// before the first. BUSY is not noted.
+/// Copies the message of the last call on this session that failed, on any thread; "" if none has failed. BUSY does not count
+/// as a failure here.
 ///
-/// Errors: NULL. Thread class: reentrant.
+/// `buffer`, `capacity` and `length` are as for `adflow_last_error_copy`. Errors: NULL. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_error_copy(
     session: *const adflow_session,
@@ -318,9 +324,9 @@ pub unsafe extern "C" fn adflow_session_error_copy(
     })
 }
 
-/// Ends a session, its threads and its memory; NULL is fine.
+/// Frees a session, its threads and its memory; NULL does nothing.
 ///
-/// No thread may be using it. Thread class: local to the session.
+/// No other thread may be using the session. Thread class: local to the session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_session_free(session: *mut adflow_session) {
     guarded!(|c| { c.release(session) });

@@ -1,7 +1,7 @@
-//! Status codes and the message behind them.
+//! Status codes, and the message that goes with a failure.
 //!
-//! The message of a thread's last failure lies in a fixed buffer of that thread, so that storing one allocates nothing
-//! and no other thread can replace it.
+//! Each thread keeps the message of its last failure in a fixed buffer, so that storing one allocates nothing and no other
+//! thread can replace it.
 
 use crate::guard::Caller;
 use core::any::Any;
@@ -9,51 +9,51 @@ use core::cell::RefCell;
 use core::ffi::{CStr, c_char};
 use core::fmt::{self, Write};
 
-/// What came of a call. Numbers never change their meaning.
+/// Outcome of a call. Numbers never change their meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub enum adflow_status {
-    /// Done.
+    /// The call succeeded.
     Ok = 0,
-    /// A pointer is NULL that must not be.
+    /// A required pointer is NULL.
     Null = 1,
-    /// An argument or a field of an options struct is out of range.
+    /// An argument or a field of a struct is out of range.
     Argument = 2,
-    /// The image is empty, too wide, badly described, or has a pixel that is NaN or infinite.
+    /// The image is empty, wider than the session allows, inconsistently described, or has a pixel that is NaN or infinite.
     Image = 3,
-    /// The bytes are not a model, are damaged, or were written by a version that this library does not read.
+    /// The data is not a model, is damaged, or was written by a version that this library cannot read.
     Model = 4,
-    /// A file cannot be read or written.
+    /// A file could not be read or written.
     Io = 5,
-    /// There is nothing of that name or number.
+    /// Nothing has the requested name or index.
     NotFound = 6,
-    /// This library is too old for what is asked.
+    /// A struct sets a field that this version of the library does not know.
     Unsupported = 7,
-    /// This model or session makes no maps.
+    /// A map was requested, but the model or the session makes none.
     NoMap = 8,
-    /// Another thread, or a callback, is using the object.
+    /// Another thread or a callback is using the object.
     Busy = 9,
-    /// The progress callback has asked to stop.
+    /// The progress callback cancelled the training.
     Cancelled = 10,
     /// There are too few training images.
     TooFewImages = 11,
-    /// Training has failed: the images are all alike, or the loss is no longer a number.
+    /// Training failed: all images are identical, or the loss became NaN or infinite.
     Training = 12,
-    /// A checkpoint belongs to other images or options, or is damaged.
+    /// The checkpoint was made with other images or options, or is damaged.
     Checkpoint = 13,
-    /// A backbone's weights cannot be used.
+    /// The backbone file cannot be used.
     Weights = 14,
-    /// The buffer is too small; the length needed has been written.
+    /// The buffer is too small; the required length has been written.
     BufferTooSmall = 15,
-    /// There is not enough memory.
+    /// Not enough memory.
     OutOfMemory = 16,
-    /// A mistake in adflow. The objects of the call are still valid.
+    /// A bug in adflow. The objects passed to the call remain valid.
     Internal = 17,
-    /// The GPU that was asked for is not there, cannot do it, or has failed for good.
+    /// The requested GPU does not exist, lacks a required capability, or has failed permanently.
     Device = 18,
-    /// The deadline of the session has passed before the image was scored.
+    /// The deadline of the session passed before the image was scored.
     TimedOut = 19,
-    /// The handle has been freed, or is one of another type. Only found by a library that was built for debugging.
+    /// The handle was freed before, or is of another type. Only debug builds of the library detect this.
     Handle = 20,
 }
 
@@ -68,7 +68,7 @@ impl adflow_status {
             5 => c"file cannot be read or written",
             6 => c"not found",
             7 => c"not supported by this version",
-            8 => c"no map",
+            8 => c"no map available",
             9 => c"object in use",
             10 => c"cancelled",
             11 => c"too few images",
@@ -80,7 +80,7 @@ impl adflow_status {
             17 => c"internal error",
             18 => c"no usable device",
             19 => c"timed out",
-            20 => c"not a living handle",
+            20 => c"invalid handle",
             _ => c"unknown status",
         }
     }
@@ -91,7 +91,7 @@ impl adflow_status {
 pub(crate) struct Failure(adflow_status);
 
 impl Failure {
-    /// Use `fail!`.
+    /// Makes a failure and sets the thread's message; `fail!` is shorter.
     pub fn new(status: adflow_status, message: fmt::Arguments<'_>) -> Failure {
         LAST.with_borrow_mut(|last| last.set(message));
         Failure(status)
@@ -111,7 +111,7 @@ macro_rules! fail {
 }
 pub(crate) use fail;
 
-/// Text in a fixed buffer, cut where it is full, always with a NUL behind.
+/// A NUL-terminated text in a fixed buffer, truncated to 1023 bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Message {
     bytes: [u8; 1024],
@@ -124,7 +124,7 @@ impl Message {
         Message { bytes: [0; 1024], len: 0 }
     }
 
-    /// The text with its NUL.
+    /// Pointer to the NUL-terminated text.
     pub fn as_ptr(&self) -> *const c_char {
         self.bytes.as_ptr().cast()
     }
@@ -132,7 +132,7 @@ impl Message {
     /// Replaces the text.
     pub fn set(&mut self, message: fmt::Arguments<'_>) {
         self.len = 0;
-        // Cut text is better than none.
+        // A truncated text is better than none.
         let _ = self.write_fmt(message);
         self.bytes[self.len] = 0;
     }
@@ -144,7 +144,7 @@ impl Message {
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Cut between characters, so it is text.
+        // Truncated between characters, so it is valid UTF-8.
         f.write_str(core::str::from_utf8(self.text()).unwrap_or(""))
     }
 }
@@ -168,7 +168,7 @@ pub(crate) fn last() -> Message {
     LAST.with_borrow(|last| *last)
 }
 
-/// A library does not print: a panic inside it becomes a message and a status.
+/// Installs a panic hook that stores the message for the caller instead of printing it: a library does not print.
 pub(crate) fn keep_panics_quiet() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -178,7 +178,8 @@ pub(crate) fn keep_panics_quiet() {
     });
 }
 
-/// The status of a caught panic. If it happened on another thread, its message is in that thread's buffer: use the payload.
+/// The status of a caught panic. The message of a panic on another thread is in that thread's buffer, so it is taken from the
+/// payload then.
 pub(crate) fn panicked(payload: &(dyn Any + Send)) -> adflow_status {
     let known = LAST.with_borrow(|last| last.text().starts_with(b"internal error: "));
     if !known {
@@ -189,9 +190,9 @@ pub(crate) fn panicked(payload: &(dyn Any + Send)) -> adflow_status {
     adflow_status::Internal
 }
 
-/// Version of the library, "major.minor.patch".
+/// Returns the version of the library as "major.minor.patch".
 ///
-/// The text is a constant. Thread class: reentrant.
+/// The text is static: never free it. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_version() -> *const c_char {
     let mut text = core::ptr::null();
@@ -202,9 +203,9 @@ pub unsafe extern "C" fn adflow_version() -> *const c_char {
     text
 }
 
-/// A few words for a status, also for numbers that this library does not know.
+/// Returns a short English description of a status; "unknown status" for a number that this library does not know.
 ///
-/// The text is a constant. Thread class: reentrant.
+/// The text is static: never free it. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_status_text(status: u32) -> *const c_char {
     let mut text = core::ptr::null();
@@ -215,10 +216,10 @@ pub unsafe extern "C" fn adflow_status_text(status: u32) -> *const c_char {
     text
 }
 
-/// What went wrong in this thread's last call that failed: UTF-8, "" before the first failure.
+/// Returns the message of the last call on this thread that failed: UTF-8, at most 1023 bytes; "" if none has failed.
 ///
-/// The text belongs to adflow and stays until the next failure on this thread or the thread's end. Successful calls leave
-/// it alone. Thread class: reentrant; each thread has its own.
+/// The text belongs to adflow and is valid until the next failing call on this thread, or until the thread ends. Successful
+/// calls do not change it. Thread class: reentrant; each thread has its own message.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_last_error() -> *const c_char {
     let mut text = core::ptr::null();
@@ -229,10 +230,10 @@ pub unsafe extern "C" fn adflow_last_error() -> *const c_char {
     text
 }
 
-/// Copies the message of `adflow_last_error` to `buffer`, cut to `capacity` bytes with the NUL; `length` (may be NULL) gets
-/// the bytes of the whole message without the NUL.
+/// Copies the message of `adflow_last_error` to `buffer`, truncated to `capacity` bytes including the terminating NUL.
 ///
-/// `buffer` may be NULL if `capacity` is 0. Errors: NULL. Thread class: reentrant.
+/// `length` receives the length of the whole message in bytes, without the NUL; it may be NULL. `buffer` may be NULL if
+/// `capacity` is 0. Errors: NULL. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_last_error_copy(
     buffer: *mut c_char,
@@ -242,7 +243,7 @@ pub unsafe extern "C" fn adflow_last_error_copy(
     guarded!(|c| { copy(c, &last(), buffer, capacity, length) })
 }
 
-/// What `adflow_last_error_copy` promises, for any message.
+/// Copies any message as `adflow_last_error_copy` documents.
 pub(crate) fn copy(
     c: &Caller,
     message: &Message,
@@ -254,7 +255,7 @@ pub(crate) fn copy(
     let out = if length.is_null() { None } else { Some(c.out("length", length)?) };
     if let Some((end, to)) = to.split_last_mut() {
         let mut fits = message.len.min(to.len());
-        // Not inside a character.
+        // Not in the middle of a character.
         while fits < message.len && fits > 0 && message.bytes[fits] & 0xC0 == 0x80 {
             fits -= 1;
         }

@@ -1,7 +1,7 @@
 //! Training: images of good parts in, a model out.
 //!
-//! A trainer keeps copies of the images, because training reads each of them several times. The callback is the core's
-//! observer; a checkpoint is a file beside the model that is gone once training has ended well.
+//! A trainer keeps copies of the images, because training reads each of them several times. The progress callback is called
+//! by an observer of the core; the checkpoint file is removed once training has succeeded.
 
 use crate::device;
 use crate::guard::{Caller, Handle, Versioned, choice};
@@ -27,27 +27,27 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-/// How far training is.
+/// Progress of a training, as passed to `adflow_progress_fn`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_progress {
-    /// Bytes of this struct that this library has filled in.
+    /// Size of this struct in the library, in bytes; later fields are not there.
     pub struct_size: u32,
-    /// One of `adflow_phase`.
+    /// What training is doing, one of `adflow_phase`.
     pub phase: u32,
-    /// Units (images, steps) of this phase that are done.
+    /// Units of work (images or steps) done in this phase.
     pub done: u64,
-    /// Units of this phase; an upper limit where training may stop early.
+    /// Units of work in this phase; an upper limit if training may stop early.
     pub total: u64,
-    /// Epochs finished.
+    /// Number of epochs finished.
     pub epoch: u32,
-    /// Most epochs there will be; 0 if the method has none.
+    /// Largest number of epochs there will be; 0 if the method does not train in epochs.
     pub epochs: u32,
-    /// Mean loss of the last epoch, nats per dimension; NaN before the first.
+    /// Mean loss of the last finished epoch, in nats per dimension; NaN before the first has finished.
     pub loss: f64,
-    /// Median score of the parts set aside over that of training parts; NaN if unknown.
+    /// Median score of held-out parts divided by that of training parts, after the last finished epoch; NaN if unknown.
     pub held_out: f64,
-    /// A remark for the user, else NULL; lives during the call.
+    /// A remark for the user, valid only during the call; NULL if there is none.
     pub note: *const c_char,
 }
 
@@ -57,13 +57,14 @@ unsafe impl Versioned for adflow_progress {
     const LEAST: usize = offset_of!(adflow_progress, phase);
 }
 
-/// Called often during training, on the thread that called `adflow_trainer_run`; not 0 cancels.
+/// Receives the progress of a training, often, on the thread that called `adflow_trainer_run`. Returns 0 to
+/// continue, any other value to cancel.
 ///
-/// It must return: no exception and no longjmp may leave it. It may call adflow, but not with the running trainer.
+/// It must return normally: no exception and no longjmp may leave it. It may call adflow, but not with the running trainer.
 pub type adflow_progress_fn =
     Option<unsafe extern "C" fn(progress: *const adflow_progress, user_data: *mut c_void) -> i32>;
 
-/// Images of good parts, and what is to be made of them. One thread at a time may use a trainer.
+/// Collects images of good parts and trains a model from them. Only one thread at a time may use a trainer.
 pub struct adflow_trainer {
     state: Mutex<State>,
     error: Mutex<Message>,
@@ -85,16 +86,16 @@ struct State {
     resume: bool,
     gpu: Option<VulkanDevice>,
     images: Vec<(String, Image)>,
-    /// Of defective parts.
+    /// Images of defective parts.
     defects: Vec<(String, Image)>,
 }
 
-/// What an options struct means by a number of threads; 0 is one per processor.
+/// The number of threads that an options struct asks for; 0 is one per processor.
 pub(crate) fn thread_count(count: u32) -> Result<usize, Failure> {
     match count {
         0 => Ok(std::thread::available_parallelism().map_or(1, |n| n.get())),
         1..=1024 => Ok(count as usize),
-        _ => Err(fail!(Argument, "{count} threads; at most 1024")),
+        _ => Err(fail!(Argument, "options.threads is {count}; at most 1024 are possible")),
     }
 }
 
@@ -148,7 +149,7 @@ impl State {
         let model =
             OwnedModel::from_bytes(&trained.model).map_err(|error| fail!(Internal, "internal error: {error}"))?;
         if let Some(path) = &self.checkpoint {
-            // It may never have been written, and if it stays it is only of no use.
+            // It may never have been written; one that stays does no harm.
             let _ = std::fs::remove_file(path);
         }
         Ok(model)
@@ -172,7 +173,7 @@ impl From<TrainError> for Failure {
     }
 }
 
-/// The observer of a training from C.
+/// Passes a training's progress to the C callback and writes its checkpoints.
 struct Watch<'t> {
     callback: adflow_progress_fn,
     user_data: *mut c_void,
@@ -228,9 +229,9 @@ impl Observer for Watch<'_> {
     }
 }
 
-/// Makes a trainer. `options` may be NULL: all defaults.
+/// Makes a trainer. `options` may be NULL for all defaults.
 ///
-/// Free it with `adflow_trainer_free`. Errors: NULL, ARGUMENT, WEIGHTS. Thread class: reentrant.
+/// Free the trainer with `adflow_trainer_free`. Errors: NULL, ARGUMENT, IMAGE, WEIGHTS, DEVICE. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_trainer_new(
     options: *const adflow_train_options,
@@ -245,10 +246,10 @@ pub unsafe extern "C" fn adflow_trainer_new(
     })
 }
 
-/// Adds a copy of an image of a good part. `name` is used in messages; NULL: its number.
+/// Adds a copy of an image of a good part. Messages refer to it by `name`, UTF-8, or by its number if `name` is NULL.
 ///
-/// On failure the trainer is as it was. Errors: NULL, ARGUMENT, IMAGE, BUSY, OUT_OF_MEMORY. Thread class: local to the
-/// trainer.
+/// `image->region` must be NULL. On failure nothing is added. Errors: NULL, ARGUMENT, IMAGE, BUSY, OUT_OF_MEMORY. Thread
+/// class: local to the trainer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_trainer_add_image(
     trainer: *mut adflow_trainer,
@@ -259,7 +260,7 @@ pub unsafe extern "C" fn adflow_trainer_add_image(
         let trainer = c.get("trainer", trainer)?;
         let described = c.read("image", image)?;
         if !described.region.is_null() {
-            return Err(fail!(Argument, "image.region: what is trained on is said by options.region"));
+            return Err(fail!(Argument, "image.region must be NULL for training; set options.region instead"));
         }
         let view = described.view(c)?;
         let mut state = enter(&trainer.state, "trainer")?;
@@ -272,10 +273,11 @@ pub unsafe extern "C" fn adflow_trainer_add_image(
     })
 }
 
-/// Adds a copy of an image of a defective part, for a contrastive phase. `name` is used in messages; NULL: its number.
+/// Adds a copy of an image of a defective part, for training with `contrastive_epochs`. Messages refer to it by `name`,
+/// UTF-8, or by its number if `name` is NULL.
 ///
-/// Never measure the model with it, nor with other images of that part. On failure the trainer is as it was. Errors: NULL,
-/// ARGUMENT, IMAGE, BUSY, OUT_OF_MEMORY. Thread class: local to the trainer.
+/// Do not test the model on this image or on other images of the same part. `image->region` must be NULL. On failure nothing
+/// is added. Errors: NULL, ARGUMENT, IMAGE, BUSY, OUT_OF_MEMORY. Thread class: local to the trainer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_trainer_add_defect(
     trainer: *mut adflow_trainer,
@@ -286,7 +288,7 @@ pub unsafe extern "C" fn adflow_trainer_add_defect(
         let trainer = c.get("trainer", trainer)?;
         let described = c.read("image", image)?;
         if !described.region.is_null() {
-            return Err(fail!(Argument, "image.region: what is trained on is said by options.region"));
+            return Err(fail!(Argument, "image.region must be NULL for training; set options.region instead"));
         }
         let view = described.view(c)?;
         let mut state = enter(&trainer.state, "trainer")?;
@@ -299,11 +301,11 @@ pub unsafe extern "C" fn adflow_trainer_add_defect(
     })
 }
 
-/// Trains a model on the images added so far. `progress` may be NULL; `user_data` is handed to it.
+/// Trains a model on the images added so far. `progress` may be NULL; it is passed `user_data`.
 ///
-/// The images stay; the trainer can run again, for example with `resume`. Free the model with `adflow_model_free`.
-/// Errors: NULL, BUSY, CANCELLED, TOO_FEW_IMAGES, TRAINING, IMAGE, ARGUMENT, CHECKPOINT, IO. Thread class: local to the
-/// trainer.
+/// The trainer keeps its images and can run again, for example to resume a cancelled training. Free the model with
+/// `adflow_model_free`. Errors: NULL, BUSY, CANCELLED, TOO_FEW_IMAGES, TRAINING, IMAGE, ARGUMENT, CHECKPOINT, IO, DEVICE.
+/// Thread class: local to the trainer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_trainer_run(
     trainer: *mut adflow_trainer,
@@ -330,10 +332,10 @@ pub unsafe extern "C" fn adflow_trainer_run(
     })
 }
 
-/// Copies the message of the last call on this trainer that failed, whatever the thread, as `adflow_last_error_copy` does; ""
-/// before the first. BUSY is not noted.
+/// Copies the message of the last call on this trainer that failed, on any thread; "" if none has failed. BUSY does not count
+/// as a failure here.
 ///
-/// Errors: NULL. Thread class: reentrant.
+/// `buffer`, `capacity` and `length` are as for `adflow_last_error_copy`. Errors: NULL. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_trainer_error_copy(
     trainer: *const adflow_trainer,
@@ -347,9 +349,10 @@ pub unsafe extern "C" fn adflow_trainer_error_copy(
     })
 }
 
-/// Frees a trainer and its images; NULL is fine.
+/// Frees a trainer and its images; NULL does nothing.
 ///
-/// No thread may be using it, and no callback of its own. Thread class: local to the trainer.
+/// No other thread may be using the trainer. Do not call this from the progress callback of the same trainer. Thread class:
+/// local to the trainer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_trainer_free(trainer: *mut adflow_trainer) {
     guarded!(|c| { c.release(trainer) });

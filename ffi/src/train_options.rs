@@ -1,4 +1,4 @@
-//! What a caller may choose for a training, and what the library is told.
+//! The options of a training in C, and their conversion to the library's `TrainOptions`.
 
 use crate::guard::{Caller, Versioned, chosen};
 use crate::image::{Part, adflow_image};
@@ -8,70 +8,77 @@ use adflow_core::image::Roi;
 use core::ffi::c_char;
 use core::mem::offset_of;
 
-/// How a model is trained. Zero (NULL) in a field means the default.
+/// Options of a training. Zero (NULL) in a field means its default.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct adflow_train_options {
     /// sizeof(adflow_train_options).
     pub struct_size: u32,
-    /// One of `adflow_method`.
+    /// Detection method, one of `adflow_method`. 0: PADIM.
     pub method: u32,
-    /// One of `adflow_preset`.
+    /// Set of defaults for the other options, one of `adflow_preset`. 0: FAST.
     pub preset: u32,
-    /// Side of the square that images are resized to, 32 to 2048 pixels. 0: the method's.
+    /// Side of the square that images are resized to, or with `canvas_width` the side of a tile: 32 to 2048 pixels. 0: the
+    /// method's default, 512 for tiles.
     pub size: u32,
-    /// Epochs over the images. 0: until good parts that were set aside score no better.
+    /// Epochs (passes over the images), 1 to 100000. 0: train until the scores of held-out good parts stop improving.
     pub epochs: u32,
-    /// Views of an image that a score is averaged over, 1 to 256. 0: the preset's.
+    /// Views of an image that its score is averaged over, 1 to 256: up to 8 are flips and right angles, more are rotations.
+    /// 0: the preset's default.
     pub views: u32,
-    /// Threads, the caller included. 0: one per processor. The model does not depend on it.
+    /// Threads used, including the calling thread, up to 1024. 0: one per processor. The model does not depend on it.
     pub threads: u32,
-    /// Not 0: the model makes no maps.
+    /// Not 0: train a model that makes no anomaly maps.
     pub no_map: u32,
-    /// Seed of everything random: same images, options and seed give the same bytes.
+    /// Seed of every random choice: the same images, options and seed give the same model, byte for byte.
     pub seed: u64,
-    /// Share of good parts that may be rejected, 0 to 1. 0: 0.01.
+    /// Share of good parts that the threshold may reject, between 0 and 1. 0: 0.01.
     pub false_reject: f64,
-    /// Confidence of that promise, 0 to 1. 0: 0.95.
+    /// Confidence with which the threshold keeps to `false_reject`, between 0 and 1. 0: 0.95.
     pub confidence: f64,
-    /// Share of images set aside to find the threshold, up to 0.5. 0: 0.1. Negative: none, and no threshold.
+    /// Share of the images held out of training to find the threshold, up to 0.5. 0: 0.1. Negative: none, and the model has no
+    /// threshold.
     pub held_out: f64,
-    /// Step size of the optimiser. 0: the method's.
+    /// Learning rate of the optimiser, Adam: above 0, up to 1. 0: the method's default.
     pub learning_rate: f32,
-    /// Not 0: go on from the file `checkpoint` if there is one.
+    /// Not 0: continue from the file `checkpoint`, if it exists.
     pub resume: u32,
-    /// Path of a safetensors file with a backbone's weights. NULL: the backbone that needs no file.
+    /// Path of a safetensors file with the weights of a backbone. NULL: the built-in backbone, which needs no file.
     pub backbone: *const c_char,
-    /// Path of a file that keeps the state of training after each epoch; removed when training has ended well. NULL: none.
+    /// Path of a file to which the state of training is saved after each epoch; removed when training succeeds. NULL: none.
     pub checkpoint: *const c_char,
-    /// Where programs run: "auto" (a graphics card if there is one), "cpu", "vulkan", "vulkan:N" or "vulkan:NAME". NULL: the
-    /// CPU. The model's bytes depend on it, in the last digits of its numbers.
+    /// Where training runs: "auto" (a graphics card if there is one, otherwise the CPU), "cpu", "vulkan" (the best Vulkan
+    /// device), "vulkan:N" (number N of `adflow_device_info`) or "vulkan:NAME" (a UUID or part of a name). NULL: the CPU.
+    /// Models trained on different devices differ in the last digits of their parameters.
     pub device: *const c_char,
-    /// Where to look: a mask in which every channel of a pixel to inspect is at least half of white, stretched to each
-    /// image. The model keeps it; pixels outside change neither the model nor a score. If its own `region` is set, that is
-    /// taken and its pixels are not looked at. NULL: everywhere.
+    /// Region of interest: a mask image, stretched to each training image, in which a pixel is inspected if every channel is at
+    /// least half of white. If the `region` of this image is set, that is used instead and the pixels are not read. The
+    /// region is stored in the model; pixels outside affect neither the model nor later scores. NULL: the whole image.
     pub region: *const adflow_image,
-    /// With `canvas_height`: images are resized to this width and cut into overlapping tiles of `size` pixels (0: 512), which
-    /// share one plan, so that large images are scored at full resolution in little memory. Methods `padim`, `posflow`,
-    /// `fastflow`, `csflow`. 0: no tiles, the whole image becomes one square.
+    /// Width to which large images are resized, in pixels, before they are cut into overlapping tiles of `size` pixels, so that
+    /// they are scored at full resolution in little memory. Only for the methods PADIM, PATCHCORE, POSFLOW, FASTFLOW and
+    /// CSFLOW. 0: no tiles; the whole image is resized to one square.
     pub canvas_width: u32,
-    /// Height that images are resized to; 0 exactly if `canvas_width` is.
+    /// Height to which large images are resized, in pixels; set it exactly if `canvas_width` is set.
     pub canvas_height: u32,
-    /// Border of a tile that is there only to be seen, in pixels; a multiple of the backbone's stride. 0: an eighth of a
-    /// tile, at least 64.
+    /// Overlap around each tile, in pixels: context for the network, never scored. A multiple of the backbone's stride. 0: an
+    /// eighth of a tile, at least 64.
     pub margin: u32,
-    /// One of `adflow_map_levels`; for methods with flows on several grids. 0: product for `csflow`, sum for the others.
+    /// How the grids of a flow become one map, one of `adflow_map_levels`. Only for the methods CSFLOW, FASTFLOW, SSNF and
+    /// POSFLOW. 0: PRODUCT for CSFLOW, SUM for the others.
     pub map_levels: u32,
-    /// Most epochs of a contrastive phase, which adapts the backbone to the parts before the flow is trained: method `Cdnf`
-    /// only, and not with the backbone that needs no file. 0: none.
+    /// Largest number of epochs of the contrastive phase, 1 to 10000, which adapts the backbone to the parts before the flow is
+    /// trained. Only for the method CDNF, and not with the built-in backbone. 0: no contrastive phase.
     pub contrastive_epochs: u32,
-    /// Step size of that phase. 0: 0.0001.
+    /// Learning rate of the contrastive phase: above 0, up to 1. 0: 0.0001.
     pub contrastive_rate: f32,
-    /// One of `adflow_pooling`; for methods `Cdnf`, `Differnet` and `Gauss`. The backbone that needs no file has means only.
+    /// How the feature maps of an image become one vector, one of `adflow_pooling`. Only for the methods CDNF, DIFFERNET and
+    /// GAUSS; the built-in backbone supports MEAN only. 0: MEAN.
     pub pooling: u32,
-    /// One of `adflow_radius`; for method `Patchcore`.
+    /// How far around a position the memory is searched, one of `adflow_radius`. Only for the method PATCHCORE. 0: ONE; with
+    /// tiles ALL, the only value possible there.
     pub radius: u32,
-    /// Bytes that a memory of good features may take; for method `Patchcore`. 0: 8 MiB.
+    /// Largest size of the memory of good features, in bytes. Only for the method PATCHCORE. 0: 8 MiB.
     pub memory_bytes: u64,
 }
 
@@ -82,7 +89,7 @@ unsafe impl Versioned for adflow_train_options {
 }
 
 impl adflow_train_options {
-    /// What the library is told. Paths, threads and the device are the trainer's.
+    /// Converts the options to the library's. Paths, threads and the device are read by the trainer.
     pub(crate) fn read(&self, c: &Caller) -> Result<TrainOptions, Failure> {
         let given = |number: u32| (number != 0).then_some(number);
         let or = |number: f64, default: f64| if number == 0.0 { default } else { number };
@@ -95,12 +102,17 @@ impl adflow_train_options {
                     Some(part) => Roi::from_region(&part.region()),
                     None => Roi::from_mask(&image.view(c)?),
                 };
-                Some(roi.ok_or_else(|| fail!(Argument, "options.region: no pixel is inside"))?)
+                Some(roi.ok_or_else(|| fail!(Argument, "options.region: no pixel is inside the region"))?)
             }
         };
         let canvas = match (self.canvas_width, self.canvas_height) {
             (0, 0) => None,
-            (0, _) | (_, 0) => return Err(fail!(Argument, "options.canvas_width, canvas_height: one of them is 0")),
+            (0, _) | (_, 0) => {
+                return Err(fail!(
+                    Argument,
+                    "options.canvas_width and options.canvas_height must both be set, or neither"
+                ));
+            }
             (width, height) => Some(Canvas::Pixels(width, height)),
         };
         let contrastive = given(self.contrastive_epochs).map(|epochs| {
@@ -117,7 +129,7 @@ impl adflow_train_options {
             views: given(self.views),
             false_reject: or(self.false_reject, defaults.false_reject),
             confidence: or(self.confidence, defaults.confidence),
-            // What is no number stays so, and is refused.
+            // NaN stays NaN, and is refused by the library.
             held_out: if self.held_out < 0.0 { 0.0 } else { or(self.held_out, defaults.held_out) },
             seed: self.seed,
             learning_rate: (self.learning_rate != 0.0).then_some(self.learning_rate),

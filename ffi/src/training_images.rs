@@ -1,9 +1,9 @@
-//! Copies of the caller's images, which training reads several times.
+//! Copies the caller's images, because training reads each of them several times.
 
 use crate::status::{Failure, fail};
 use adflow_core::image::{Image, ImageView, Sample, SampleType};
 
-/// Copies an image under its name. Floats must be finite, so that no error is left for later.
+/// Copies an image and gives it a name for messages. Refuses floats that are not finite, so that training need not.
 pub(crate) fn copy(name: String, samples: SampleType, view: &ImageView<'_>) -> Result<(String, Image), Failure> {
     let image = match samples {
         // Integers are exact in f32.

@@ -55,9 +55,9 @@ static void regions(void)
 
     /* Refused. */
     CHECK(adflow_session_score(session, &image, NULL, &result) == ADFLOW_STATUS_OK);
-    FAILS(ADFLOW_STATUS_ARGUMENT, "too", adflow_session_score_within(session, &image, &mask, NULL, &result));
+    FAILS(ADFLOW_STATUS_ARGUMENT, "both region and image.region", adflow_session_score_within(session, &image, &mask, NULL, &result));
     adflow_image plain = good();
-    FAILS(ADFLOW_STATUS_ARGUMENT, "no region of its own",
+    FAILS(ADFLOW_STATUS_ARGUMENT, "cannot have a region itself",
           adflow_session_score_within(session, &plain, &image, NULL, &result));
     region.width = 0;
     FAILS(ADFLOW_STATUS_ARGUMENT, "0x53", adflow_session_score(session, &image, NULL, &result));

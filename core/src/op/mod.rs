@@ -390,7 +390,7 @@ ops! {
     BatchMixDx = 79,
     /// Distance to the nearest vector of a bank.
     Nearest = 80,
-    /// Its gradient.
+    /// Gradient of [`Nearest`] towards the input.
     NearestDx = 81,
 }
 

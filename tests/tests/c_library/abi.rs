@@ -86,8 +86,8 @@ fn compare(old: &Path, new: &Path) -> Result<(), String> {
 const BREAKS: [(&str, &str, &str); 6] = [
     (
         "fields change places",
-        "    uint32_t width;\n    /**\n     * Rows, at least 1.\n     */\n    uint32_t height;\n    /**\n     * The sample",
-        "    uint32_t height;\n    /**\n     * Rows, at least 1.\n     */\n    uint32_t width;\n    /**\n     * The sample",
+        "    uint32_t width;\n    /**\n     * Height in pixels, at least 1.\n     */\n    uint32_t height;\n    /**\n     * Value of a white",
+        "    uint32_t height;\n    /**\n     * Height in pixels, at least 1.\n     */\n    uint32_t width;\n    /**\n     * Value of a white",
     ),
     ("a field becomes wider", "    float white;", "    double white;"),
     ("an enumerator gets another number", "ADFLOW_STATUS_BUSY = 9", "ADFLOW_STATUS_BUSY = 90"),
