@@ -1,7 +1,7 @@
-//! Several methods under one protocol: the same images, seeds, figures and clock for each.
+//! Compares several methods under one protocol: the same images, seeds, figures and timing for each.
 //!
-//! Every method is trained once a seed and measured by `evaluate`. Figures are means over seeds; the interval of the image
-//! AUROC is that of the mean and covers the choice of test images, the standard deviation covers the seeds.
+//! Every method is trained once with each seed and measured by `evaluate`. Figures are means over seeds. The interval of the image
+//! AUROC is that of the mean and reflects the choice of test images; the standard deviation reflects the seeds.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,12 +25,12 @@ use crate::training_images::TrainingImages;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
     pub mean: f64,
-    /// Of the sample (n − 1); none for one seed.
+    /// Standard deviation of the sample (n − 1); none for one seed.
     pub sd: Option<f64>,
 }
 
 impl Spread {
-    /// None if a value is undefined or there are none.
+    /// Mean and deviation of the values; none if a value is undefined or there are no values.
     fn of(values: impl Iterator<Item = Option<f64>>) -> Option<Self> {
         let values: Vec<f64> = values.collect::<Option<_>>()?;
         let n = values.len() as f64;
@@ -40,7 +40,7 @@ impl Spread {
     }
 }
 
-/// Everything that was compared.
+/// Result of a comparison: what `--json` writes.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
     pub data: PathBuf,
@@ -52,30 +52,30 @@ pub struct Comparison {
     pub methods: Vec<Row>,
 }
 
-/// One method.
+/// Figures of one method.
 #[derive(Debug, Default, Serialize)]
 pub struct Row {
     pub method: String,
-    /// Why there are no figures.
+    /// Why the method failed and has no figures.
     pub error: Option<String>,
     pub image_auroc: Option<Spread>,
-    /// Of the mean over seeds; bootstrap over images, 95 %.
+    /// 95 % interval of the mean over seeds, by bootstrap over images.
     pub image_auroc_interval: Option<[f64; 2]>,
     pub image_ap: Option<Spread>,
     pub f1_max: Option<Spread>,
     pub pixel_auroc: Option<Spread>,
     pub pixel_ap: Option<Spread>,
     pub aupro: Option<Spread>,
-    /// Median time of one image, batch 1.
+    /// Median time to score one image, in milliseconds.
     pub ms_per_image: Option<Spread>,
     pub model_bytes: Option<usize>,
-    /// Without reading the images, which is done once for all methods; none for a model that was there.
+    /// Seconds of training without reading the images; none for a model that existed already.
     pub train_seconds: Option<Spread>,
     pub classes: BTreeMap<String, ClassRow>,
-    pub runs: Vec<Run>,
+    pub runs: Vec<SeedRun>,
 }
 
-/// One method on one folder of test images.
+/// Figures of one method on one folder of test images.
 #[derive(Debug, Serialize)]
 pub struct ClassRow {
     pub images: usize,
@@ -84,9 +84,9 @@ pub struct ClassRow {
     pub aupro: Option<Spread>,
 }
 
-/// One training.
+/// One training of a method, with one seed, and what it measured.
 #[derive(Debug, Serialize)]
-pub struct Run {
+pub struct SeedRun {
     pub seed: u64,
     pub model_bytes: usize,
     pub epochs: usize,
@@ -97,7 +97,7 @@ pub struct Run {
 }
 
 impl Row {
-    fn new(method: Method, runs: Vec<Run>, labels: &[bool], error: Option<String>) -> Self {
+    fn new(method: Method, runs: Vec<SeedRun>, labels: &[bool], error: Option<String>) -> Self {
         let mut row = Self { method: method.to_string(), ..Self::default() };
         if let (Some(first), None) = (runs.first(), &error) {
             let over = |f: &dyn Fn(&Figures) -> Option<f64>| Spread::of(runs.iter().map(|run| f(&run.figures)));
@@ -126,18 +126,18 @@ impl Row {
     }
 }
 
-/// What all trainings share.
+/// What all trainings of a comparison share.
 pub struct Protocol<'a> {
     pub data: &'a Path,
     pub images: &'a TrainingImages,
     pub test: &'a Listing<TestImage>,
     pub backbone: &'a Backbone,
-    /// Method and seed are replaced; what a method cannot do (pool, remember) it is not asked for.
+    /// Options of each training; method and seed are replaced, and options that a method does not have are left out.
     pub options: TrainOptions,
     pub compute: &'a Compute,
-    /// Folder for the models.
+    /// Folder to keep the models in, if any.
     pub models: Option<&'a Path>,
-    /// Whether models and states of trainings that are there already are those of this comparison, and used.
+    /// Whether to use models and checkpoints that exist already in `models`.
     pub resume: bool,
 }
 
@@ -188,7 +188,7 @@ impl Protocol<'_> {
         Ok((comparison, false))
     }
 
-    fn train_and_measure(&self, method: Method, seed: u64, path: Option<&Path>) -> Outcome<(Run, Evaluation)> {
+    fn train_and_measure(&self, method: Method, seed: u64, path: Option<&Path>) -> Outcome<(SeedRun, Evaluation)> {
         let pooling = if method.pools() { self.options.pooling } else { Pooling::Mean };
         let radius = self.options.radius.filter(|_| method.remembers());
         let memory_bytes = self.options.memory_bytes.filter(|_| method.remembers());
@@ -215,14 +215,16 @@ impl Protocol<'_> {
         ] {
             let found = about(key);
             if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
-                return Err(Failure::new(format!("{named} is of another comparison: {key} {found}, not {wanted}")));
+                return Err(Failure::new(format!(
+                    "{named} belongs to another comparison: its {key} is {found}, not {wanted}"
+                )));
             }
         }
         // What was odd about the data was said once.
         let test = Listing { items: self.test.items.clone(), notes: Vec::new() };
         let mut evaluation = evaluate::run(&model, path, self.data, test, None, self.compute)?;
         evaluation.figures.train_seconds = train_seconds;
-        let run = Run {
+        let run = SeedRun {
             seed,
             model_bytes: bytes.len(),
             epochs: about("epochs").parse().unwrap_or(0),

@@ -139,7 +139,7 @@ pub fn listed(path: &Path) -> Outcome<Listing<PathBuf>> {
     let items: Vec<PathBuf> = lines.map(|line| folder.join(line)).collect();
     match items.iter().find(|item| !item.is_file()) {
         Some(missing) => Err(Failure::new(format!("{}: no such file, named in {}", missing.display(), path.display()))),
-        None if items.is_empty() => Err(Failure::new(format!("{}: no path in it", path.display()))),
+        None if items.is_empty() => Err(Failure::new(format!("{}: lists no images", path.display()))),
         None => Ok(Listing { items, notes: Vec::new() }),
     }
 }
@@ -150,7 +150,7 @@ fn is_good(class: &str) -> bool {
 
 fn good_folder(train: &Path) -> Outcome<PathBuf> {
     GOOD.iter().map(|name| train.join(name)).find(|folder| folder.is_dir()).ok_or_else(|| {
-        Failure::new(format!("{}: no folder `good` in it; training takes good parts only", train.display()))
+        Failure::new(format!("{}: no folder `good`; training needs images of good parts", train.display()))
     })
 }
 

@@ -24,7 +24,7 @@ use crate::inspector::Inspector;
 use crate::interrupt;
 use crate::progress::{Stage, note};
 
-/// Most images that are clocked.
+/// Largest number of images that are timed.
 const CLOCKED: usize = 200;
 /// False-positive rate up to which the per-region overlap counts.
 const AUPRO_LIMIT: f64 = 0.3;
@@ -32,11 +32,11 @@ const AUPRO_LIMIT: f64 = 0.3;
 /// One scored test image.
 #[derive(Debug)]
 pub struct Shot {
-    /// What the data set says.
+    /// The image, with what the data set says about it.
     pub image: TestImage,
-    /// What the model says.
+    /// Anomaly score.
     pub score: f32,
-    /// Where, `map_size` values; none if the model makes no maps.
+    /// Anomaly map, `map_size` values row by row; empty if the model makes no maps.
     pub map: Vec<f32>,
     /// The verdict, if the model has a threshold.
     pub verdict: Option<Verdict>,
@@ -72,16 +72,16 @@ pub struct Figures {
     pub input_size: u32,
     pub images: Counts,
     pub image_auroc: Option<f64>,
-    /// Bootstrap over images, 95 %.
+    /// 95 % interval, by bootstrap over images.
     pub image_auroc_interval: Option<[f64; 2]>,
     pub image_ap: Option<f64>,
     pub pixel_auroc: Option<f64>,
     pub pixel_ap: Option<f64>,
     pub aupro: Option<f64>,
     pub f1_max: Option<f64>,
-    /// Has seen the labels: never use it on a line.
+    /// Threshold that maximises F1 on the test images; it depends on their labels, so never use it in production.
     pub f1_max_threshold: Option<f64>,
-    /// The model's own, from good parts only.
+    /// Threshold of the model, found from good parts only.
     pub threshold: Option<f32>,
     pub accept: Option<f32>,
     pub false_reject: Option<f64>,
@@ -90,7 +90,7 @@ pub struct Figures {
     pub at_threshold: Option<AtThreshold>,
     pub classes: BTreeMap<String, ClassFigures>,
     pub ms_per_image: Milliseconds,
-    /// Where the programs ran.
+    /// Device that scored, and its name.
     pub device: String,
     pub threads: usize,
     pub train_seconds: Option<f64>,
@@ -176,7 +176,7 @@ pub fn run(
     let maps = owned.model().map_size().0 > 0;
     let shots = score_all(owned, listing.items, roi, compute, threshold, maps)?;
     if let Some(odd) = clocked.iter().find(|(i, score)| shots[*i].score.to_bits() != score.to_bits()) {
-        note(&format!("{}: the score differs with and without map", shots[odd.0].image.path.display()));
+        note(&format!("{}: the scores with and without a map differ", shots[odd.0].image.path.display()));
     }
     let mut notes = listing.notes;
     let measured = Measured::new(&shots, model.map_size(), &mut notes)?;
@@ -241,12 +241,12 @@ fn defined(x: f64) -> Option<f64> {
     Some(x).filter(|x| x.is_finite())
 }
 
-/// Times in milliseconds, and the scores by image index.
+/// Times in milliseconds, and scores with the index of their image.
 type Clocked = (Vec<f64>, Vec<(usize, f32)>);
 /// A score and its map.
 type Scored = (f32, Vec<f32>);
 
-/// Clocks up to [`CLOCKED`] images spread over the set.
+/// Times up to [`CLOCKED`] images spread over the set, one at a time.
 fn clock(owned: &OwnedModel, images: &[TestImage], roi: Option<&Decoded>, compute: &Compute) -> Outcome<Clocked> {
     let mut inspector = Inspector::new(owned, compute, false, roi)?;
     let count = images.len().min(CLOCKED);
@@ -271,7 +271,7 @@ fn clock(owned: &OwnedModel, images: &[TestImage], roi: Option<&Decoded>, comput
     Ok((times, scores))
 }
 
-/// Scores of images in their order, without maps.
+/// Scores images without maps; the scores have the order of the images.
 pub fn scores(owned: &OwnedModel, images: Vec<TestImage>, compute: &Compute) -> Outcome<Vec<f32>> {
     let shots = score_all(owned, images, None, compute, None, false)?;
     Ok(shots.into_iter().map(|shot| shot.score).collect())
@@ -315,7 +315,7 @@ fn score_all(
     let mut shots = Vec::new();
     for (image, slot) in images.into_iter().zip(slots) {
         let scored = slot.into_inner().unwrap_or_else(|e| e.into_inner());
-        let (score, map) = scored.unwrap_or_else(|| Err(Failure::new("not scored")))?;
+        let (score, map) = scored.unwrap_or_else(|| Err(Failure::new("the image was not scored")))?;
         let verdict = threshold.map(|t| t.verdict(score));
         shots.push(Shot { image, score, map, verdict });
     }

@@ -1,4 +1,4 @@
-//! The library's inspector as commands use it: on the device that was chosen, with errors that say what to do.
+//! The library's inspector as commands use it: on the chosen device, with errors for the user.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::decode::Decoded;
 use crate::failure::{Context, Failure, Outcome};
 use crate::progress;
 
-/// Opens a model file; the error names it.
+/// Opens a model file; an error names the file.
 pub fn open_model(path: &Path) -> Outcome<OwnedModel> {
     if path.is_dir() {
         return Err(Failure::new(format!("{}: is a folder, not a model file", path.display())));
@@ -22,14 +22,14 @@ pub fn open_model(path: &Path) -> Outcome<OwnedModel> {
     OwnedModel::open(path).map_err(|error| Failure::new(error.to_string()))
 }
 
-/// Scores images one after the other. Each thread that inspects has its own.
+/// Scores images one after the other; each thread needs an inspector of its own.
 pub struct Inspector<'r> {
     inspector: adflow::Inspector,
     roi: Option<&'r Decoded>,
 }
 
 impl<'r> Inspector<'r> {
-    /// Reserves the memory that scoring takes; maps take more. With `roi` images are inspected only where it is white.
+    /// Reserves the memory for scoring, with `map` also for maps. With `roi`, images are inspected only where that mask is white.
     pub fn new(model: &OwnedModel, compute: &Compute, map: bool, roi: Option<&'r Decoded>) -> Outcome<Self> {
         let builder = adflow::Inspector::builder().threads(compute.threads).max_width(decode::MAX_SIDE);
         let mut builder = builder.map(map).regions(roi.is_some());
@@ -39,7 +39,7 @@ impl<'r> Inspector<'r> {
         }
         let inspector = builder.build(model.clone()).map_err(|error| match error {
             InspectorError::OutOfMemory { bytes } => {
-                Failure::new(format!("the model needs {} of memory to run", progress::bytes(bytes)))
+                Failure::new(format!("not enough memory: the model needs {} to run", progress::bytes(bytes)))
             }
             error => Failure::new(error.to_string()),
         })?;
@@ -51,7 +51,7 @@ impl<'r> Inspector<'r> {
         self.inspector.memory_bytes() as usize
     }
 
-    /// The score alone; this is what a line needs for a verdict.
+    /// The score of an image, without a map.
     pub fn score(&mut self, image: &Decoded) -> Result<f32, String> {
         let view = image.view().map_err(|e| e.to_string())?;
         let inspection = match self.roi.map(Decoded::view).transpose().map_err(|e| e.to_string())? {
@@ -61,7 +61,7 @@ impl<'r> Inspector<'r> {
         Ok(inspection.map_err(|e| e.to_string())?.score)
     }
 
-    /// The score and the map, `map_size` values row by row; an error if the model makes none.
+    /// The score and the map of an image, `map_size` values row by row; an error if the model makes no maps.
     pub fn score_with_map(&mut self, image: &Decoded) -> Result<(f32, Vec<f32>), String> {
         let view = image.view().map_err(|e| e.to_string())?;
         let inspected = match self.roi.map(Decoded::view).transpose().map_err(|e| e.to_string())? {
@@ -73,7 +73,7 @@ impl<'r> Inspector<'r> {
     }
 }
 
-/// Bytes that a model takes on a GPU.
+/// Memory that a model takes on a GPU, in bytes.
 pub fn device_bytes(model: &OwnedModel, map: bool) -> Outcome<usize> {
     let options = ScorerOptions::new().with_max_width(decode::MAX_SIDE).with_map(map);
     let floats = Scorer::device_len(&model.model(), &options, adflow_vulkan::PREFERRED_BATCH);

@@ -1,8 +1,8 @@
 //! `adflow`: train from good parts, inspect images, measure, report.
 //!
-//! A thin shell around the library: `args` is what can be asked for, `commands` has one file for each answer, and the
-//! rest is what they share. `decode` and `dataset` bring images in; `evaluate` measures, `comparison` several methods; `heatmap` and `report` show;
-//! `product_line` draws the product line of `adflow demo`.
+//! A thin shell around the library. `args` defines the commands and their options, `commands` has one file for each command, and
+//! the rest is what commands share: `decode` and `dataset` read images, `training` trains, `evaluate` measures a model and
+//! `comparison` several methods, `heatmap` and `report` show results, `product_line` draws the images of `adflow demo`.
 
 #[macro_use]
 mod print;

@@ -1,10 +1,10 @@
-//! A threshold in words: the limit, and what it promises.
+//! A threshold in words: the score, and the false-reject rate it guarantees.
 
 use adflow::threshold::Threshold;
 
 use crate::progress;
 
-/// One line for a person: the limit, and what it promises.
+/// Describes a threshold in one line.
 pub fn describe(threshold: Option<Threshold>) -> String {
     let Some(t) = threshold else {
         return "none: scores without verdicts (no good parts were held out)".into();

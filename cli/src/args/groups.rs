@@ -1,4 +1,4 @@
-//! Groups of options that commands share, and what they open or tell the library.
+//! Groups of options that several commands share, and their conversion to the library's types.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,26 +14,31 @@ use crate::compute::Compute;
 use crate::decode::{self, Decoded};
 use crate::failure::{Context, Failure, Outcome};
 
-/// What kind of model to train.
+/// Heading of the options of the contrastive phase in help texts.
+const CONTRASTIVE: &str = "Contrastive phase (cdnf)";
+/// Heading of the options of the threshold in help texts.
+pub const THRESHOLD: &str = "Threshold";
+
+/// The method and the backbone of a training.
 #[derive(Debug, Args)]
 pub struct MethodArgs {
-    /// How normality is learned
+    /// Detection method: how normal parts are modelled
     #[arg(long, value_parser = choice::<Method>(), default_value_t)]
     pub method: Method,
     #[command(flatten)]
     pub backbone: BackboneArgs,
 }
 
-/// Where features come from.
+/// The network that turns an image into features.
 #[derive(Debug, Args)]
 pub struct BackboneArgs {
-    /// Where features come from.
+    /// Name or file of the backbone.
     #[arg(long = "backbone", value_name = "builtin|FILE", default_value = "builtin", help = backbone_help())]
     pub name: String,
-    /// Tensors of an ONNX file that are read as features, separated by commas
+    /// Names of the tensors to use as features, separated by commas; only for a backbone in an ONNX file
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub taps: Vec<String>,
-    /// What the network of an ONNX file was trained on
+    /// Input values that the network was trained with; only for a backbone in an ONNX file
     #[arg(long, value_enum, default_value_t = Normalised::Imagenet)]
     pub normalised: Normalised,
 }
@@ -41,14 +46,17 @@ pub struct BackboneArgs {
 /// Help on `--backbone`.
 fn backbone_help() -> String {
     format!(
-        "Features: the embedded network, a safetensors file ({}), or an ONNX file with a convolutional network",
+        "Network that computes the features: builtin, a safetensors file ({}), or an ONNX file with a convolutional network",
         titles(|a| a.name() != "builtin")
     )
 }
 
 /// Help on `--contrastive`.
 fn contrastive_help() -> String {
-    format!("Adapt the backbone first ({}): good parts against synthetic anomalies", titles(Architecture::is_adaptable))
+    format!(
+        "Adapt the backbone to the parts before training, by telling good parts from synthetic anomalies. For the backbones {}",
+        titles(Architecture::is_adaptable)
+    )
 }
 
 /// Architectures by their titles, separated by commas.
@@ -57,36 +65,36 @@ fn titles(which: impl Fn(&Architecture) -> bool) -> String {
     titles.collect::<Vec<_>>().join(", ")
 }
 
-/// CDNF's first phase, where it is a choice.
+/// Options of the contrastive phase of `cdnf`, with the switch that turns it on.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Contrastive phase (cdnf)")]
 pub struct ContrastArgs {
     /// Whether the backbone is adapted first.
-    #[arg(long, help = contrastive_help())]
+    #[arg(long, help_heading = CONTRASTIVE, help = contrastive_help())]
     pub contrastive: bool,
-    /// Also against real defects: a folder of images, or a text file with one path a line. Measure with none of them
-    #[arg(long, value_name = "DIR|LIST", requires = "contrastive")]
+    /// Images of real defects to train with as well: a folder, or a text file with one path per line. Do not test the model on
+    /// these
+    #[arg(long, help_heading = CONTRASTIVE, value_name = "DIR|LIST", requires = "contrastive")]
     pub defects: Option<PathBuf>,
     #[command(flatten)]
     pub phase: PhaseArgs,
 }
 
-/// How it goes.
+/// Options of the contrastive phase of `cdnf`.
 #[derive(Debug, Args)]
 pub struct PhaseArgs {
-    /// Pictures of surfaces for synthetic anomalies [default: textures are made up]
-    #[arg(long, value_name = "DIR")]
+    /// Folder of texture images for synthetic anomalies [default: generated textures]
+    #[arg(long, help_heading = CONTRASTIVE, value_name = "DIR")]
     pub textures: Option<PathBuf>,
-    /// Most passes of the contrastive phase over the good parts [default: 12]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Largest number of epochs of the contrastive phase [default: 12]
+    #[arg(long, help_heading = CONTRASTIVE, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     contrastive_epochs: Option<u32>,
     /// Learning rate of the contrastive phase [default: 0.0001]
-    #[arg(long, value_name = "X")]
+    #[arg(long, help_heading = CONTRASTIVE, value_name = "X")]
     contrastive_rate: Option<f32>,
 }
 
 impl PhaseArgs {
-    /// What the library is told.
+    /// Converts to the library's options.
     pub fn options(&self) -> Contrastive {
         let default = Contrastive::default();
         Contrastive {
@@ -95,44 +103,45 @@ impl PhaseArgs {
         }
     }
 
-    /// Whether anything was asked for.
+    /// Whether any of the options was given.
     pub fn is_set(&self) -> bool {
         self.textures.is_some() || self.contrastive_epochs.is_some() || self.contrastive_rate.is_some()
     }
 }
 
-/// What a training may be told where the method's own choice does not suit.
+/// Options of a training that replace the defaults of the method and the preset.
 #[derive(Debug, Args)]
 pub struct TrainingArgs {
-    /// Images are resized to N x N pixels [default: the method's]; with --canvas the side of a tile [default: 512]
+    /// Resize images to N x N pixels [default: depends on the method]; with --canvas the side of a tile [default: 512]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=2048))]
     size: Option<u32>,
-    /// Resize images to W x H pixels (native: the size of the first one) and score them in overlapping tiles, for padim,
-    /// posflow, fastflow and csflow
+    /// Resize images to W x H pixels (native: the size of the first one) and score them in overlapping tiles; for padim,
+    /// patchcore, posflow, fastflow and csflow
     #[arg(long, value_name = "WxH|native", value_parser = canvas)]
     canvas: Option<Canvas>,
     /// Overlap around each tile in pixels: context for the network, never scored [default: an eighth of a tile, at least 64]
     #[arg(long, value_name = "N", requires = "canvas")]
     margin: Option<u32>,
-    /// Passes over the training images [default: chosen on held-out good parts]
+    /// Epochs, passes over the training images [default: until held-out good parts score no better]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
-    /// Views of each image when scoring: up to 8 are flips and right angles, more are rotations [default: the preset's]
+    /// Views of each image that its score is averaged over: up to 8 are flips and right angles, more are rotations [default:
+    /// depends on method and preset]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     views: Option<u32>,
-    /// What cdnf, differnet and gauss keep of a map, as they describe an image by one vector; builtin has means only
+    /// How cdnf, differnet and gauss turn feature maps into one vector per image; the builtin backbone supports only mean
     #[arg(long, value_name = "HOW", value_parser = choice::<Pooling>(), default_value_t)]
     pooling: Pooling,
-    /// How far from a position patchcore's memory is searched [default: one; with --canvas: all]
+    /// How far around a position patchcore searches its memory [default: one; with --canvas: all]
     #[arg(long, value_name = "HOW", value_parser = choice::<Radius>())]
     radius: Option<Radius>,
-    /// Bytes that patchcore's memory may take [default: 8388608]
+    /// Largest size of patchcore's memory of good features, in bytes [default: 8388608]
     #[arg(long, value_name = "N")]
     memory_bytes: Option<usize>,
 }
 
 impl TrainingArgs {
-    /// What the library is told; the rest are its defaults.
+    /// Converts to the library's options; the others have their defaults.
     pub fn options(&self) -> TrainOptions {
         TrainOptions {
             size: self.size,
@@ -148,47 +157,51 @@ impl TrainingArgs {
     }
 }
 
-/// Where to look.
+/// The region of interest.
 #[derive(Debug, Args)]
 pub struct RoiArgs {
-    /// Region of interest: an image, white where parts are inspected; what lies outside changes nothing
+    /// Region of interest: a mask image, white where parts are inspected; pixels outside are ignored
     #[arg(long = "roi", value_name = "FILE")]
     path: Option<PathBuf>,
 }
 
 impl RoiArgs {
-    /// Reads the mask, which has a white pixel.
+    /// Reads the mask image; an error if none of its pixels is white.
     pub fn open(&self) -> Outcome<Option<Decoded>> {
         let Some(path) = &self.path else { return Ok(None) };
         let mask = decode::open(path)?;
         match Roi::from_mask(&mask.view().context(path.display())?) {
             Some(_) => Ok(Some(mask)),
-            None => Err(Failure::new(format!("{}: no pixel of this region of interest is white", path.display()))),
+            None => Err(Failure::new(format!(
+                "{}: no pixel of this mask is white, so the region of interest is empty",
+                path.display()
+            ))),
         }
     }
 
-    /// The mask as a model keeps it.
+    /// Reads the mask image as a model stores it.
     pub fn for_training(&self) -> Outcome<Option<Roi>> {
         let mask = self.open()?;
         Ok(mask.and_then(|mask| mask.view().ok().and_then(|view| Roi::from_mask(&view))))
     }
 }
 
-/// How the threshold is chosen from held-out good parts.
+/// The false-reject rate that the threshold guarantees.
 #[derive(Debug, Args)]
 pub struct Calibration {
-    /// Share of good parts that may be rejected
-    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = rate)]
+    /// Share of good parts that the threshold may reject
+    #[arg(long, help_heading = THRESHOLD, value_name = "RATE", default_value_t = 0.01, value_parser = rate)]
     pub false_reject: f64,
-    /// Probability with which that promise shall hold
-    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = rate)]
+    /// Confidence that no more good parts than that are rejected
+    #[arg(long, help_heading = THRESHOLD, value_name = "P", default_value_t = 0.95, value_parser = rate)]
     pub confidence: f64,
 }
 
-/// What part of the machine to use.
+/// The device and the threads to use.
 #[derive(Debug, Args)]
 pub struct ComputeArgs {
-    /// Where programs run: auto (a graphics card if there is one), cpu, vulkan, vulkan:N or vulkan:NAME
+    /// Device to use: auto (a graphics card if there is one, otherwise the CPU), cpu, vulkan, vulkan:N or vulkan:NAME, as listed by
+    /// `adflow devices`
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::from_str)]
     device: Device,
     #[command(flatten)]
@@ -196,7 +209,7 @@ pub struct ComputeArgs {
 }
 
 impl ComputeArgs {
-    /// Opens the device for exact computing.
+    /// Opens the device, in full precision.
     pub fn open(&self) -> Outcome<Compute> {
         self.with(Precision::Full)
     }
@@ -207,33 +220,33 @@ impl ComputeArgs {
     }
 }
 
-/// The same for scoring, which may round.
+/// The device and the threads to use for scoring, which may be less precise than training.
 #[derive(Debug, Args)]
 pub struct ScoringArgs {
     #[command(flatten)]
     compute: ComputeArgs,
-    /// How exactly a GPU scores
+    /// Precision of scoring on a GPU
     #[arg(long, value_parser = choice::<Precision>(), default_value_t)]
     precision: Precision,
 }
 
 impl ScoringArgs {
-    /// Opens the device.
+    /// Opens the device in the precision that was asked for.
     pub fn open(&self) -> Outcome<Compute> {
         self.compute.with(self.precision)
     }
 }
 
-/// Threads of the CPU.
+/// The number of CPU threads.
 #[derive(Debug, Args)]
 pub struct Threads {
-    /// Threads to use; results do not depend on it [default: all cores]
+    /// Number of CPU threads; results do not depend on it [default: all cores]
     #[arg(long = "threads", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
 }
 
 impl Threads {
-    /// The number asked for, or the number of cores.
+    /// The number of threads, the number of cores unless set.
     pub fn count(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
         self.threads.map_or_else(cores, |n| n as usize)

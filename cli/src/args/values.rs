@@ -1,25 +1,25 @@
-//! What options take: the library's words as values, and numbers in their ranges.
+//! Types of option values: the library's choices by name, and numbers within a range.
 
 use adflow::choice::Choice;
 use adflow::detect::Canvas;
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-/// One value of a choice that the library defines; help lists names and meanings as the library says them.
+/// Parses one value of a choice that the library defines; the help lists its names and their meanings.
 pub fn choice<T: Choice>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(possible::<T>()).map(|name| named(&name))
 }
 
-/// One of several values that were asked for, or all there are.
+/// One value of a list, or the word `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OneOrAll<T> {
-    /// This one.
+    /// One value.
     One(T),
-    /// All.
+    /// Every value there is.
     All,
 }
 
-/// One of several values, or `all`: with `value_delimiter = ','` a list for [`chosen`].
+/// Parses one value of a choice, or `all`; with `value_delimiter = ','` a list for [`chosen`].
 pub fn choice_or_all<T: Choice>() -> impl TypedValueParser<Value = OneOrAll<T>> {
     let all = PossibleValue::new("all").help("All of them");
     PossibleValuesParser::new(possible::<T>().chain([all])).map(|name| match name.as_str() {
@@ -28,7 +28,7 @@ pub fn choice_or_all<T: Choice>() -> impl TypedValueParser<Value = OneOrAll<T>> 
     })
 }
 
-/// The values that were asked for, each once, in the order given.
+/// The values of a list, each once, in the order given.
 pub fn chosen<T: Choice>(asked: &[OneOrAll<T>]) -> Vec<T> {
     let mut values = Vec::new();
     for asked in asked {
@@ -50,19 +50,19 @@ fn possible<T: Choice>() -> impl Iterator<Item = PossibleValue> {
 }
 
 fn named<T: Choice>(name: &str) -> T {
-    T::from_name(name).expect("the parser only passes names of values")
+    T::from_name(name).expect("the parser only accepts names of values")
 }
 
-/// How samples are brought to a network.
+/// How samples are normalised for a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Normalised {
-    /// Mean and standard deviation of ImageNet taken out, as torchvision does
+    /// Mean and standard deviation of ImageNet, as in torchvision
     Imagenet,
-    /// Samples from 0 to 1
+    /// Samples scaled to 0..1
     Unit,
 }
 
-/// How the samples of an exported graph's input lie.
+/// Memory layout of the input of an exported graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Layout {
     /// 1 x channels x height x width

@@ -128,9 +128,9 @@ pub fn run(args: &Bench) -> Outcome<u8> {
 /// Time by kind of op, the median of several runs of each op.
 fn profile(owned: &OwnedModel, compute: &Compute) -> Outcome<Vec<OpKind>> {
     const RUNS: usize = 9;
-    let gpu = compute.gpu.as_ref().ok_or_else(|| Failure::new("--profile needs --device vulkan"))?;
+    let gpu = compute.gpu.as_ref().ok_or_else(|| Failure::new("--profile needs a GPU: use --device vulkan"))?;
     let model = owned.model();
-    let program = model.program("score").ok_or_else(|| Failure::new("the model has no program that scores"))?;
+    let program = model.program("score").ok_or_else(|| Failure::new("the model has no scoring program"))?;
     let mut executor = gpu.open_executor(model.params(), 0, 0).context(gpu.describe())?;
     let prepared = executor.prepare(program, 1).context(gpu.describe())?;
     let runs: Vec<Vec<OpTime>> =

@@ -1,8 +1,8 @@
 //! `adflow compare DATA --methods a,b,c`: which method suits these parts.
 //!
-//! All are trained and measured under one protocol (`comparison`). A method that fails has a row that says why; the exit
-//! code is then 1. JSON and report are written anew after each method, so hours of training are not lost with the last; Ctrl-C
-//! prints the rows that were finished, and with `--models` the same command and `--resume` goes on where it was.
+//! All methods are trained and measured under one protocol (`comparison`). A method that fails has a row that says why; the exit
+//! code is then 1. The JSON file and the report are rewritten after each method, so that a failure of a later one loses nothing.
+//! Ctrl-C prints the rows that are finished; with `--models` the same command with `--resume` continues.
 
 use std::path::Path;
 
@@ -64,8 +64,10 @@ pub fn run(args: &Compare) -> Outcome<u8> {
         print_table(&comparison);
     }
     if interrupted {
-        let resume = if args.models.is_some() { "; the same command with --resume goes on" } else { "" };
-        return Err(Failure::interrupted(format!("interrupted; the table has the methods that were finished{resume}")));
+        let resume = if args.models.is_some() { "; run the same command with --resume to continue" } else { "" };
+        return Err(Failure::interrupted(format!(
+            "interrupted; the table shows the methods that were finished{resume}"
+        )));
     }
     if args.json.as_deref() == Some(Path::new("-")) {
         output::write_json(Path::new("-"), &comparison)?;
@@ -76,7 +78,7 @@ pub fn run(args: &Compare) -> Outcome<u8> {
     Ok(if comparison.methods.iter().any(|row| row.error.is_some()) { ERROR } else { 0 })
 }
 
-/// One line a method on standard output.
+/// Prints a table with one line per method on standard output.
 fn print_table(comparison: &Comparison) {
     let cell = |x: Option<Spread>| x.map_or("-".into(), |x| format!("{:.4}", x.mean));
     println!(

@@ -22,7 +22,7 @@ pub fn run(args: &Freeze) -> Outcome<u8> {
         && blob.len() > limit
     {
         return Err(Failure::new(format!(
-            "{} frozen has {} bytes, more than the {limit} allowed; train with a smaller --size, or another method",
+            "{} takes {} bytes when frozen, more than the {limit} allowed; train with a smaller --size or another method",
             args.model.display(),
             blob.len()
         )));

@@ -4,7 +4,7 @@
 //! defective  12.84  photos/17.png
 //! ```
 //!
-//! or, with `--json`, one object a line with the keys `image`, `score`, `verdict`, `threshold`, `ms` (or `image`,
+//! or, with `--json`, one object per line with the keys `image`, `score`, `verdict`, `threshold`, `ms` (or `image`,
 //! `error`). An image that cannot be read is reported and the rest is still inspected; the exit code is then 1.
 
 use std::collections::BTreeSet;
@@ -33,7 +33,7 @@ pub fn run(args: &Inspect) -> Outcome<u8> {
         output::make_folder(folder)?;
     }
     let roi = args.roi.open()?;
-    let mut run = Run {
+    let mut reporter = Reporter {
         args,
         inspector: Inspector::new(&owned, &args.compute.open()?, args.heatmaps.is_some(), roi.as_ref())?,
         threshold: args.threshold.map(Threshold::manual).or(owned.model().threshold()),
@@ -41,12 +41,12 @@ pub fn run(args: &Inspect) -> Outcome<u8> {
         map_size: owned.model().map_size(),
         taken: BTreeSet::new(),
     };
-    if run.threshold.is_none() {
-        note("the model has no threshold: scores without verdicts; --threshold X sets one");
+    if reporter.threshold.is_none() {
+        note("the model has no threshold, so there are no verdicts; --threshold X sets one");
     }
     let (mut failed, mut defective) = (false, false);
     for path in &listing.items {
-        let line = match run.inspect(path) {
+        let line = match reporter.inspect(path) {
             Ok((line, verdict)) => {
                 defective |= verdict == Some(Verdict::Defective);
                 line
@@ -72,7 +72,8 @@ pub fn run(args: &Inspect) -> Outcome<u8> {
     })
 }
 
-struct Run<'a> {
+/// Inspects images one after the other, and makes the line and the heat map of each.
+struct Reporter<'a> {
     args: &'a Inspect,
     inspector: Inspector<'a>,
     threshold: Option<Threshold>,
@@ -81,7 +82,7 @@ struct Run<'a> {
     taken: BTreeSet<PathBuf>,
 }
 
-impl Run<'_> {
+impl Reporter<'_> {
     fn inspect(&mut self, path: &Path) -> Outcome<(String, Option<Verdict>)> {
         let image = decode::open(path)?;
         let named = |why: String| Failure::new(format!("{}: {why}", path.display()));
@@ -107,7 +108,7 @@ impl Run<'_> {
         Ok((line, verdict))
     }
 
-    /// `DIR/<stem>.png`; images of the same name from several folders get a number.
+    /// Path of a heat map, `DIR/<stem>.png`; images of the same name from several folders get a number.
     fn heatmap_path(&mut self, folder: &Path, image: &Path) -> PathBuf {
         let stem = image.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         let mut path = folder.join(format!("{stem}.png"));

@@ -44,7 +44,7 @@ pub fn run(args: &Synth) -> Outcome<u8> {
         output::make_folder(&folder)?;
     }
     if kinds.contains(&Kind::Nsa) && good.items.len() == 1 {
-        note("one good image: nsa takes its patches from the image itself");
+        note("there is only one good image: nsa takes its patches from the image itself");
     }
     interrupt::listen();
     let work = Work { args, good: &good.items, textures: &textures, kinds: &kinds, order: order(args, &good.items) };
@@ -54,7 +54,7 @@ pub fn run(args: &Synth) -> Outcome<u8> {
         let stage = Stage::new("making anomalies", work.count());
         for number in 0..work.count() {
             if interrupt::asked() {
-                return Err(Failure::interrupted("interrupted; what was written so far is complete"));
+                return Err(Failure::interrupted("interrupted; the files written so far are complete"));
             }
             work.row(number, &mut sheet, &mut tallies)?;
             stage.set(number + 1);
@@ -79,14 +79,14 @@ fn textures_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
     Ok(listing.items)
 }
 
-/// The sheet beside good images would be learned from, and made-up defects among real ones be measured with them.
+/// Refuses to write into the data: the sheet would be trained on, and synthetic defects would mix with real ones.
 fn refuse_own_data(args: &Synth, good: &[PathBuf]) -> Outcome<()> {
     let real = |path: &Path| path.canonicalize().context(path.display());
     let out = real(&args.out)?;
     let images = good.first().and_then(|path| path.parent());
     if out == real(&args.data)? || images.map(real).transpose()?.as_ref() == Some(&out) {
         return Err(Failure::new(format!(
-            "--out {}: this is the data itself; give another folder",
+            "--out {}: this is the folder of the data; choose another one",
             args.out.display()
         )));
     }
@@ -107,7 +107,7 @@ fn mask_folder(out: &Path, kind: Kind) -> PathBuf {
     out.join("ground_truth").join(kind.as_str())
 }
 
-/// What came of one kind.
+/// Result for one kind of defect.
 #[derive(Clone, Default)]
 struct Tally {
     written: usize,

@@ -27,13 +27,13 @@ pub fn run(args: &SetThreshold) -> Outcome<u8> {
     Ok(0)
 }
 
-/// The threshold asked for; `None` when nothing was.
+/// The threshold that the options ask for; `None` if they ask for none.
 fn choose(args: &SetThreshold, owned: &OwnedModel) -> Outcome<Option<Threshold>> {
     let model = owned.model();
     let held_out = model.held_out_scores();
     let too_few = || {
         Failure::new(format!(
-            "{} has no scores of held-out good parts to choose from; give --set X, or train with --held-out",
+            "{} has no scores of held-out good parts to compute a threshold from; use --set X, or train with --held-out",
             args.model.display()
         ))
     };

@@ -1,8 +1,8 @@
 //! `adflow train DATA -o MODEL`: from a folder of good parts to a model file.
 //!
-//! The output is tried before the work begins, and appears whole or not at all. While training goes on its state is kept
-//! in `MODEL.ckpt`: Ctrl-C (or a power cut) loses seconds, `--resume` continues to the very bytes that an uninterrupted
-//! training gives, and a finished training removes the file.
+//! The output file is checked before the work begins, and written whole or not at all. During training the state is kept in
+//! `MODEL.ckpt`: Ctrl-C or a power cut loses seconds, `--resume` continues and gives the same bytes as an uninterrupted training,
+//! and a finished training removes the file.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -23,7 +23,7 @@ use crate::progress::{self, Stage, note};
 use crate::training_images::TrainingImages;
 use crate::{dataset, interrupt, onnx, output, promise};
 
-/// Between two writings of the checkpoint, so that short epochs do not wait for the disk.
+/// Shortest time between two checkpoints, so that short epochs do not wait for the disk.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
 /// What `--json` writes.
@@ -34,7 +34,7 @@ pub struct Summary {
     method: String,
     backbone: String,
     input_size: u32,
-    /// What images are resized to.
+    /// Width and height that images are resized to, in pixels.
     canvas: (u32, u32),
     images: usize,
     epochs: usize,
@@ -44,10 +44,10 @@ pub struct Summary {
     confidence: Option<f64>,
     held_out: usize,
     seed: u64,
-    /// Where the programs ran.
+    /// Device that trained, and its name.
     device: String,
     threads: usize,
-    /// Wall time from reading the first image to the finished model, of this run only when resumed.
+    /// Wall time from reading the first image to the finished model, in seconds; after `--resume` that of the last run only.
     pub train_seconds: f64,
 }
 
@@ -58,7 +58,7 @@ pub fn run(args: &Train) -> Outcome<u8> {
         output::check_writable(json)?;
     }
     if !args.contrast.contrastive && args.contrast.phase.is_set() {
-        return Err(Failure::new("--textures, --contrastive-epochs and --contrastive-rate go with --contrastive"));
+        return Err(Failure::new("--textures, --contrastive-epochs and --contrastive-rate need --contrastive"));
     }
     let backbone = open_backbone(&args.method.backbone)?;
     let options = TrainOptions {
@@ -86,7 +86,7 @@ pub fn run(args: &Train) -> Outcome<u8> {
     Ok(0)
 }
 
-/// `builtin`, a safetensors file, or an ONNX file, known by its name's end.
+/// Opens a backbone: `builtin`, a safetensors file, or an ONNX file, recognised by its extension.
 pub fn open_backbone(args: &BackboneArgs) -> Outcome<Backbone> {
     let (name, path) = (&args.name, Path::new(&args.name));
     if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("onnx")) {
@@ -98,12 +98,12 @@ pub fn open_backbone(args: &BackboneArgs) -> Outcome<Backbone> {
         return onnx::import(&bytes, &args.taps, how.scale, how.shift).context(name);
     }
     if !args.taps.is_empty() || args.normalised != Normalised::Imagenet {
-        return Err(Failure::new("--taps and --normalised go with a backbone in an ONNX file"));
+        return Err(Failure::new("--taps and --normalised are only for a backbone in an ONNX file"));
     }
     known_backbone(name)
 }
 
-/// `builtin` or a safetensors file.
+/// Opens a backbone: `builtin` or a safetensors file.
 pub fn known_backbone(name: &str) -> Outcome<Backbone> {
     if name == "builtin" { Ok(Backbone::builtin()) } else { Backbone::open(name).context(name) }
 }
@@ -151,7 +151,7 @@ pub fn train(
     Ok((summary, owned))
 }
 
-/// Decodes the training images and says what is odd about them.
+/// Decodes the training images and prints notes on what is odd about them.
 pub fn load(listing: Listing<PathBuf>, compute: &Compute) -> Outcome<TrainingImages> {
     listing.notes.iter().for_each(|text| note(text));
     let images = {
@@ -162,7 +162,7 @@ pub fn load(listing: Listing<PathBuf>, compute: &Compute) -> Outcome<TrainingIma
     Ok(images)
 }
 
-/// Images beside those of good parts.
+/// Images that train beside those of good parts: real defects, and textures for synthetic anomalies.
 #[derive(Debug, Default)]
 pub struct OtherImages {
     pub defects: Option<TrainingImages>,
@@ -170,7 +170,7 @@ pub struct OtherImages {
 }
 
 impl OtherImages {
-    /// Decodes what the options name.
+    /// Decodes the images that the options name.
     fn load(args: &ContrastArgs, compute: &Compute) -> Outcome<Self> {
         Ok(Self {
             defects: Self::open(args.defects.as_deref(), compute)?,
@@ -178,7 +178,7 @@ impl OtherImages {
         })
     }
 
-    /// Images of a folder or a list.
+    /// Decodes the images of a folder or of a list file; `None` for no path.
     pub fn open(path: Option<&Path>, compute: &Compute) -> Outcome<Option<TrainingImages>> {
         path.map(|path| load(dataset::listed(path)?, compute)).transpose()
     }
@@ -191,7 +191,7 @@ impl OtherImages {
     }
 }
 
-/// Trains from images in memory and writes `path`; the state is beside it until then.
+/// Trains from images in memory and writes the model to `path`, with a checkpoint beside it until then.
 pub fn fit_to(
     path: &Path,
     images: &TrainingImages,
@@ -211,7 +211,7 @@ pub fn fit_to(
     Ok(trained)
 }
 
-/// Trains from images in memory, with progress; writes nothing but what `watch` keeps.
+/// Trains from images in memory, with progress; writes no files except the checkpoint of `watch`.
 pub fn fit(
     images: &TrainingImages,
     others: &OtherImages,
@@ -228,7 +228,7 @@ pub fn fit(
     trained.map_err(|error| explain(error, watch))
 }
 
-/// Says what was made, on standard output.
+/// Prints what was trained, on standard output.
 pub fn print_summary(s: &Summary, model: &OwnedModel) {
     println!(
         "model      {} ({}): {} on {}, {}, seed {}",
@@ -245,14 +245,14 @@ pub fn print_summary(s: &Summary, model: &OwnedModel) {
     println!("threshold  {}", promise::describe(model.model().threshold()));
 }
 
-/// Where the state of a training lies until its model is written.
+/// Path of the checkpoint of a training that writes `model`.
 pub fn checkpoint_path(model: &Path) -> PathBuf {
     let mut name = model.as_os_str().to_owned();
     name.push(".ckpt");
     PathBuf::from(name)
 }
 
-/// The state of an interrupted training, if it is wanted and there.
+/// Reads the state of an interrupted training, if `resume` is set and the file exists.
 pub fn read_checkpoint(path: &Path, resume: bool) -> Outcome<Option<Vec<u8>>> {
     match (resume, path.exists()) {
         (true, true) => fs::read(path).map(Some).context(path.display()),
@@ -261,7 +261,7 @@ pub fn read_checkpoint(path: &Path, resume: bool) -> Outcome<Option<Vec<u8>>> {
             Ok(None)
         }
         (false, true) => {
-            note(&format!("{} is left from an earlier training and will be replaced", path.display()));
+            note(&format!("{} is left over from an earlier training and will be replaced", path.display()));
             Ok(None)
         }
         (false, false) => Ok(None),
@@ -270,24 +270,27 @@ pub fn read_checkpoint(path: &Path, resume: bool) -> Outcome<Option<Vec<u8>>> {
 
 fn explain(error: TrainError, watch: &Watch) -> Failure {
     match error {
-        TrainError::Cancelled if let (true, Some(path)) = (watch.usable, &watch.checkpoint) => Failure::interrupted(
-            format!("interrupted; the state is in {}: give the same command with --resume to continue", path.display()),
-        ),
+        TrainError::Cancelled if let (true, Some(path)) = (watch.usable, &watch.checkpoint) => {
+            Failure::interrupted(format!(
+                "interrupted; the state is saved in {}: run the same command with --resume to continue",
+                path.display()
+            ))
+        }
         TrainError::Cancelled => Failure::interrupted("interrupted; nothing was written"),
         other => Failure::new(other.to_string()),
     }
 }
 
-/// Shows progress, keeps the checkpoint, passes Ctrl-C on.
+/// Shows the progress of a training, writes its checkpoint and cancels it on Ctrl-C.
 pub struct Watch {
-    /// Phase and total of the bar that is shown; some methods train in several parts.
+    /// The progress bar shown, with its phase and total; some methods train in several parts.
     stage: Option<((Phase, usize), Stage)>,
-    /// Where the state is kept, if it is.
+    /// Path of the checkpoint, if one is kept.
     checkpoint: Option<PathBuf>,
     last_write: Instant,
     /// Whether the checkpoint file belongs to this training.
     usable: bool,
-    /// Whether a failed writing was reported.
+    /// Whether a failure to write the checkpoint was reported.
     told: bool,
 }
 
@@ -342,7 +345,7 @@ impl Observer for Watch {
             Err(error) if self.told => drop(error),
             Err(error) => {
                 self.told = true;
-                self.note(&format!("training goes on without a checkpoint: {}", error.message));
+                self.note(&format!("training continues without a checkpoint: {}", error.message));
             }
         }
     }

@@ -1,10 +1,9 @@
 //! `adflow weak DATA`: does a handful of known defects help to find the others?
 //!
-//! Some defective test images are drawn, of at most two types, in whole groups of near-duplicates: photographs of one part are
-//! not independent. They train `cdnf --contrastive`; beside it stands `cdnf` trained from good parts alone. Both are measured
-//! on what is left: the groups that were drawn from are out of the test for both. A second figure counts only types of
-//! which none was drawn. The third one, with all images, is there to compare with publications that measure so: part of it
-//! was learned by heart.
+//! Defective test images of at most two types are drawn to train `cdnf --contrastive`, which is compared with `cdnf` trained from
+//! good parts alone. Photographs of one part are not independent, so a whole group of near-duplicates leaves the test once one of
+//! them is drawn. The first figure is measured on the images that are left, the second only on types of which none was drawn. The
+//! third, on all images, allows comparison with publications that measure so; it is contaminated by the images that trained.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -29,7 +28,7 @@ use super::train::{self, OtherImages, Watch};
 
 /// Most types that anomalies are drawn from.
 const TYPES: usize = 2;
-/// Random streams of the draw.
+/// Random streams that the types and the groups are drawn from.
 const TYPE_STREAM: u32 = 0x7765_0001;
 const GROUP_STREAM: u32 = 0x7765_0002;
 
@@ -40,23 +39,23 @@ struct Summary {
     backbone: String,
     device: String,
     threads: usize,
-    runs: Vec<Run>,
+    runs: Vec<DrawOutcome>,
 }
 
-/// One seed.
+/// What training with the defects of one draw, and without them, came to.
 #[derive(Debug, Serialize)]
-struct Run {
+struct DrawOutcome {
     seed: u64,
     types: Vec<String>,
-    /// Images that trained.
+    /// Defective images that were trained on.
     drawn: Vec<PathBuf>,
-    /// Defective images out of the test, the drawn ones among them.
+    /// Number of defective images taken out of the test, including those drawn.
     out_of_test: usize,
     rows: Vec<Row>,
     train_seconds: [f64; 2],
 }
 
-/// Image AUROC of both models on one choice of test images.
+/// Image AUROC of both models on one selection of test images.
 #[derive(Debug, Serialize)]
 struct Row {
     what: String,
@@ -66,10 +65,10 @@ struct Row {
     weakly_supervised: Option<f64>,
 }
 
-/// Which defective images train, and which are out of the test.
+/// Which defective images are trained on, and which are taken out of the test.
 struct Draw {
     types: Vec<String>,
-    /// Positions in the test listing.
+    /// Images to train on, as positions in the test listing.
     train: Vec<usize>,
     out: BTreeSet<usize>,
 }
@@ -123,7 +122,7 @@ pub fn run(args: &Weak) -> Outcome<u8> {
             train_seconds[at] = started.elapsed().as_secs_f64();
             scores.push(evaluate::scores(&model, test.items.clone(), &compute)?);
         }
-        let run = Run {
+        let outcome = DrawOutcome {
             seed,
             rows: rows(&test.items, &draw, &scores),
             types: draw.types,
@@ -132,9 +131,9 @@ pub fn run(args: &Weak) -> Outcome<u8> {
             train_seconds,
         };
         if args.json.as_deref() != Some(Path::new("-")) {
-            print_run(&run);
+            print_outcome(&outcome);
         }
-        summary.runs.push(run);
+        summary.runs.push(outcome);
     }
     if let Some(json) = &args.json {
         output::write_json(json, &summary)?;
@@ -194,10 +193,13 @@ fn draw(images: &[TestImage], groups: &[Option<u32>], args: &Weak, seed: u64) ->
         args.types.clone()
     };
     if let Some(unknown) = types.iter().find(|t| !known.contains(t)) {
-        return Err(Failure::new(format!("\"{unknown}\" is no type of defect in this data: {}", known.join(", "))));
+        return Err(Failure::new(format!(
+            "\"{unknown}\" is not a type of defect in this data set, which has {}",
+            known.join(", ")
+        )));
     }
     if types.len() > TYPES {
-        return Err(Failure::new("anomalies are drawn from one or two types, so that others stay unseen"));
+        return Err(Failure::new("--types takes one or two types, so that others stay unseen"));
     }
     let mut order: Vec<u32> = groups.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect();
     Rng::new(seed, 0, GROUP_STREAM).shuffle(&mut order);
@@ -223,7 +225,7 @@ fn draw(images: &[TestImage], groups: &[Option<u32>], args: &Weak, seed: u64) ->
     Ok(Draw { types, train, out })
 }
 
-/// What is left, what is left of types never drawn, everything.
+/// Rows for the images left in the test, those of types never drawn, and all images.
 fn rows(images: &[TestImage], draw: &Draw, scores: &[Vec<f32>]) -> Vec<Row> {
     let left = |i: usize| !draw.out.contains(&i);
     let unseen = |i: usize| left(i) && !draw.types.contains(&images[i].class);
@@ -248,22 +250,22 @@ fn rows(images: &[TestImage], draw: &Draw, scores: &[Vec<f32>]) -> Vec<Row> {
     choices.into_iter().map(row).collect()
 }
 
-fn print_run(run: &Run) {
+fn print_outcome(outcome: &DrawOutcome) {
     let cell = |x: Option<f64>| x.map_or("-".to_string(), |x| format!("{x:.4}"));
     println!(
         "seed {}: {} images of {} trained, {} out of the test; trainings took {} and {}",
-        run.seed,
-        run.drawn.len(),
-        run.types.join(" and "),
-        run.out_of_test,
-        seconds(run.train_seconds[0]),
-        seconds(run.train_seconds[1]),
+        outcome.seed,
+        outcome.drawn.len(),
+        outcome.types.join(" and "),
+        outcome.out_of_test,
+        seconds(outcome.train_seconds[0]),
+        seconds(outcome.train_seconds[1]),
     );
     println!(
         "{:<28} {:>5} {:>9} {:>12} {:>17}",
         "image AUROC", "good", "defective", "unsupervised", "weakly supervised"
     );
-    for row in &run.rows {
+    for row in &outcome.rows {
         println!(
             "{:<28} {:>5} {:>9} {:>12} {:>17}",
             row.what,
@@ -336,7 +338,7 @@ mod tests {
             (0..20).map(|seed| draw(&images, &groups, &args(&[]), seed).unwrap().types).collect();
         assert!(seen.len() > 2 && seen.iter().all(|types| types.len() == 2), "{seen:?}");
         let error = |types: &str| draw(&images, &groups, &args(&["--types", types]), 0).err().unwrap().message;
-        assert!(error("a,z").contains("\"z\" is no type of defect in this data: a, b, c"));
+        assert!(error("a,z").contains("\"z\" is not a type of defect in this data set, which has a, b, c"));
         assert!(error("a,b,c").contains("one or two types"));
     }
 }

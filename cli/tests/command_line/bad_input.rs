@@ -308,11 +308,11 @@ fn a_contrastive_phase_needs_cdnf_and_a_backbone_that_can_be_adapted() {
     adflow([&train, &cdnf[..]].concat()).fails_with(1, &["builtin cannot be adapted", "mobilenet_v2"]);
     adflow([&train[..], &["--contrastive"]].concat()).fails_with(1, &["only cdnf"]);
     adflow([&train[..], &["--defects", "bad"]].concat()).fails_with(2, &["--contrastive"]);
-    adflow([&train[..], &["--contrastive-epochs", "2"]].concat()).fails_with(1, &["go with --contrastive"]);
+    adflow([&train[..], &["--contrastive-epochs", "2"]].concat()).fails_with(1, &["need --contrastive"]);
     let list = dir.path().join("list.txt");
     fs::write(&list, "# nothing yet\n\n").unwrap();
     let defects = [&train[..], &cdnf, &["--defects", arg(&list)]].concat();
-    adflow(&defects).fails_with(1, &["list.txt: no path in it"]);
+    adflow(&defects).fails_with(1, &["list.txt: lists no images"]);
     fs::write(&list, "bad/dent.png\n").unwrap();
     adflow(&defects).fails_with(1, &["dent.png: no such file, named in"]);
     adflow(["weak", arg(f.data()), "--backbone", "builtin"]).fails_with(1, &["builtin cannot be adapted"]);

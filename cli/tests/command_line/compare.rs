@@ -115,7 +115,7 @@ fn ctrl_c_keeps_the_rows_that_were_finished() {
     let run = interrupted(&[&["compare", arg(Fixture::get().data())], &options[..]].concat(), |said| {
         said.split("cdnf, seed 0").nth(1).is_some_and(|after| after.contains("training:"))
     });
-    let run = run.fails_with(130, &["interrupted; the table has the methods that were finished"]);
+    let run = run.fails_with(130, &["interrupted; the table shows the methods that were finished"]);
     assert!(run.stdout.contains("\ngauss ") && !run.stdout.contains("cdnf"), "{}", run.stdout);
     let kept = fs::read_to_string(out).unwrap();
     assert!(kept.contains("\"method\": \"gauss\"") && !kept.contains("cdnf"), "{kept}");
@@ -133,7 +133,7 @@ fn an_interrupted_comparison_goes_on_where_it_was() {
     let run = interrupted(&compare, |said| {
         said.split("cdnf, seed 0").nth(1).is_some_and(|after| after.contains("training:"))
     });
-    run.fails_with(130, &["--resume goes on"]);
+    run.fails_with(130, &["--resume to continue"]);
     let gauss = models.join("gauss.adflow");
     let written = fs::metadata(&gauss).unwrap().modified().unwrap();
     assert!(models.join("cdnf.adflow.ckpt").exists() && !models.join("cdnf.adflow").exists());
@@ -147,12 +147,13 @@ fn an_interrupted_comparison_goes_on_where_it_was() {
 
     // What is there must be of this comparison.
     fs::copy(&gauss, models.join("cdnf.adflow")).unwrap();
-    let run = adflow([&compare[..], &["--resume"]].concat()).fails_with(1, &["of another comparison: method gauss"]);
+    let run = adflow([&compare[..], &["--resume"]].concat())
+        .fails_with(1, &["belongs to another comparison: its method is gauss"]);
     assert!(run.stdout.contains("cdnf           failed"), "{}", run.stdout);
     let other = ["compare", arg(data), "--methods", "gauss", "--models", arg(&models), "--resume"];
     adflow([&other[..], &["--size", "96"]].concat())
-        .fails_with(1, &["gauss.adflow is of another comparison: size 64, not 96"]);
+        .fails_with(1, &["gauss.adflow belongs to another comparison: its size is 64, not 96"]);
     adflow([&other[..], &["--pooling", "statistics"]].concat())
-        .fails_with(1, &["gauss.adflow is of another comparison: pooling mean, not statistics"]);
+        .fails_with(1, &["gauss.adflow belongs to another comparison: its pooling is mean, not statistics"]);
     adflow(["compare", arg(data), "--resume"]).fails_with(2, &["--models"]);
 }

@@ -106,7 +106,7 @@ fn bad_input_is_named() {
     synth(dir.path(), "file", &[]).fails_with(1, &["cannot make folder"]);
     synth(dir.path(), "file/below", &[]).fails_with(1, &["cannot make folder"]);
     // The data itself.
-    synth(dir.path(), "good", &[]).fails_with(1, &["the data itself"]);
+    synth(dir.path(), "good", &[]).fails_with(1, &["the folder of the data"]);
     assert_eq!(fs::read_dir(&good).unwrap().count(), 3);
     // An image that cannot be read.
     let whole = fs::read(good.join("1.png")).unwrap();

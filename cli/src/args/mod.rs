@@ -1,5 +1,5 @@
-//! The command line as data: commands and their options, in `groups.rs` those that commands share, and in `values.rs` what
-//! options take. The words here are what `adflow help` prints.
+//! The command line as data: the commands and their options. `groups.rs` has options that several commands share, `values.rs` the
+//! types of their values. The doc comments here are what `adflow help` prints.
 
 mod groups;
 mod values;
@@ -16,68 +16,68 @@ use clap::{Args, Parser, Subcommand};
 pub use groups::*;
 pub use values::*;
 
-/// Finds defective parts on the inspection line; learns from good parts only.
+/// Finds defective parts on a production line; learns from images of good parts only.
 #[derive(Debug, Parser)]
 #[command(name = "adflow", version, max_term_width = 110, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 error, 2 wrong usage, 3 `inspect --fail-on-defect` found a defective part, 130 interrupted.
-DATA is a folder in the MVTec AD layout: train/good, test/good, test/<defect>, ground_truth/<defect>.
-Images: PNG, JPEG, BMP, TIFF; 8 and 16 bit and 32-bit float; grey and colour.";
+Exit codes: 0 success, 1 error, 2 wrong usage, 3 `inspect --fail-on-defect` found a defective part, 130 interrupted.
+Data sets have the MVTec AD layout: train/good, test/good, test/<defect>, ground_truth/<defect>.
+Images are PNG, JPEG, BMP or TIFF; 8-bit, 16-bit or 32-bit float; grey or colour.";
 
-/// One variant a subcommand.
+/// The commands, one variant each.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a small procedural product line, train, evaluate, write model and report
+    /// Try everything without data: draw a product line, train, evaluate, write a model and a report
     Demo(Demo),
-    /// Learn what good parts look like
+    /// Train a model from images of good parts
     Train(Train),
-    /// Score images: one line (or JSON object) an image
+    /// Score images: a score and a verdict for each, as text or JSON
     Inspect(Inspect),
-    /// Measure a model on test images with known defects
+    /// Measure a model on test images whose defects are known
     Eval(Eval),
     /// Train and measure several methods on one data set, side by side
     Compare(Compare),
-    /// Measure what a few known defects are worth: cdnf with and without them
+    /// Measure what a few known defects are worth: cdnf trained with and without them
     Weak(Weak),
-    /// Say what a model is and how it was made
+    /// Show what a model is and how it was made
     Info(Info),
-    /// Print a model's programs as text
+    /// Print the programs in a model as text
     Dump(Dump),
-    /// Strip a model to what scoring reads, for a microcontroller
+    /// Strip a model to what scoring needs, for a microcontroller
     Freeze(Freeze),
-    /// Measure time and memory of a model on this machine
+    /// Measure the time and memory that a model takes on this machine
     Bench(Bench),
-    /// Move a model's threshold without training again
+    /// Show or change a model's threshold, without training again
     Threshold(SetThreshold),
-    /// Make defects from good images, with masks and a sheet to look at
+    /// Make images with synthetic defects from good ones, with masks and an overview sheet
     Synth(Synth),
     /// List the GPUs that --device can name
     Devices(Devices),
-    /// Write a model as one ONNX graph, for ONNX Runtime, OpenVINO and others
+    /// Export a model as one ONNX graph, for ONNX Runtime, OpenVINO and others
     Export(Export),
-    /// Run a model on two devices in lock-step and name the first op on which they disagree
+    /// Run a model on two devices op by op and name the first op whose results disagree
     Diff(Diff),
 }
 
 /// `adflow demo`
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Folder for images, model and report
+    /// Folder for the images, the model and the report
     #[arg(long, value_name = "DIR", default_value = "adflow-demo")]
     pub out: PathBuf,
-    /// Also write the figures as JSON ("-": standard output)
+    /// Also write the results as JSON to FILE; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Seed of the product line and of the training
+    /// Seed of the product line and of training
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Images are resized to N x N pixels [default: the method's]
+    /// Resize images to N x N pixels [default: depends on the method]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=2048))]
     pub size: Option<u32>,
     #[command(flatten)]
@@ -89,27 +89,28 @@ pub struct Demo {
 /// `adflow train`
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Data set in the MVTec AD layout, or a folder of images of good parts
+    /// Folder of images of good parts, or a data set in the MVTec AD layout
     pub data: PathBuf,
-    /// The model file to write
+    /// Model file to write
     #[arg(short = 'o', long = "out", value_name = "MODEL")]
     pub model: PathBuf,
     #[command(flatten)]
     pub method: MethodArgs,
     #[command(flatten)]
     pub training: TrainingArgs,
-    /// How the grids of a flow on maps make one map [default: product for csflow, else sum]
+    /// How csflow, fastflow, ssnf and posflow combine their grids into one map [default: product for csflow, otherwise sum]
     #[arg(long, value_name = "HOW", value_parser = choice::<MapLevels>())]
     pub map_levels: Option<MapLevels>,
-    /// Learning rate [default: the preset's]
+    /// Learning rate [default: depends on method and preset]
     #[arg(long, value_name = "X")]
     pub learning_rate: Option<f32>,
     #[command(flatten)]
     pub contrast: ContrastArgs,
     #[command(flatten)]
     pub calibration: Calibration,
-    /// Share of the good parts kept aside for the threshold; 0: none, the model then gives scores without verdicts
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
+    /// Share of the good images held out of training to find the threshold, up to 0.5; with 0 the model has no threshold and
+    /// gives scores without verdicts
+    #[arg(long, help_heading = THRESHOLD, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
     pub held_out: f64,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -118,13 +119,13 @@ pub struct Train {
     pub roi: RoiArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
-    /// Continue from MODEL.ckpt, which an interrupted training left
+    /// Continue an interrupted training from MODEL.ckpt
     #[arg(long)]
     pub resume: bool,
-    /// Set of defaults for what is not chosen here
+    /// Set of defaults for the options that are not given
     #[arg(long, value_parser = choice::<Preset>(), default_value_t)]
     pub preset: Preset,
-    /// Also write the figures as JSON ("-": standard output)
+    /// Also write the results as JSON to FILE; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -134,16 +135,16 @@ pub struct Train {
 pub struct Weak {
     /// Data set in the MVTec AD layout
     pub data: PathBuf,
-    /// One or two types of defects to draw from, separated by commas [default: two by the seed]
+    /// One or two types of defects to draw from, separated by commas [default: two types, chosen by the seed]
     #[arg(long, value_name = "TYPES", value_delimiter = ',')]
     pub types: Vec<String>,
-    /// Defective images to draw, in whole groups of near-duplicates
+    /// Number of defective images to train with; near-duplicates of these leave the test
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub count: u32,
-    /// Features: a safetensors file
+    /// Backbone whose features are used: a safetensors file
     #[arg(long, value_name = "FILE")]
     pub backbone: String,
-    /// Seeds of the draw and the trainings, separated by commas
+    /// Seeds of the draw and of training, separated by commas; everything is repeated for each
     #[arg(long, value_name = "SEEDS", default_value = "0", value_delimiter = ',')]
     pub seeds: Vec<u64>,
     #[command(flatten)]
@@ -152,10 +153,10 @@ pub struct Weak {
     pub contrast: PhaseArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
-    /// Also write the figures as JSON ("-": standard output)
+    /// Also write the results as JSON to FILE; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Keep the models and lists of what was drawn in this folder
+    /// Keep the models, and the lists of the images drawn, in DIR
     #[arg(long, value_name = "DIR")]
     pub models: Option<PathBuf>,
 }
@@ -163,21 +164,21 @@ pub struct Weak {
 /// `adflow inspect`
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// A model written by `adflow train`
+    /// Model file written by `adflow train`
     pub model: PathBuf,
-    /// Image files, or folders of them
+    /// Image files, or folders of images
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
-    /// Also write each image with its heat map into this folder
+    /// Also write each image with its heat map to DIR, as PNG
     #[arg(long, value_name = "DIR")]
     pub heatmaps: Option<PathBuf>,
-    /// Reject above this score instead of the model's threshold
+    /// Reject parts with a score above X instead of the model's threshold
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
     pub threshold: Option<f32>,
-    /// One JSON object a line
+    /// Print one JSON object per image instead of text
     #[arg(long)]
     pub json: bool,
-    /// Exit with code 3 if any part is defective
+    /// Exit with code 3 if a part is defective
     #[arg(long)]
     pub fail_on_defect: bool,
     #[command(flatten)]
@@ -189,14 +190,14 @@ pub struct Inspect {
 /// `adflow eval`
 #[derive(Debug, Args)]
 pub struct Eval {
-    /// A model written by `adflow train`
+    /// Model file written by `adflow train`
     pub model: PathBuf,
     /// Data set in the MVTec AD layout
     pub data: PathBuf,
-    /// Write a self-contained page, DIR/report.html
+    /// Write the report DIR/report.html, a self-contained page
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
-    /// Also write the figures as JSON ("-": standard output)
+    /// Also write the results as JSON to FILE; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     #[command(flatten)]
@@ -210,12 +211,12 @@ pub struct Eval {
 pub struct Compare {
     /// Data set in the MVTec AD layout
     pub data: PathBuf,
-    /// Methods separated by commas, or all
+    /// Methods to compare, separated by commas, or all
     #[arg(long, value_name = "METHODS", default_value = "all", value_delimiter = ',', value_parser = choice_or_all::<Method>())]
     pub methods: Vec<OneOrAll<Method>>,
     #[command(flatten)]
     pub backbone: BackboneArgs,
-    /// Seeds separated by commas; each method is trained once with each
+    /// Seeds, separated by commas; each method is trained once with each seed
     #[arg(long, value_name = "SEEDS", default_value = "0", value_delimiter = ',')]
     pub seeds: Vec<u64>,
     #[command(flatten)]
@@ -224,16 +225,16 @@ pub struct Compare {
     pub roi: RoiArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
-    /// Also write the figures as JSON ("-": standard output)
+    /// Also write the results as JSON to FILE; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write DIR/report.html and a page for each method
+    /// Write the report DIR/report.html and a page for each method
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
-    /// Keep the models in this folder
+    /// Keep the models in DIR
     #[arg(long, value_name = "DIR")]
     pub models: Option<PathBuf>,
-    /// Go on with an interrupted comparison: models that are there are measured, not trained again
+    /// Continue an interrupted comparison: models already in DIR are measured, not trained again
     #[arg(long, requires = "models")]
     pub resume: bool,
 }
@@ -241,38 +242,38 @@ pub struct Compare {
 /// `adflow info`
 #[derive(Debug, Args)]
 pub struct Info {
-    /// A model written by `adflow train`
+    /// Model file written by `adflow train`
     pub model: PathBuf,
 }
 
 /// `adflow dump`
 #[derive(Debug, Args)]
 pub struct Dump {
-    /// A model written by `adflow train`
+    /// Model file written by `adflow train`
     pub model: PathBuf,
 }
 
 /// `adflow export`
 #[derive(Debug, Args)]
 pub struct Export {
-    /// A model written by `adflow train`
+    /// Model file written by `adflow train`
     pub model: PathBuf,
-    /// The ONNX file to write
+    /// ONNX file to write
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     pub out: PathBuf,
-    /// Width and height of the images that the graph is given [default: the model's input]
+    /// Size in pixels of the images that the graph takes [default: the input size of the model]
     #[arg(long, value_name = "WxH", value_parser = camera_size)]
     pub image: Option<(u32, u32)>,
-    /// How samples lie: nchw plane after plane, nhwc pixel after pixel
+    /// Order of the samples in memory: planes (nchw) or interleaved channels (nhwc)
     #[arg(long, value_enum, default_value_t = Layout::Nchw)]
     pub layout: Layout,
-    /// Type of samples: white is 255, 65535 or 1
+    /// Type of the samples; white is 255, 65535 or 1
     #[arg(long = "type", value_parser = choice::<SampleType>(), default_value_t)]
     pub r#type: SampleType,
-    /// Channels and their order
+    /// Channels of the images and their order
     #[arg(long, value_parser = choice::<ChannelOrder>(), default_value_t = ChannelOrder::Rgb)]
     pub order: ChannelOrder,
-    /// Leave the map out; for cdnf, differnet and gauss the graph becomes about a third as large
+    /// Leave out the anomaly map; for cdnf, differnet and gauss this makes the graph about a third as large
     #[arg(long)]
     pub no_map: bool,
 }
@@ -280,15 +281,15 @@ pub struct Export {
 /// `adflow freeze`
 #[derive(Debug, Args)]
 pub struct Freeze {
-    /// A model written by `adflow train`
+    /// Model file written by `adflow train`
     pub model: PathBuf,
-    /// The file to write: a model that scores as the other does, without what training needs
+    /// Model file to write; it gives the same scores as MODEL
     #[arg(short = 'o', long = "out", value_name = "BLOB")]
     pub out: PathBuf,
-    /// Fail if the file would have more bytes
+    /// Fail if the file would be larger than this
     #[arg(long, value_name = "BYTES")]
     pub max_bytes: Option<usize>,
-    /// Widest image of the camera, in pixels, for the memory that is printed
+    /// Width of the camera's images in pixels; only affects the memory size that is printed
     #[arg(long, value_name = "N", default_value_t = 640, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub camera_width: u32,
 }
@@ -296,18 +297,18 @@ pub struct Freeze {
 /// `adflow bench`
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// A model written by `adflow train`
+    /// Model file written by `adflow train`
     pub model: PathBuf,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
-    /// Width and height of the camera image [default: the model's input]
+    /// Size of the camera image in pixels [default: the input size of the model]
     #[arg(long, value_name = "WxH", value_parser = camera_size)]
     pub camera: Option<(u32, u32)>,
-    /// Seconds to measure each case
+    /// Time spent on each measurement, in seconds
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     pub seconds: f64,
-    /// Also the time of each op on a GPU
+    /// Also measure the time of each op on the GPU
     #[arg(long)]
     pub profile: bool,
     #[command(flatten)]
@@ -317,21 +318,21 @@ pub struct Bench {
 /// `adflow synth`
 #[derive(Debug, Args)]
 pub struct Synth {
-    /// Data set in the MVTec AD layout, or a folder of images of good parts
+    /// Folder of images of good parts, or a data set in the MVTec AD layout
     pub data: PathBuf,
-    /// Folder for images, masks and sheet.png, in the layout that `adflow eval` reads
+    /// Folder for the images, the masks and sheet.png, in the layout that `adflow eval` reads
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// What is wrong with them: kinds separated by commas, or all
+    /// Kinds of defects to make, separated by commas, or all
     #[arg(long, value_name = "KINDS", default_value = "all", value_delimiter = ',', value_parser = choice_or_all::<Kind>())]
     pub kind: Vec<OneOrAll<Kind>>,
-    /// Images of each kind
+    /// Number of images of each kind
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub count: u32,
-    /// Images of textures for `perlin` [default: textures are made up]
+    /// Folder of texture images for perlin [default: generated textures]
     #[arg(long, value_name = "DIR")]
     pub textures: Option<PathBuf>,
-    /// Images are resized to N x N pixels
+    /// Resize images to N x N pixels
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(32..=2048))]
     pub size: u32,
     /// Seed of every random choice
@@ -342,7 +343,7 @@ pub struct Synth {
 /// `adflow devices`
 #[derive(Debug, Args)]
 pub struct Devices {
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
 }
@@ -350,14 +351,14 @@ pub struct Devices {
 /// `adflow diff`
 #[derive(Debug, Args)]
 pub struct Diff {
-    /// A model written by `adflow train`
+    /// Model file written by `adflow train`
     pub model: PathBuf,
-    /// The image it looks at
+    /// Image to score
     pub image: PathBuf,
-    /// The side that is right
+    /// Reference device
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::from_str)]
     pub lhs: Device,
-    /// The side that is compared with it
+    /// Device to compare with the reference
     #[arg(long, value_name = "DEVICE", default_value = "vulkan", value_parser = Device::from_str)]
     pub rhs: Device,
 }
@@ -365,21 +366,21 @@ pub struct Diff {
 /// `adflow threshold`
 #[derive(Debug, Args)]
 pub struct SetThreshold {
-    /// A model written by `adflow train`
+    /// Model file written by `adflow train`
     pub model: PathBuf,
-    /// Reject above this score, by hand: no promise about good parts goes with it
+    /// Reject parts with a score above X; nothing is guaranteed about the false-reject rate
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
     pub set: Option<f32>,
-    /// Choose again from the held-out scores in the model: share of good parts that may be rejected
+    /// Compute the threshold from the held-out scores in the model: share of good parts that may be rejected
     #[arg(long, value_name = "RATE", conflicts_with = "set", value_parser = rate)]
     pub false_reject: Option<f64>,
-    /// Probability with which that promise shall hold
+    /// Confidence that no more good parts than that are rejected
     #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = rate)]
     pub confidence: f64,
-    /// Grey zone: share of good parts that may be unsure or rejected
+    /// Add a grey zone: share of good parts that may be unsure or rejected, above the false-reject rate
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub grey_zone: Option<f64>,
-    /// The model file to write [default: MODEL itself]
+    /// Model file to write [default: MODEL itself]
     #[arg(short = 'o', long = "out", value_name = "MODEL")]
     pub out: Option<PathBuf>,
 }
