@@ -13,12 +13,12 @@ use adflow::detect::{Images as _, Method, Pooling, TrainOptions, Trained};
 use adflow::model::OwnedModel;
 use serde::Serialize;
 
-use crate::commands::train::{self, OtherImages, Watch};
 use crate::compute::Compute;
 use crate::dataset::{Listing, TestImage};
 use crate::evaluate::{self, Counts, Evaluation, Figures};
 use crate::failure::{Context, Failure, INTERRUPTED, Outcome};
 use crate::progress::note;
+use crate::training::{self, OtherImages, Training};
 use crate::training_images::TrainingImages;
 
 /// Mean and standard deviation over seeds.
@@ -236,13 +236,13 @@ impl Protocol<'_> {
 
     fn train(&self, options: &TrainOptions, path: Option<&Path>) -> Outcome<Trained> {
         let others = OtherImages::default();
-        let Some(path) = path else {
-            let mut watch = Watch::new(None, false);
-            return train::fit(self.images, &others, self.backbone, options, self.compute, &mut watch, None);
-        };
-        let checkpoint = train::checkpoint_path(path);
-        let state = if self.resume && checkpoint.exists() { train::read_checkpoint(&checkpoint, true)? } else { None };
-        train::fit_to(path, self.images, &others, self.backbone, options, self.compute, state.as_deref())
+        let (images, backbone, compute) = (self.images, self.backbone, self.compute);
+        let training = Training { images, others: &others, backbone, options, compute };
+        let Some(path) = path else { return training.run() };
+        let checkpoint = training::checkpoint_path(path);
+        let resume = self.resume && checkpoint.exists();
+        let state = if resume { training::read_checkpoint(&checkpoint, true)? } else { None };
+        training.run_to(path, state.as_deref())
     }
 }
 

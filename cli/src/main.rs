@@ -24,6 +24,7 @@ mod product_line;
 mod progress;
 mod promise;
 mod report;
+mod training;
 mod training_images;
 
 use std::process::ExitCode;

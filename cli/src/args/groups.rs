@@ -1,11 +1,12 @@
 //! Groups of options that several commands share, and their conversion to the library's types.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use adflow::backbones::{Architecture, Backbone};
 use adflow::detect::{Canvas, Contrastive, Method, Pooling, Radius, TrainOptions};
-use adflow::image::Roi;
+use adflow::image::{Preprocess, Roi};
 use adflow_vulkan::{Compute as Device, Precision};
 use clap::Args;
 
@@ -13,6 +14,8 @@ use super::values::*;
 use crate::compute::Compute;
 use crate::decode::{self, Decoded};
 use crate::failure::{Context, Failure, Outcome};
+use crate::onnx;
+use crate::training::{self, OtherImages};
 
 /// Heading of the options of the contrastive phase in help texts.
 const CONTRASTIVE: &str = "Contrastive phase (cdnf)";
@@ -41,6 +44,25 @@ pub struct BackboneArgs {
     /// Input values that the network was trained with; only for a backbone in an ONNX file
     #[arg(long, value_enum, default_value_t = Normalised::Imagenet)]
     pub normalised: Normalised,
+}
+
+impl BackboneArgs {
+    /// Opens the backbone; an ONNX file is recognised by its extension.
+    pub fn open(&self) -> Outcome<Backbone> {
+        let (name, path) = (&self.name, Path::new(&self.name));
+        if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("onnx")) {
+            let bytes = fs::read(path).context(name)?;
+            let how = match self.normalised {
+                Normalised::Imagenet => Preprocess::imagenet(1),
+                Normalised::Unit => Preprocess::new(1, 3),
+            };
+            return onnx::import(&bytes, &self.taps, how.scale, how.shift).context(name);
+        }
+        if !self.taps.is_empty() || self.normalised != Normalised::Imagenet {
+            return Err(Failure::new("--taps and --normalised are only for a backbone in an ONNX file"));
+        }
+        training::open_backbone(name)
+    }
 }
 
 /// Help on `--backbone`.
@@ -77,6 +99,16 @@ pub struct ContrastArgs {
     pub defects: Option<PathBuf>,
     #[command(flatten)]
     pub phase: PhaseArgs,
+}
+
+impl ContrastArgs {
+    /// Decodes the images that the options name.
+    pub fn images(&self, compute: &Compute) -> Outcome<OtherImages> {
+        Ok(OtherImages {
+            defects: OtherImages::open(self.defects.as_deref(), compute)?,
+            textures: OtherImages::open(self.phase.textures.as_deref(), compute)?,
+        })
+    }
 }
 
 /// Options of the contrastive phase of `cdnf`.

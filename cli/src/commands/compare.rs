@@ -13,13 +13,13 @@ use crate::comparison::{Comparison, Protocol, Spread};
 use crate::evaluate::Evaluation;
 use crate::failure::{ERROR, Failure, Outcome};
 use crate::progress::{bytes, note, seconds, short};
-use crate::{dataset, interrupt, output, report};
+use crate::{dataset, interrupt, output, report, training};
 
-use super::{eval, train};
+use super::eval;
 
 /// Runs the command.
 pub fn run(args: &Compare) -> Outcome<u8> {
-    let training = dataset::training(&args.data)?;
+    let listing = dataset::training(&args.data)?;
     let test = dataset::test(&args.data)?;
     for folder in [&args.report, &args.models].into_iter().flatten() {
         output::make_folder(folder)?;
@@ -27,12 +27,12 @@ pub fn run(args: &Compare) -> Outcome<u8> {
     if let Some(json) = &args.json {
         output::check_writable(json)?;
     }
-    let backbone = train::open_backbone(&args.backbone)?;
+    let backbone = args.backbone.open()?;
     let roi = args.roi.for_training()?;
     let compute = args.compute.open()?;
     interrupt::listen();
     test.notes.iter().for_each(|text| note(text));
-    let images = train::load(training, &compute)?;
+    let images = training::load(listing, &compute)?;
     let protocol = Protocol {
         data: &args.data,
         images: &images,

@@ -11,6 +11,7 @@ use crate::args::Demo;
 use crate::failure::Outcome;
 use crate::product_line::{self, Sizes};
 use crate::progress::{self, Stage};
+use crate::training::{self, OtherImages, Training};
 use crate::{dataset, evaluate, interrupt, output};
 
 /// Runs the command.
@@ -22,7 +23,7 @@ pub fn run(args: &Demo) -> Outcome<u8> {
         output::check_writable(json)?;
     }
     interrupt::listen();
-    let backbone = train::open_backbone(&args.method.backbone)?;
+    let backbone = args.method.backbone.open()?;
     let data = args.out.join("data");
     let sizes = Sizes::default();
     {
@@ -39,8 +40,15 @@ pub fn run(args: &Demo) -> Outcome<u8> {
         false_reject: 0.05,
         ..TrainOptions::default()
     };
-    let (summary, model) =
-        train::train(&data, &model_path, &train::OtherImages::default(), &backbone, &options, &compute, false)?;
+    let listing = dataset::training(&data)?;
+    // Says so if a checkpoint is left over.
+    let state = training::read_checkpoint(&training::checkpoint_path(&model_path), false)?;
+    let training_started = Instant::now();
+    let images = training::load(listing, &compute)?;
+    let others = OtherImages::default();
+    let training =
+        Training { images: &images, others: &others, backbone: &backbone, options: &options, compute: &compute };
+    let (summary, model) = train::train(&training, &model_path, state.as_deref(), training_started)?;
     let quiet = args.json.as_deref() == Some(Path::new("-"));
     if !quiet {
         train::print_summary(&summary, &model);

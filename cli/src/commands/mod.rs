@@ -13,7 +13,7 @@ mod info;
 mod inspect;
 mod synth;
 mod threshold;
-pub mod train;
+mod train;
 mod weak;
 
 use crate::args::Command;

@@ -17,14 +17,11 @@ use adflow::rng::Rng;
 use serde::Serialize;
 
 use crate::args::Weak;
-use crate::compute::Compute;
 use crate::dataset::{Listing, TestImage};
 use crate::failure::{Context, Failure, Outcome};
 use crate::progress::{Stage, note, seconds};
-use crate::training_images::TrainingImages;
+use crate::training::{self, OtherImages, Training};
 use crate::{dataset, decode, evaluate, interrupt, output};
-
-use super::train::{self, OtherImages, Watch};
 
 /// Most types that anomalies are drawn from.
 const TYPES: usize = 2;
@@ -75,7 +72,7 @@ struct Draw {
 
 /// Runs the command.
 pub fn run(args: &Weak) -> Outcome<u8> {
-    let training = dataset::training(&args.data)?;
+    let listing = dataset::training(&args.data)?;
     let test = dataset::test(&args.data)?;
     if let Some(folder) = &args.models {
         output::make_folder(folder)?;
@@ -83,13 +80,13 @@ pub fn run(args: &Weak) -> Outcome<u8> {
     if let Some(json) = &args.json {
         output::check_writable(json)?;
     }
-    let backbone = train::known_backbone(&args.backbone)?;
+    let backbone = training::open_backbone(&args.backbone)?;
     backbone.adaptable().map_err(|error| Failure::new(error.to_string()))?;
     let compute = args.compute.open()?;
     interrupt::listen();
     test.notes.iter().for_each(|text| note(text));
     let groups = groups(&test.items)?;
-    let images = train::load(training, &compute)?;
+    let images = training::load(listing, &compute)?;
     let textures = OtherImages::open(args.contrast.textures.as_deref(), &compute)?;
     let mut others = OtherImages { defects: None, textures };
     let mut summary = Summary {
@@ -108,7 +105,7 @@ pub fn run(args: &Weak) -> Outcome<u8> {
                 drawn.iter().map(|path| path.canonicalize().unwrap_or(path.clone()).display().to_string()).collect();
             output::write(&folder.join(format!("drawn-seed{seed}.txt")), (lines.join("\n") + "\n").as_bytes())?;
         }
-        others.defects = Some(train::load(Listing { items: drawn.clone(), notes: Vec::new() }, &compute)?);
+        others.defects = Some(training::load(Listing { items: drawn.clone(), notes: Vec::new() }, &compute)?);
         let mut scores = Vec::new();
         let mut train_seconds = [0.0; 2];
         for (at, contrastive) in [None, Some(args.contrast.options())].into_iter().enumerate() {
@@ -116,9 +113,11 @@ pub fn run(args: &Weak) -> Outcome<u8> {
             let name = if contrastive.is_some() { "contrastive" } else { "cdnf" };
             let path = args.models.as_ref().map(|folder| folder.join(format!("{name}-seed{seed}.adflow")));
             let none = OtherImages::default();
-            let with = if contrastive.is_some() { &others } else { &none };
+            let others = if contrastive.is_some() { &others } else { &none };
+            let training =
+                Training { images: &images, others, backbone: &backbone, options: &options, compute: &compute };
             let started = Instant::now();
-            let model = fit(&images, with, &backbone, &options, &compute, path.as_deref())?;
+            let model = fit(&training, path.as_deref())?;
             train_seconds[at] = started.elapsed().as_secs_f64();
             scores.push(evaluate::scores(&model, test.items.clone(), &compute)?);
         }
@@ -141,16 +140,9 @@ pub fn run(args: &Weak) -> Outcome<u8> {
     Ok(0)
 }
 
-fn fit(
-    images: &TrainingImages,
-    others: &OtherImages,
-    backbone: &adflow::backbones::Backbone,
-    options: &TrainOptions,
-    compute: &Compute,
-    path: Option<&Path>,
-) -> Outcome<OwnedModel> {
-    let mut watch = Watch::new(None, false);
-    let trained = train::fit(images, others, backbone, options, compute, &mut watch, None)?;
+/// Trains a model and keeps it at `path`, if there is one.
+fn fit(training: &Training<'_>, path: Option<&Path>) -> Outcome<OwnedModel> {
+    let trained = training.run()?;
     if let Some(path) = path {
         output::write(path, &trained.model)?;
     }
