@@ -1,7 +1,8 @@
-//! The GPUs of this machine, and opening the one that an options struct names.
+//! Where programs run: the GPUs of this machine, and the device and the threads that an options struct asks for.
 
+use crate::failure::{Failure, fail};
 use crate::guard::{Caller, Versioned};
-use crate::status::{Failure, adflow_status, fail};
+use crate::status::adflow_status;
 use adflow_vulkan::{Compute, DeviceInfo, Precision, VulkanDevice};
 use core::ffi::c_char;
 use core::mem::offset_of;
@@ -38,6 +39,15 @@ pub(crate) fn open(c: &Caller, device: *const c_char, half: u32) -> Result<Optio
         c.text("options.device", device)?.parse().map_err(|e| fail!(Argument, "options.device: {e}"))?;
     let precision = if half == 0 { Precision::Full } else { Precision::Half };
     wanted.open(precision).map_err(|error| fail!(Device, "{error}"))
+}
+
+/// The number of threads that an options struct asks for; 0 is one per processor.
+pub(crate) fn thread_count(count: u32) -> Result<usize, Failure> {
+    match count {
+        0 => Ok(std::thread::available_parallelism().map_or(1, |n| n.get())),
+        1..=1024 => Ok(count as usize),
+        _ => Err(fail!(Argument, "options.threads is {count}; at most 1024 are possible")),
+    }
 }
 
 fn text<const N: usize>(from: &str) -> [c_char; N] {

@@ -4,8 +4,9 @@
 //! handles come from adflow and have not been freed. [`Caller`] stands for that promise; only [`guard`] makes one, and
 //! only exports, which are unsafe functions, call it. Everything that can be checked is checked: NULL, alignment, sizes.
 
+use crate::failure::{self, Failure, Message, fail};
 use crate::log::{adflow_log_level, log};
-use crate::status::{self, Failure, Message, adflow_status, fail};
+use crate::status::adflow_status;
 use adflow_core::choice::Choice;
 use core::cell::Cell;
 use core::ffi::{CStr, c_char};
@@ -13,12 +14,12 @@ use core::marker::PhantomData;
 use core::mem::{MaybeUninit, align_of, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// The body of an export, `guarded!(|caller| { ..; Ok(()) })`: gives its [`adflow_status`].
 macro_rules! guarded {
     (|$caller:pat_param| $body:block) => {{
-        let body = |$caller: &$crate::guard::Caller| -> Result<(), $crate::status::Failure> { $body };
+        let body = |$caller: &$crate::guard::Caller| -> Result<(), $crate::failure::Failure> { $body };
         // SAFETY: exports are unsafe functions, and their callers promise what `Caller` stands for.
         unsafe { $crate::guard::guard(body) }
     }};
@@ -49,14 +50,14 @@ pub(crate) fn chosen<T: Choice>(number: u32, field: &str) -> Result<Option<T>, F
 /// # Safety
 /// All pointers that the body gives to [`Caller`] keep the promise of the header.
 pub(crate) unsafe fn guard(body: impl for<'c> FnOnce(&'c Caller) -> Result<(), Failure>) -> adflow_status {
-    status::keep_panics_quiet();
+    failure::keep_panics_quiet();
     let caller = Caller { claims: Cell::new([Claim::EMPTY; CLAIMS]), blamed: Cell::new(None) };
     let status = match catch_unwind(AssertUnwindSafe(|| body(&caller))) {
         Ok(Ok(())) => return adflow_status::Ok,
         Ok(Err(failure)) => failure.status(),
-        Err(panic) => status::panicked(&*panic),
+        Err(panic) => failure::panicked(&*panic),
     };
-    let message = status::last();
+    let message = failure::last();
     // BUSY is not noted with the object: its message belongs to the thread that is using it.
     if let Some(handle) = caller.blamed.get()
         && status != adflow_status::Busy
@@ -280,6 +281,44 @@ impl Caller {
         }
     }
 
+    /// Copies a message to the caller's buffer, as `adflow_last_error_copy` documents.
+    pub fn copy_message(
+        &self,
+        message: &Message,
+        buffer: *mut c_char,
+        capacity: usize,
+        length: *mut usize,
+    ) -> Result<(), Failure> {
+        let bytes = message.bytes();
+        let to = self.slice_mut("buffer", buffer.cast::<u8>(), capacity)?;
+        let out = if length.is_null() { None } else { Some(self.out("length", length)?) };
+        if let Some((end, to)) = to.split_last_mut() {
+            let mut fits = bytes.len().min(to.len());
+            // Not in the middle of a character.
+            while fits < bytes.len() && fits > 0 && bytes[fits] & 0xC0 == 0x80 {
+                fits -= 1;
+            }
+            to[..fits].copy_from_slice(&bytes[..fits]);
+            *to.get_mut(fits).unwrap_or(end) = 0;
+        }
+        if let Some(out) = out {
+            out.write(bytes.len());
+        }
+        Ok(())
+    }
+
+    /// Copies the message of the last call on a handle that failed.
+    pub fn copy_error<T: Handle>(
+        &self,
+        handle: &T,
+        buffer: *mut c_char,
+        capacity: usize,
+        length: *mut usize,
+    ) -> Result<(), Failure> {
+        let message = *handle.error().lock().unwrap_or_else(PoisonError::into_inner);
+        self.copy_message(&message, buffer, capacity, length)
+    }
+
     /// Hands an object to the caller as a handle, which owns it until `release`.
     pub fn lend<T: Handle>(value: T) -> *mut T {
         let pointer = Box::into_raw(Box::new(value));
@@ -308,6 +347,15 @@ impl Caller {
         // SAFETY: the caller promises a handle from `lend` that is not used again.
         drop(unsafe { Box::from_raw(pointer) });
         Ok(())
+    }
+}
+
+/// Locks the object behind a handle; `Busy` if it is in use. An object stays usable after a panic, because it holds only scratch.
+pub(crate) fn enter<'h, T>(lock: &'h Mutex<T>, name: &str) -> Result<MutexGuard<'h, T>, Failure> {
+    match lock.try_lock() {
+        Ok(state) => Ok(state),
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(fail!(Busy, "another thread or a callback is using the {name}")),
     }
 }
 

@@ -3,8 +3,8 @@
 //! In C, strides are bytes of either sign, counted from the top-left pixel; a view of the core counts samples from the lowest
 //! address. The conversion is done here, in integers that cannot overflow.
 
+use crate::failure::{Failure, fail};
 use crate::guard::{Caller, Versioned, choice, one_of};
-use crate::status::{Failure, fail};
 use adflow_core::image::{ChannelOrder, ImageView, Plane, Region, SampleType, Samples, Span, resize_row};
 use core::ffi::c_void;
 use core::mem::{offset_of, size_of};

@@ -2,8 +2,8 @@
 //!
 //! Every export is an `unsafe extern "C" fn` whose body is one `guarded!` block (`guard.rs`): it turns NULL, errors and
 //! panics into a status and a message, and hands the body a [`Caller`](guard::Caller), the only thing here that follows
-//! pointers. Nothing is computed here. Next: `status.rs` for errors, `image.rs` for pixels, then `model.rs`,
-//! `session.rs` and `train.rs`.
+//! pointers. Nothing is computed here. Next: `failure.rs` for errors, `image.rs` for pixels, then
+//! `model.rs`, `session.rs` and `train.rs`.
 
 // The names are those of the header.
 #![allow(non_camel_case_types)]
@@ -15,6 +15,8 @@
 #[macro_use]
 mod guard;
 mod device;
+mod diagnostics;
+mod failure;
 mod image;
 mod log;
 mod memory;

@@ -3,7 +3,7 @@
 //! Failures are logged where every export ends (`guard.rs`); a few events are logged where they happen. A running callback
 //! holds the lock for reading: replacing it waits until it has returned, so the old one is never called afterwards.
 
-use crate::status::{Message, adflow_status, fail};
+use crate::failure::{Failure, Message, fail};
 use core::cell::Cell;
 use core::ffi::{c_char, c_void};
 use core::fmt;
@@ -63,23 +63,13 @@ pub(crate) fn log(level: adflow_log_level, message: fmt::Arguments<'_>) {
     }
 }
 
-/// Sets the log callback of the whole process: it receives every message of severity `level` (one of `adflow_log_level`) or
-/// more severe, with `user_data`. A NULL `callback` or the level NONE turns logging off, which is the default.
-///
-/// Logging does not allocate. When this function returns, the previous callback is no longer running and will not be called
-/// again. Errors: ARGUMENT, BUSY if called from inside a callback. Thread class: reentrant.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn adflow_set_log(level: u32, callback: adflow_log_fn, user_data: *mut c_void) -> adflow_status {
-    guarded!(|_| {
-        if level > adflow_log_level::Info as u32 {
-            return Err(fail!(Argument, "level is {level}, which is not one of adflow_log_level"));
-        }
-        if INSIDE.get() {
-            return Err(fail!(Busy, "the log callback cannot be replaced from inside it"));
-        }
-        let mut sink = SINK.write().unwrap_or_else(PoisonError::into_inner);
-        *sink = Sink { callback, user_data };
-        LEVEL.store(if callback.is_some() { level } else { adflow_log_level::None as u32 }, Relaxed);
-        Ok(())
-    })
+/// Replaces the callback and its level; waits until the previous one is not running any more.
+pub(crate) fn redirect(level: u32, callback: adflow_log_fn, user_data: *mut c_void) -> Result<(), Failure> {
+    if INSIDE.get() {
+        return Err(fail!(Busy, "the log callback cannot be replaced from inside it"));
+    }
+    let mut sink = SINK.write().unwrap_or_else(PoisonError::into_inner);
+    *sink = Sink { callback, user_data };
+    LEVEL.store(if callback.is_some() { level } else { adflow_log_level::None as u32 }, Relaxed);
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The working memory of a session: one block, from malloc or from the caller's allocator.
 
+use crate::failure::{Failure, fail};
 use crate::guard::{Caller, Versioned};
-use crate::status::{Failure, fail};
 use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ops::{Deref, DerefMut};

@@ -3,9 +3,10 @@
 //! A handle holds a counted reference to validated bytes that never change. Setting a threshold replaces them by new bytes;
 //! sessions keep the bytes that they were made with.
 
+use crate::failure::{Failure, Message, fail};
 use crate::guard::{Caller, Handle, Versioned};
 use crate::log::{adflow_log_level, log};
-use crate::status::{self, Failure, Message, adflow_status, fail};
+use crate::status::adflow_status;
 use adflow_core::file::write_atomic;
 use adflow_core::model::{ModelError, OpenError, OwnedModel};
 use adflow_core::threshold::Threshold;
@@ -392,10 +393,7 @@ pub unsafe extern "C" fn adflow_model_error_copy(
     capacity: usize,
     length: *mut usize,
 ) -> adflow_status {
-    guarded!(|c| {
-        let message = *c.get("model", model)?.error().lock().unwrap_or_else(PoisonError::into_inner);
-        status::copy(c, &message, buffer, capacity, length)
-    })
+    guarded!(|c| { c.copy_error(c.get("model", model)?, buffer, capacity, length) })
 }
 
 /// Frees a model; NULL does nothing. Sessions of the model stay valid; texts that belong to it do not.

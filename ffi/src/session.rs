@@ -1,12 +1,13 @@
 //! Sessions: a model with its own threads and memory, which scores one image at a time without allocating.
 
 use crate::device;
-use crate::guard::{Caller, Handle, Versioned};
+use crate::failure::{Failure, Message, fail};
+use crate::guard::{Caller, Handle, Versioned, enter};
 use crate::image::{MapTarget, Part, adflow_image, adflow_map};
 use crate::log::{adflow_log_level, log};
 use crate::memory::{Buffer, adflow_allocator};
 use crate::model::{adflow_model, adflow_threshold};
-use crate::status::{self, Failure, Message, adflow_status, fail};
+use crate::status::adflow_status;
 use adflow_core::image::{ImageView, Plane, Region};
 use adflow_core::inspector::{AnomalyMap, Inspector};
 use adflow_core::model::OwnedModel;
@@ -14,7 +15,7 @@ use adflow_core::score::{ScoreError, ScorerOptions};
 use adflow_core::threshold::Verdict;
 use core::ffi::c_char;
 use core::mem::offset_of;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Options of a session. Zero (NULL) in a field means its default.
@@ -103,7 +104,7 @@ fn floats(model: &OwnedModel, options: &ScorerOptions, threads: Option<usize>) -
 }
 
 fn open(c: &Caller, model: OwnedModel, options: &adflow_session_options) -> Result<Inspector<Buffer>, Failure> {
-    let (threads, scorer) = (crate::train::thread_count(options.threads)?, scorer_options(options));
+    let (threads, scorer) = (device::thread_count(options.threads)?, scorer_options(options));
     let mut builder = Inspector::builder().threads(threads).options(scorer);
     let gpu = device::open(c, options.device, options.half_precision)?;
     if let Some(gpu) = &gpu {
@@ -115,15 +116,6 @@ fn open(c: &Caller, model: OwnedModel, options: &adflow_session_options) -> Resu
     let inspector = builder.build_in(model, memory)?;
     log(adflow_log_level::Info, format_args!("session: {inspector:?}, {} bytes", floats as u64 * 4));
     Ok(inspector)
-}
-
-/// Locks the object behind a handle; `Busy` if it is in use. An object stays usable after a panic, because it holds only scratch.
-pub(crate) fn enter<'h, T>(lock: &'h Mutex<T>, name: &str) -> Result<MutexGuard<'h, T>, Failure> {
-    match lock.try_lock() {
-        Ok(state) => Ok(state),
-        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => Err(fail!(Busy, "another thread or a callback is using the {name}")),
-    }
 }
 
 impl From<ScoreError> for Failure {
@@ -176,7 +168,7 @@ pub unsafe extern "C" fn adflow_session_memory(
         let options = c.read_or_default("options", options)?;
         let out = c.out("bytes", bytes)?;
         let on_cpu = options.device.is_null() || c.text("options.device", options.device)? == "cpu";
-        let threads = crate::train::thread_count(options.threads)?;
+        let threads = device::thread_count(options.threads)?;
         let floats = floats(&model, &scorer_options(&options), on_cpu.then_some(threads))?;
         out.write(floats as u64 * 4);
         Ok(())
@@ -318,10 +310,7 @@ pub unsafe extern "C" fn adflow_session_error_copy(
     capacity: usize,
     length: *mut usize,
 ) -> adflow_status {
-    guarded!(|c| {
-        let message = *c.get("session", session)?.error().lock().unwrap_or_else(PoisonError::into_inner);
-        status::copy(c, &message, buffer, capacity, length)
-    })
+    guarded!(|c| { c.copy_error(c.get("session", session)?, buffer, capacity, length) })
 }
 
 /// Frees a session, its threads and its memory; NULL does nothing.

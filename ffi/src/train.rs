@@ -4,12 +4,12 @@
 //! by an observer of the core; the checkpoint file is removed once training has succeeded.
 
 use crate::device;
-use crate::guard::{Caller, Handle, Versioned, choice};
+use crate::failure::{Failure, Message, fail};
+use crate::guard::{Caller, Handle, Versioned, choice, enter};
 use crate::image::adflow_image;
 use crate::log::{adflow_log_level, log};
 use crate::model::adflow_model;
-use crate::session::enter;
-use crate::status::{self, Failure, Message, adflow_status, fail};
+use crate::status::adflow_status;
 use crate::train_options::adflow_train_options;
 use crate::training_images;
 use adflow_core::backbones::Backbone;
@@ -25,7 +25,7 @@ use core::mem::offset_of;
 use core::ops::ControlFlow;
 use std::ffi::CString;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Progress of a training, as passed to `adflow_progress_fn`.
 #[derive(Clone, Copy)]
@@ -90,20 +90,6 @@ struct State {
     defects: Vec<(String, Image)>,
 }
 
-/// The number of threads that an options struct asks for; 0 is one per processor.
-pub(crate) fn thread_count(count: u32) -> Result<usize, Failure> {
-    match count {
-        0 => Ok(std::thread::available_parallelism().map_or(1, |n| n.get())),
-        1..=1024 => Ok(count as usize),
-        _ => Err(fail!(Argument, "options.threads is {count}; at most 1024 are possible")),
-    }
-}
-
-/// A pool of that many threads.
-pub(crate) fn threads(count: u32) -> Result<Threads, Failure> {
-    thread_count(count).map(Threads::new)
-}
-
 impl State {
     fn new(c: &Caller, options: &adflow_train_options) -> Result<State, Failure> {
         let path = |name, text: *const c_char| if text.is_null() { Ok(None) } else { c.path(name, text).map(Some) };
@@ -128,7 +114,7 @@ impl State {
             }
             _ => None,
         };
-        let threads = threads(self.threads)?;
+        let threads = Threads::new(device::thread_count(self.threads)?);
         let anomalies = AnomalySources { defects: Some(&self.defects), textures: None };
         let cpu = Cpu::detect(&threads);
         let device: &dyn Device = self.gpu.as_ref().map_or(&cpu, |gpu| gpu);
@@ -246,6 +232,31 @@ pub unsafe extern "C" fn adflow_trainer_new(
     })
 }
 
+/// Adds a copy of an image to one of the trainer's lists; an image without a name is called `what` and its number.
+fn add(
+    c: &Caller,
+    trainer: *mut adflow_trainer,
+    image: *const adflow_image,
+    name: *const c_char,
+    what: &str,
+    list: fn(&mut State) -> &mut Vec<(String, Image)>,
+) -> Result<(), Failure> {
+    let trainer = c.get("trainer", trainer)?;
+    let described = c.read("image", image)?;
+    if !described.region.is_null() {
+        return Err(fail!(Argument, "image.region must be NULL for training; set options.region instead"));
+    }
+    let view = described.view(c)?;
+    let mut state = enter(&trainer.state, "trainer")?;
+    let list = list(&mut state);
+    let name = match name.is_null() {
+        true => format!("{what} {}", list.len()),
+        false => c.text("name", name)?.to_string(),
+    };
+    list.push(training_images::copy(name, choice(described.samples, "image.samples")?, &view)?);
+    Ok(())
+}
+
 /// Adds a copy of an image of a good part. Messages refer to it by `name`, UTF-8, or by its number if `name` is NULL.
 ///
 /// `image->region` must be NULL. On failure nothing is added. Errors: NULL, ARGUMENT, IMAGE, BUSY, OUT_OF_MEMORY. Thread
@@ -256,21 +267,7 @@ pub unsafe extern "C" fn adflow_trainer_add_image(
     image: *const adflow_image,
     name: *const c_char,
 ) -> adflow_status {
-    guarded!(|c| {
-        let trainer = c.get("trainer", trainer)?;
-        let described = c.read("image", image)?;
-        if !described.region.is_null() {
-            return Err(fail!(Argument, "image.region must be NULL for training; set options.region instead"));
-        }
-        let view = described.view(c)?;
-        let mut state = enter(&trainer.state, "trainer")?;
-        let name = match name.is_null() {
-            true => format!("image {}", state.images.len()),
-            false => c.text("name", name)?.to_string(),
-        };
-        state.images.push(training_images::copy(name, choice(described.samples, "image.samples")?, &view)?);
-        Ok(())
-    })
+    guarded!(|c| { add(c, trainer, image, name, "image", |state| &mut state.images) })
 }
 
 /// Adds a copy of an image of a defective part, for training with `contrastive_epochs`. Messages refer to it by `name`,
@@ -284,21 +281,7 @@ pub unsafe extern "C" fn adflow_trainer_add_defect(
     image: *const adflow_image,
     name: *const c_char,
 ) -> adflow_status {
-    guarded!(|c| {
-        let trainer = c.get("trainer", trainer)?;
-        let described = c.read("image", image)?;
-        if !described.region.is_null() {
-            return Err(fail!(Argument, "image.region must be NULL for training; set options.region instead"));
-        }
-        let view = described.view(c)?;
-        let mut state = enter(&trainer.state, "trainer")?;
-        let name = match name.is_null() {
-            true => format!("defect {}", state.defects.len()),
-            false => c.text("name", name)?.to_string(),
-        };
-        state.defects.push(training_images::copy(name, choice(described.samples, "image.samples")?, &view)?);
-        Ok(())
-    })
+    guarded!(|c| { add(c, trainer, image, name, "defect", |state| &mut state.defects) })
 }
 
 /// Trains a model on the images added so far. `progress` may be NULL; it is passed `user_data`.
@@ -343,10 +326,7 @@ pub unsafe extern "C" fn adflow_trainer_error_copy(
     capacity: usize,
     length: *mut usize,
 ) -> adflow_status {
-    guarded!(|c| {
-        let message = *c.get("trainer", trainer)?.error().lock().unwrap_or_else(PoisonError::into_inner);
-        status::copy(c, &message, buffer, capacity, length)
-    })
+    guarded!(|c| { c.copy_error(c.get("trainer", trainer)?, buffer, capacity, length) })
 }
 
 /// Frees a trainer and its images; NULL does nothing.

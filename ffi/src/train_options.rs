@@ -1,8 +1,8 @@
 //! The options of a training in C, and their conversion to the library's `TrainOptions`.
 
+use crate::failure::{Failure, fail};
 use crate::guard::{Caller, Versioned, chosen};
 use crate::image::{Part, adflow_image};
-use crate::status::{Failure, fail};
 use adflow_core::detect::{Canvas, Contrastive, TrainOptions};
 use adflow_core::image::Roi;
 use core::ffi::c_char;

@@ -1,6 +1,6 @@
 //! Copies the caller's images, because training reads each of them several times.
 
-use crate::status::{Failure, fail};
+use crate::failure::{Failure, fail};
 use adflow_core::image::{Image, ImageView, Sample, SampleType};
 
 /// Copies an image and gives it a name for messages. Refuses floats that are not finite, so that training need not.

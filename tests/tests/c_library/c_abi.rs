@@ -14,7 +14,7 @@ use std::process::Command;
 
 /// The source files of the ABI, in the order of the header.
 fn sources() -> Vec<PathBuf> {
-    ["status", "log", "device", "image", "memory", "model", "session", "train_options", "train"]
+    ["status", "diagnostics", "log", "device", "image", "memory", "model", "session", "train_options", "train"]
         .map(|name| repository().join(format!("ffi/src/{name}.rs")))
         .to_vec()
 }
