@@ -117,6 +117,8 @@
 //! | [`image`](mod@image) | views of camera buffers, regions of interest, resizing |
 //! | [`model`] | model files: open, validate, describe, freeze for flash |
 //! | [`threshold`] | from scores to verdicts |
+//! | [`calibration`] | what a limit promises about good parts, of which there may be several images each |
+//! | [`appearance`], [`suitability`] | what images of the part look like, and whether another can be one |
 //! | [`score`] | inspecting in memory of the caller's |
 //!
 //! | to train and to measure | |
@@ -146,11 +148,13 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+pub mod appearance;
 #[cfg(feature = "alloc")]
 mod autodiff;
 #[cfg(feature = "alloc")]
 pub mod backbones;
 #[doc(hidden)]
+pub mod calibration;
 pub mod checksum;
 pub mod choice;
 pub mod cpu;
@@ -194,6 +198,7 @@ pub mod session;
 pub mod shape;
 #[doc(hidden)]
 pub mod simd;
+pub mod suitability;
 #[cfg(feature = "alloc")]
 pub mod synth;
 pub mod threads;

@@ -350,6 +350,16 @@ impl<'a> ImageView<'a> {
         self.order
     }
 
+    /// The type of the samples.
+    #[must_use]
+    pub fn sample_type(&self) -> SampleType {
+        match self.samples[0] {
+            Samples::U8(_) => SampleType::U8,
+            Samples::U16(_) => SampleType::U16,
+            Samples::F32(_) => SampleType::F32,
+        }
+    }
+
     /// The sample that means 1.0.
     #[must_use]
     pub fn white(&self) -> f32 {
