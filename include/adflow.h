@@ -1112,6 +1112,9 @@ enum adflow_status adflow_model_get_threshold(const struct adflow_model *model,
 /**
  * Replaces the model's threshold; NULL removes it. Sessions that already exist keep the threshold they have.
  *
+ * `false_reject`, `confidence` and `held_out` are kept where the model's own scores of good parts confirm them, as after
+ * `adflow_model_calibrate`; otherwise the threshold counts as set by hand and promises nothing.
+ *
  * Errors: NULL, ARGUMENT. Thread class: reentrant.
  */
 enum adflow_status adflow_model_set_threshold(struct adflow_model *model,

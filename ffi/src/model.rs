@@ -7,6 +7,7 @@ use crate::failure::{Failure, Message, fail};
 use crate::guard::{Caller, Handle, Versioned};
 use crate::log::{adflow_log_level, log};
 use crate::status::adflow_status;
+use adflow_core::calibration::Calibration;
 use adflow_core::file::write_atomic;
 use adflow_core::model::{ModelError, OpenError, OwnedModel};
 use adflow_core::threshold::Threshold;
@@ -290,6 +291,9 @@ pub unsafe extern "C" fn adflow_model_get_threshold(
 
 /// Replaces the model's threshold; NULL removes it. Sessions that already exist keep the threshold they have.
 ///
+/// `false_reject`, `confidence` and `held_out` are kept where the model's own scores of good parts confirm them, as after
+/// `adflow_model_calibrate`; otherwise the threshold counts as set by hand and promises nothing.
+///
 /// Errors: NULL, ARGUMENT. Thread class: reentrant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn adflow_model_set_threshold(
@@ -332,11 +336,11 @@ pub unsafe extern "C" fn adflow_model_calibrate(
         }
         let shared = model.shared();
         let scores = shared.model().held_out_scores();
-        let calibrated = Threshold::from_held_out(scores, false_reject, confidence);
-        let calibrated = match unsure {
-            0.0 => calibrated,
-            _ => calibrated.and_then(|t| t.with_grey_zone(scores, unsure)),
-        };
+        let good = Calibration::new(scores, &[]);
+        let calibrated = good.and_then(|good| {
+            let limit = good.threshold(false_reject, confidence)?;
+            if unsure == 0.0 { Some(limit) } else { good.with_grey_zone(limit, unsure) }
+        });
         out.write(adflow_threshold::of(
             &calibrated.ok_or_else(|| fail!(NotFound, "the model has no scores of held-out good parts"))?,
         ));

@@ -3,6 +3,7 @@
 //! The model keeps the scores of the good parts that were held out from training, so that another false-reject rate is
 //! a matter of reading another order statistic.
 
+use adflow::calibration::Calibration;
 use adflow::model::OwnedModel;
 use adflow::threshold::Threshold;
 
@@ -30,7 +31,7 @@ pub fn run(args: &SetThreshold) -> Outcome<u8> {
 /// The threshold that the options ask for; `None` if they ask for none.
 fn choose(args: &SetThreshold, owned: &OwnedModel) -> Outcome<Option<Threshold>> {
     let model = owned.model();
-    let held_out = model.held_out_scores();
+    let good = Calibration::new(model.held_out_scores(), &[]);
     let too_few = || {
         Failure::new(format!(
             "{} has no scores of held-out good parts to compute a threshold from; use --set X, or train with --held-out",
@@ -39,12 +40,12 @@ fn choose(args: &SetThreshold, owned: &OwnedModel) -> Outcome<Option<Threshold>>
     };
     let base = match (args.set, args.false_reject, args.grey_zone) {
         (Some(x), _, _) => Threshold::manual(x),
-        (None, Some(rate), _) => Threshold::from_held_out(held_out, rate, args.confidence).ok_or_else(too_few)?,
+        (None, Some(rate), _) => good.and_then(|good| good.threshold(rate, args.confidence)).ok_or_else(too_few)?,
         (None, None, Some(_)) => model.threshold().ok_or_else(too_few)?,
         (None, None, None) => return Ok(None),
     };
     match args.grey_zone {
-        Some(rate) => base.with_grey_zone(held_out, rate).ok_or_else(too_few).map(Some),
+        Some(rate) => good.and_then(|good| good.with_grey_zone(base, rate)).ok_or_else(too_few).map(Some),
         None => Ok(Some(base)),
     }
 }

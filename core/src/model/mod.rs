@@ -415,9 +415,10 @@ impl<'a> Model<'a> {
     ///
     /// ```
     /// # let (_, model) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/trained.rs"));
-    /// use adflow::threshold::Threshold;
+    /// use adflow::calibration::Calibration;
     /// // At most 5 % of good parts rejected, with 90 % confidence where there are enough parts.
-    /// let threshold = Threshold::from_held_out(model.model().held_out_scores(), 0.05, 0.9);
+    /// let calibration = Calibration::new(model.model().held_out_scores(), &[]);
+    /// let threshold = calibration.and_then(|good| good.threshold(0.05, 0.9));
     /// let model = model.with_threshold(threshold.as_ref())?;
     /// # assert!(model.model().threshold() == threshold);
     /// # Ok::<(), adflow::model::ModelError>(())

@@ -1,6 +1,7 @@
 //! A model that owns its bytes, for programs that do not manage buffers themselves.
 
 use super::{Gate, Model, ModelError, write};
+use crate::calibration::Calibration;
 use crate::threshold::Threshold;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -121,14 +122,25 @@ impl OwnedModel {
         Model::read(self.bytes(), Gate::Trust).expect("the bytes were validated when this was made and never change")
     }
 
-    /// The file with another threshold, or with none; nothing else changes.
+    /// The file with another threshold, or with none; nothing else changes. What a threshold claims to promise is kept only if the
+    /// model's own scores of good parts say the same ([`Calibration::confirms`]), or the threshold that it has; else it counts as
+    /// set by hand.
     ///
     /// # Errors
     /// [`ModelError::Detector`] for a threshold that is not finite, whose rates lie outside 0..=1, or whose grey zone lies above it.
     pub fn with_threshold(&self, threshold: Option<&Threshold>) -> Result<OwnedModel, ModelError> {
         let model = self.model();
+        let calibration = Calibration::new(model.held_out_scores(), &[]);
+        let confirmed = |t: &Threshold| {
+            calibration.is_some_and(|good| good.confirms(t)) || model.threshold().is_some_and(|own| own.promises(t))
+        };
+        let by_hand = |t: &Threshold| Threshold { accept: t.accept, ..Threshold::manual(t.reject) };
+        // Rates that are none are refused below.
+        let is_rate = |p: f64| (0.0..=1.0).contains(&p);
+        let refused = |t: &Threshold| !is_rate(t.false_reject) || !is_rate(t.confidence);
+        let threshold = threshold.map(|t| if refused(t) || confirmed(t) { *t } else { by_hand(t) });
         let mut detector = *model.detector();
-        detector.set_threshold(threshold);
+        detector.set_threshold(threshold.as_ref());
         OwnedModel::from_bytes(&write::with_detector(&model, &detector))
     }
 }

@@ -1,6 +1,7 @@
 //! Detectors as a whole: what they find, that nothing but images, options and seed decides the file, and what they refuse.
 
 use adflow::backbones::Backbone;
+use adflow::calibration::Calibration;
 use adflow::cpu::Cpu;
 use adflow::detect::{
     Images, MapLevels, Method, Observer, Phase, Pooling, Progress, TrainError, TrainOptions, Trained, train,
@@ -11,7 +12,7 @@ use adflow::model::OwnedModel;
 use adflow::rng::Rng;
 use adflow::score::{Scorer, ScorerOptions};
 use adflow::threads::Threads;
-use adflow::threshold::Verdict;
+use adflow::threshold::{Threshold, Verdict};
 use adflow_tests::parts::{Frames, SIDE, shapes};
 use adflow_tests::{made_weights, shared_backbone};
 use std::ops::ControlFlow;
@@ -240,6 +241,20 @@ fn the_threshold_comes_from_parts_that_did_not_train() {
     assert!(trained.held_out_scores.iter().all(|s| all.contains(s)));
     let none = fit(&good, &TrainOptions { held_out: 0.0, ..options(Method::GAUSS) }, 2).unwrap();
     assert_eq!(OwnedModel::from_bytes(&none.model).unwrap().model().threshold(), None);
+}
+
+#[test]
+fn a_limit_set_by_hand_promises_nothing() {
+    let trained = fit(&shapes(6, 40, false), &TrainOptions { held_out: 0.25, ..options(Method::GAUSS) }, 2).unwrap();
+    let model = OwnedModel::from_bytes(&trained.model).unwrap();
+    let own = model.model().threshold();
+    let claim = Threshold { reject: 1.0, accept: None, false_reject: 0.01, confidence: 0.95, held_out: 300 };
+    let set = model.with_threshold(Some(&claim)).unwrap();
+    assert_eq!(set.model().threshold(), Some(Threshold::manual(1.0)));
+    let found = Calibration::new(&trained.held_out_scores, &[]).and_then(|good| good.threshold(0.2, 0.9));
+    assert_eq!(set.with_threshold(found.as_ref()).unwrap().model().threshold(), found);
+    assert_eq!(model.with_threshold(own.as_ref()).unwrap().model().threshold(), own);
+    assert!(model.with_threshold(Some(&Threshold { confidence: 2.0, ..claim })).is_err());
 }
 
 #[test]
