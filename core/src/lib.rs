@@ -83,7 +83,7 @@
 //!
 //! - **The threshold is a promise.** Whole groups of near-duplicate good images are set aside and never train. The threshold
 //!   is chosen from their scores so that at most the share asked for of good parts is rejected, with the confidence asked for;
-//!   where there are too few parts for that, the crate says what confidence they give ([`threshold`]).
+//!   where there are too few parts for that, the crate says what confidence they give ([`calibration`]).
 //! - **Results can be repeated.** The same images, options and seed give the same model file, byte for byte, with any number
 //!   of threads, and also after an interruption. On one processor a score is the same bits on every path to it.
 //! - **It holds a cycle time.** Memory is taken once and its size can be asked for beforehand; inspecting allocates nothing on
